@@ -289,9 +289,10 @@ class Site:
         else:
             route = f"bk_postfix/{session.server.name} 1/0/{duration_ms}"
             further = f" {BALANCER_ADDRESS}:{session.backend_port}"
+        client = f"{session.address}:{session.port}"
         text = (
-            f"edge1 haproxy[3026]: {session.address}:{session.port} [{date}.{milliseconds:03d}] ft_smtp "
-            f"{route} {session.bytes_to_client} {session.termination} {connections}/{connections}/{connections - 1}/"
+            f"edge1 haproxy[3026]: {client} [{date}.{milliseconds:03d}] ft_smtp {route} "
+            f"{session.bytes_to_client} {session.termination} {connections}/{connections}/{connections - 1}/"
             f"{connections // len(self._servers)}/0 0/0{further if self._options.backend_port else ''}\n"
         )
         # The daemon stamps the line with the accept time and the duration, both in whole milliseconds.

@@ -1,0 +1,58 @@
+# make demo     see it work on the captures in samples/
+# make test     run the tests
+# make check    everything that must hold before a commit: format, lint, types, grammars, tests
+# make bench    speed and memory on a million generated sessions, beside pflogsumm
+#
+# Each target sets up .venv when it is missing or pyproject.toml has changed. Nothing is written outside this
+# directory (apart from pip's own cache); `make clean` removes what was.
+
+PYTHON ?= python3
+SESSIONS ?= 1000000
+PYTEST_FLAGS ?=
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# Compiled kernels stay with the checkout.
+export LOGSCOPE_CACHE_DIR := $(CURDIR)/.cache
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint check bench readme clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+setup: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "logscope needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1 || echo missing)." >&2; \
+	    echo "Name a newer one: make $(or $(MAKECMDGOALS),setup) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	@PATH="$(CURDIR)/$(BIN):$$PATH" samples/demo
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint
+	$(BIN)/python -m logscope.grammar check grammars/*.toml
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+bench: setup
+	$(BIN)/python benchmarks/run.py --sessions $(SESSIONS)
+
+# Run the README's commands anew and put in what they print.
+readme: setup
+	$(BIN)/python tests/readme.py --write
+
+clean:
+	rm -rf .venv .cache build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
