@@ -4,12 +4,13 @@
     ├── UsageError          an option or argument makes no sense                              exit code 2
     ├── SettingsError       a configuration file or LOGSCOPE_* variable makes no sense                  2
     ├── GrammarError        a grammar file is wrong                                                     2
-    ├── InputError          an input could not be read, or only its beginning; the rest is reported     2
+    ├── InputError          an input could not be read, or only its beginning                           2
     ├── OutputError         a report could not be written                                               2
     └── EvidenceError       the logs given cannot answer the question                                   3
 
-An error says what is wrong, where (file, line, column, and the line itself when it helps), and what to do next.
-Whatever is not a `LogscopeError`, an interruption or a closed pipe is a bug in logscope, and is reported as one (exit code 70).
+An error says what is wrong, where (file, line, column, and the line itself when it helps), and what to do
+next. Whatever is not a `LogscopeError`, an interruption or a closed pipe is a bug in logscope, and is
+reported as one (exit code 70).
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class LogscopeError(Exception):
         return f"{self.place}: {self.message}" if self.place else self.message
 
     def explain(self) -> str:
-        """The whole explanation, several lines: message, snippet, next step. Not escaped; the rim does that."""
+        """The whole explanation: message, snippet, next step. Not escaped; the rim does that."""
         lines = [str(self)]
         if self.place:
             lines += self.place.snippet()
