@@ -1,7 +1,7 @@
-"""Runs one scenario with the real daemons and leaves a capture: `python -m tests.real.capture SCENARIO OUTDIR`.
+"""Runs one scenario with the real daemons: `python -m tests.real.capture SCENARIO OUTDIR`.
 
-A capture has haproxy.log and mail.log (traditional and .rfc3339), the configuration files in force, truth.jsonl
-(one line for each client connection) and run.json.
+A capture has haproxy.log and mail.log (traditional and .rfc3339), the configuration files in force,
+truth.jsonl (one line for each client connection) and run.json.
 """
 
 from __future__ import annotations
@@ -60,10 +60,22 @@ def capture(name: str, out: Path, *, seed: int = 1, limit_s: float = 900.0,
             time.sleep(SETTLE_S)
             lab.stop_daemons()
             time.sleep(0.5)
+        run = {"scenario": name, "what": wanted.what,
+               "parameters": {"seed": seed, "seconds": round(time.time() - started, 1), **chosen},
+               "daemons": _versions(), "topology": configuration.TOPOLOGY, "tz": "UTC",
+               "clock_offset_s": offsets_s or {}, "masking": expected_masking(wanted)}
         if keep_raw:
-            (out / "raw.log").write_bytes((directory / "raw.log").read_bytes())
-        return _publish(wanted, name, directory, out, offsets_s or {},
-                        {"seed": seed, "seconds": round(time.time() - started, 1), **chosen})
+            (out / "raw").mkdir(exist_ok=True)
+            for file in ("raw.log", "truth.raw"):
+                (out / "raw" / file).write_bytes((directory / file).read_bytes())
+        return _publish(wanted, run, directory, out)
+
+
+def redo(out: Path) -> dict[str, Any]:
+    """Publishes a capture that was made with `keep_raw` once more, from what was kept."""
+    run = json.loads((out / "run.json").read_text())
+    sizes = {key: value for key, value in run["parameters"].items() if key not in ("seed", "seconds")}
+    return _publish(scenario(run["scenario"], **sizes), run, out / "raw", out)
 
 
 def _wait_for(clients: subprocess.Popen[bytes], limit_s: float, output: Path) -> None:
@@ -75,12 +87,11 @@ def _wait_for(clients: subprocess.Popen[bytes], limit_s: float, output: Path) ->
         raise RuntimeError(f"the clients failed: {output.read_text()[-2000:]}")
 
 
-def _publish(wanted: Scenario, name: str, directory: Path, out: Path, offsets_s: dict[str, float],
-             parameters: dict[str, Any]) -> dict[str, Any]:
+def _publish(wanted: Scenario, run: dict[str, Any], directory: Path, out: Path) -> dict[str, Any]:
     entries = read_raw(directory / "raw.log")
     balancer = numbered((entry for entry in entries if entry.host == BALANCER_HOST), False)
     mail = numbered((entry for entry in entries if entry.host != BALANCER_HOST), wanted.reduce_repeats)
-    publisher = Publisher(wanted, offsets_s)
+    publisher = Publisher(wanted, run["clock_offset_s"])
     publisher.write(balancer, out / "haproxy.log", out / "haproxy.rfc3339.log")
     publisher.write(mail, out / "mail.log", out / "mail.rfc3339.log")
     (out / "haproxy.cfg").write_text(configuration.haproxy_cfg(wanted))
@@ -91,12 +102,8 @@ def _publish(wanted: Scenario, name: str, directory: Path, out: Path, offsets_s:
     records = [json.loads(line) for line in (directory / "truth.raw").read_text().splitlines()]
     with (out / "truth.jsonl").open("w", encoding="utf-8") as truth:
         for record in resolver.resolve(records):
-            print(json.dumps({"scenario": name, **record}), file=truth)
-    run = {
-        "scenario": name, "what": wanted.what, "parameters": parameters, "daemons": _versions(),
-        "topology": configuration.TOPOLOGY, "connections": len(records), "found": dict(resolver.found),
-        "clock_offset_s": offsets_s, "tz": "UTC", "masking": expected_masking(wanted),
-    }
+            print(json.dumps({"scenario": run["scenario"], **record}), file=truth)
+    run |= {"connections": len(records), "found": dict(resolver.found)}
     (out / "run.json").write_text(json.dumps(run, indent=1) + "\n")
     return run
 
@@ -105,7 +112,8 @@ def expected_masking(wanted: Scenario) -> list[dict[str, Any]]:
     """What `logscope masking` has to find, for each service on each server."""
     return [{"frontend": f"ft_{service.name}", "backend": f"bk_{service.name}", "server": host,
              "address": SERVERS[host], "port": service.node_port, "daemon": service.daemon,
-             "service": f"{service.syslog_name or 'postfix'}/{service.daemon}", "expected": service.masking(host)}
+             "service": f"{service.syslog_name or 'postfix'}/{service.daemon}",
+             "expected": service.masking(host)}
             for service in wanted.services for host in SERVERS]
 
 
@@ -129,8 +137,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--limit", type=float, default=900.0, help="seconds the clients may take")
     parser.add_argument("--skew", action="append", default=[], metavar="HOST=SECONDS",
                         help="write this server's lines as if its clock were ahead")
-    parser.add_argument("--keep-raw", action="store_true", help="keep the unpublished lines as raw.log")
+    parser.add_argument("--keep-raw", action="store_true", help="keep the unpublished lines in raw/")
+    parser.add_argument("--redo", type=Path, metavar="CAPTURE", help="publish a kept capture once more")
     given = parser.parse_args(argv)
+    if given.redo:
+        print(json.dumps(redo(given.redo)["found"]))
+        return 0
     if given.list or not given.scenario or not given.outdir:
         for name, known in SCENARIOS.items():
             print(f"{name:26} {known.what}")

@@ -205,10 +205,12 @@ class Dialogue:
 
     def text(self, message: dict[str, Any], subject: str) -> str:
         number = len(self.record["messages"])
-        message["message_id"] = f"{self.person.id}.{number}.{self.person.rng.getrandbits(32):08x}@mail.example"
+        unique = f"{self.person.id}.{number}.{self.person.rng.getrandbits(32):08x}"
+        message["message_id"] = f"{unique}@mail.example"
         line = "The quick brown fox writes to many lazy dogs, again.\r\n"
-        return (f"From: <{message['from']}>\r\nSubject: {subject}\r\nMessage-ID: <{message['message_id']}>\r\n"
-                f"Date: Tue, 10 Nov 2026 10:00:00 +0000\r\n\r\n" + line * self.person.rng.randint(1, 60))
+        return (f"From: <{message['from']}>\r\nSubject: {subject}\r\n"
+                f"Message-ID: <{message['message_id']}>\r\nDate: Tue, 10 Nov 2026 10:00:00 +0000\r\n\r\n"
+                + line * self.person.rng.randint(1, 60))
 
     async def message(self, *recipients: str, subject: str = "hello") -> None:
         message = await self.mail()
@@ -480,9 +482,10 @@ def plan(wanted: Scenario, seed: int) -> list[Person]:
         service = rng.choices(wanted.services, shares)[0]
         name = rng.choices(list(service.mix), list(service.mix.values()))[0]
         id_ = f"c{number:05d}"
-        people.append(Person(
-            id_, service, rng.choice(addresses), name, f"{rng.choice(('mx', 'host', 'mail'))}-{id_}.mail.example",
-            f"{rng.choice(('news', 'alice', 'billing'))}-{id_}@mail.example", random.Random(rng.getrandbits(32))))
+        helo = f"{rng.choice(('mx', 'host', 'mail'))}-{id_}.mail.example"
+        sender = f"{rng.choice(('news', 'alice', 'billing'))}-{id_}@mail.example"
+        people.append(Person(id_, service, rng.choice(addresses), name, helo, sender,
+                             random.Random(rng.getrandbits(32))))
     return people
 
 
@@ -555,7 +558,8 @@ async def _with_sequels(person: Person, write: Callable[[dict[str, Any]], None])
     write(record)
     if person.behaviour == "reuse_port" and "client_port" in record:
         for number in range(1, person.rng.randint(1, 3) + 1):
-            write(await converse(_again(person, f"{person.id}-{number}", person.port, reuses_port_of=person.id)))
+            again = _again(person, f"{person.id}-{number}", person.port, reuses_port_of=person.id)
+            write(await converse(again))
     elif any("4.3.2" in reply for reply in record.get("smtp_replies", ())) and not record.get("got_421"):
         await asyncio.sleep(person.rng.uniform(0.2, 2))
         write(await converse(_again(person, f"{person.id}-r", 0, retry_of=person.id)))

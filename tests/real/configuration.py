@@ -10,7 +10,8 @@ from .scenarios import TCPLOG, Scenario, Service
 TRUTH_SUFFIX = " truth=%bi:%bp,%si:%sp"
 
 
-def haproxy_cfg(scenario: Scenario, admin_socket: str = "/run/haproxy/admin.sock", *, truth: bool = False) -> str:
+def haproxy_cfg(scenario: Scenario, admin_socket: str = "/run/haproxy/admin.sock", *,
+                truth: bool = False) -> str:
     """haproxy.cfg as published or, with `truth`, as run: the log line then ends in `TRUTH_SUFFIX`."""
     log_format = scenario.log_format or TCPLOG
     if truth:
@@ -48,7 +49,8 @@ def _proxies(scenario: Scenario, service: Service) -> list[str]:
     lines = ["", f"frontend ft_{service.name}"]
     lines += [f"    bind {bind}" for bind in binds]
     lines += [f"    {line}" for line in scenario.frontend]
-    lines += [f"    default_backend bk_{service.name}", "", f"backend bk_{service.name}", "    balance roundrobin"]
+    lines += [f"    default_backend bk_{service.name}", ""]
+    lines += [f"backend bk_{service.name}", "    balance roundrobin"]
     lines += [f"    {line}" for line in scenario.backend]
     for host, address in SERVERS.items():
         words = ["    server", host, f"{address}:{service.node_port}", service.send[host], scenario.server]
@@ -81,7 +83,7 @@ transport_maps = texthash:/etc/postfix/transport
 maximal_backoff_time = 300s
 minimal_backoff_time = 60s
 smtpd_helo_required = yes
-smtpd_helo_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname
+smtpd_helo_restrictions = permit_mynetworks, reject_invalid_helo_hostname, reject_non_fqdn_helo_hostname
 smtpd_sender_restrictions = reject_non_fqdn_sender, reject_unknown_sender_domain
 smtpd_relay_restrictions = permit_mynetworks, permit_sasl_authenticated, reject_unauth_destination
 smtpd_data_restrictions = reject_unauth_pipelining
@@ -182,7 +184,7 @@ def _entry(service: Service, host: str, alone: bool) -> str:
 
 TABLES = {
     "vmailbox": "".join(f"user{n}@example.com v{n}/\nbox{n}@example.org b{n}/\n" for n in range(1, 61)),
-    "virtual": "postmaster@example.com user1@example.com\nteam@example.com user1@example.com, user2@example.com\n",
+    "virtual": "postmaster@example.com user1@example.com\n",
     "transport": "example.org discard:\n",
     "header_checks": "/^Subject: forbidden/ REJECT content not wanted here\n",
     "postscreen_access.cidr": "192.0.2.240/29 permit\n198.51.100.248/29 reject\n",
@@ -193,4 +195,5 @@ RESOLV_CONF = f"nameserver {SERVICES}\noptions timeout:2 attempts:2\n"
 
 PUBLIC_ADDRESSES = {4: "203.0.113.25", 6: PUBLIC_V6}
 TOPOLOGY = ("clients 192.0.2.0/24, 198.51.100.0/24, 2001:db8:c::/48 -> HAProxy edge1, public 203.0.113.25, "
-            f"inside {BALANCER} -> Postfix " + ", ".join(f"{host} {address}" for host, address in SERVERS.items()))
+            f"inside {BALANCER} -> Postfix "
+            + ", ".join(f"{host} {address}" for host, address in SERVERS.items()))

@@ -21,7 +21,7 @@ from .scenarios import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Runs as the first process of a Postfix host. Commands come through the FIFO `control`; the host ends with it.
+#: Runs as the first process of a Postfix host. Commands come through the FIFO `control`.
 HOST_SCRIPT = """\
 set -eu
 lab=$1 name=$2
@@ -149,8 +149,9 @@ def _write_postfix(scenario: Scenario, host: str, home: Path) -> None:
     (home / "resolv.conf").write_text(configuration.RESOLV_CONF)
     (home / "host.sh").write_text(HOST_SCRIPT)
     os.mkfifo(home / "control", 0o600)
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30",
-        "-subj", f"/CN={host}.example.com", "-keyout", str(home / "etc/tls.key"), "-out", str(home / "etc/tls.crt"))
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        "-days", "30", "-subj", f"/CN={host}.example.com",
+        "-keyout", str(home / "etc/tls.key"), "-out", str(home / "etc/tls.crt"))
 
 
 def _wait(what: str, ready: Callable[[], bool], process: subprocess.Popen[bytes], output: Path,

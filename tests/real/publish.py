@@ -54,7 +54,8 @@ def read_raw(path: Path) -> list[Entry]:
             if match is None:
                 raise ValueError(f"not a syslog message: {message!r}")
             sent_at = match["stamp"] if host == BALANCER_HOST else ""
-            entries.append(Entry(int(arrived), host, match["tag"], int(match["pid"] or 0), match["text"], sent_at))
+            entries.append(Entry(int(arrived), host, match["tag"], int(match["pid"] or 0), match["text"],
+                                 sent_at))
     return sorted(entries, key=lambda entry: entry.arrived_ns)
 
 

@@ -23,7 +23,8 @@ EVERYDAY = {
 #: No screening test is failed on purpose, and nothing takes long.
 ORDERLY = {
     "clean": 50, "starttls": 12, "multi_msg": 10, "unknown_rcpt": 8, "relay_denied": 6, "quit_close": 6,
-    "drop_after_ehlo": 4, "drop_after_rcpt": 4, "rst_in_data": 2, "rst_after_ehlo": 2, "slow": 10, "auth_fail": 3,
+    "drop_after_ehlo": 4, "drop_after_rcpt": 4, "rst_in_data": 2, "rst_after_ehlo": 2, "slow": 10,
+    "auth_fail": 3,
 }
 SUBMISSION = {"submit": 8, "auth_fail": 3, "starttls": 1, "relay_denied": 2, "quit_close": 1}
 
@@ -188,7 +189,8 @@ SCENARIOS: dict[str, Scenario] = {
     "limits": Scenario(
         "masked, and Postfix's per-client limits hit the balancer", (service(PLAIN, False, mix=ORDERLY),),
         main={"smtpd_client_connection_count_limit": "3", "smtpd_client_connection_rate_limit": "40"}),
-    "level-2": Scenario("compatibility_level 2: WHITELISTED and BLACKLISTED", main={"compatibility_level": "2"}),
+    "level-2": Scenario("compatibility_level 2: WHITELISTED and BLACKLISTED",
+                        main={"compatibility_level": "2"}),
 }
 
 

@@ -101,7 +101,7 @@ def answers(name: str, kind: int) -> list[tuple[int, bytes]] | None:
 
 def _forward(name: str) -> bytes:
     """Names of client machines lead back to their address; every other name to the next hop."""
-    label = name.split(".")[0]
+    label = name.split(".", maxsplit=1)[0]
     for prefix, network in (("mx", "192.0.2."), ("host", "198.51.100.")):
         number = label.removeprefix(prefix)
         if label.startswith(prefix) and number.isdigit() and int(number) < 256:
@@ -110,7 +110,7 @@ def _forward(name: str) -> bytes:
 
 
 def _reverse(name: str, kind: int) -> list[tuple[int, bytes]] | None:
-    """Even addresses of the first client network have a proper name, 198.51.100.0–63 one that does not lead back."""
+    """Even addresses of the first client network have a name, 198.51.100.0-63 one that does not lead back."""
     parts = name.split(".")
     if kind != PTR or len(parts) != 6:
         return None
@@ -264,7 +264,7 @@ async def serve(directory: Path) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    with (directory / "raw.log").open("a", encoding="utf-8", errors="surrogateescape", buffering=1 << 16) as out:
+    with (directory / "raw.log").open("a", encoding="utf-8", errors="surrogateescape") as out:
         hosts = []
         for name, listening in log_sockets(directory):
             hosts.append(LogHost(listening, name, out))

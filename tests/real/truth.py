@@ -28,8 +28,9 @@ _SCREEN = re.compile(r"\[(?P<address>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)")
 _SMTPD = re.compile(r"[\w.-]+\[(?P<address>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)")
 _QUEUE_ID = re.compile(r"(?P<queue_id>[0-9A-Za-z]{6,}): client=")
 
-#: A balancer's accept may be this much before the client's own `start` (HAProxy cuts to milliseconds).
-EARLY_S = 0.05
+#: A balancer's accept may be this much before the client's own `start`: HAProxy cuts to milliseconds and
+#: reads its clock once for each round of events. Ports are reused within 10 ms, so it must be short.
+EARLY_S = 0.004
 
 
 @dataclass
@@ -41,6 +42,7 @@ class BalancerLine:
     frontend: str
     server: str
     source: Endpoint | None   # the balancer's own address and port towards the server
+    taken: bool = False
 
 
 @dataclass
@@ -77,7 +79,7 @@ def balancer_lines(entries: Iterable[Entry]) -> list[BalancerLine]:
 
 
 def screen_parts(entries: Iterable[Entry]) -> list[Part]:
-    """postscreen has the client's port in every line; CONNECT opens, the next CONNECT of the port begins anew."""
+    """postscreen has the client's port in every line; CONNECT begins a session, or the port's next one."""
     parts: list[Part] = []
     current: dict[tuple[str, Endpoint], Part] = {}
     for entry in entries:
@@ -122,7 +124,8 @@ class Resolver:
 
     def __init__(self, scenario: Scenario, balancer: list[Entry], mail: list[Entry]) -> None:
         self._services = {service.name: service for service in scenario.services}
-        self._balancer = _by_time(balancer_lines(balancer), lambda line: line.client, lambda line: line.accepted)
+        self._balancer = _by_time(balancer_lines(balancer), lambda line: line.client,
+                                  lambda line: line.accepted)
         self._screen = _by_time(screen_parts(mail), _host_and_client, lambda part: part.began)
         self._smtpd = _by_time(smtpd_parts(mail), _host_and_client, lambda part: part.began)
         self.found: Counter[str] = Counter()
@@ -147,19 +150,23 @@ class Resolver:
             return
         service = self._services[record["service"]]
         record["mta_host"] = line.server
-        record["lb_conns"] = [{"src": _text(line.source), "dst": f"{SERVERS[line.server]}:{service.node_port}",
+        record["lb_conns"] = [{"src": _text(line.source),
+                               "dst": f"{SERVERS[line.server]}:{service.node_port}",
                                "t": line.accepted, "by": "log"}]
         seen_as = line.client if service.shows_client(line.server) else line.source
         record["seen_as"] = _text(seen_as)
         self._mta_parts(record, line, (line.server, seen_as), service)
 
     def _balancer_line(self, record: dict[str, Any]) -> BalancerLine | None:
-        """The line of this address and port whose accept date is nearest after the client's connect."""
+        """The first line of this address and port, not another connection's, accepted while it was open."""
         lines, times = self._balancer.get((record["client_ip"], record["client_port"]), ([], []))
-        at = bisect_right(times, record["start"] - EARLY_S)
-        if at == len(lines) or lines[at].accepted > record["end"] + EARLY_S:
-            return None
-        return lines[at]
+        for line in lines[bisect_right(times, record["start"] - EARLY_S):]:
+            if line.accepted > record["end"] + EARLY_S:
+                return None
+            if not line.taken:
+                line.taken = True
+                return line
+        return None
 
     def _mta_parts(self, record: dict[str, Any], line: BalancerLine, key: tuple[str, Endpoint],
                    service: Service) -> None:
