@@ -42,7 +42,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new virtual environment with the wheel and what it says it needs, linked from this one: needs no index."""
+    """A virtual environment with the wheel and what it says it needs, linked from here: needs no index."""
     directory = tmp_path_factory.mktemp("clean") / "venv"
     venv.create(directory, symlinks=True)
     (packages,) = directory.glob("lib/python*/site-packages")
