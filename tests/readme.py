@@ -1,6 +1,7 @@
 """The README's examples: blocks of `console`, each a command after `$ ` and what it prints.
 
-`python tests/readme.py --write` runs them and puts in what they print; `tests/test_docs.py` checks that they still do.
+`python tests/readme.py --write` runs them and puts in what they print; `tests/test_docs.py` checks that they
+still do.
 """
 
 from __future__ import annotations
