@@ -1,0 +1,197 @@
+"""The catalogue of all grammars, found, compiled and kept.
+
+Grammars are looked for inside the package (as the wheel has them), else in the checkout beside it, and then in the
+user's own directories, `$XDG_CONFIG_HOME/logscope/grammars` (by default under `~/.config`). Compiling them takes a second or so;
+the result is kept in the private cache directory of `engine`, under a hash of every file that went into it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logscope import engine
+from logscope.errors import GrammarError, Place
+from logscope.grammar import ops
+from logscope.grammar.fields import SLOTS, Kind
+from logscope.grammar.interpret import Machine
+from logscope.grammar.model import Detail, FieldInfo, Tables, Template
+from logscope.grammar.source import GrammarSource, from_mapping, read_file
+
+Extra: TypeAlias = Path | str | Mapping[str, Any]
+"""A grammar file, or what its TOML would contain."""
+
+_HERE = Path(__file__).parent
+
+
+class Catalogue:
+    """All templates, compiled, with the numbers that the scanned rows use.
+
+    Attributes:
+        templates: in the order of their ids.
+        fields: in the order of their ids.
+        kinds: the template kinds, each once.
+        kind_of: int32[templates], index into `kinds`.
+        slot_of: int16[templates, fields], -1 where a template lacks the field.
+        widths: int64[templates], slots of a row.
+        captures: int8[fields], how a capture enters the arena (PLAIN, WIDE, INTERNED).
+    """
+
+    def __init__(self, tables: Tables, details: list[Detail] | Path) -> None:
+        self.templates: list[Template] = tables.templates
+        self.fields: list[FieldInfo] = tables.fields
+        self.enum_texts: list[str] = tables.enum_texts
+        self.programs: Mapping[str, int] = tables.programs
+        self.code, self.text, self.slot_of = tables.code, tables.text, tables.slot_of
+        self.kinds: list[str] = list(dict.fromkeys(template.kind for template in self.templates))
+        self._details = details
+        self._ids = {info.name: info.id for info in self.fields}
+
+    def __len__(self) -> int:
+        return len(self.templates)
+
+    def field_id(self, name: str) -> int:
+        """Number of a field, -1 when no template has it."""
+        return self._ids.get(name, -1)
+
+    def enum_code(self, word: str) -> int:
+        """Number of an enum word, -1 when there is none such."""
+        return self.enum_texts.index(word) if word in self.enum_texts else -1
+
+    def has_kind(self, kind: str) -> NDArray[np.bool_]:
+        """bool[templates]: which templates are of a kind; one that ends in a dot names a whole program."""
+        return np.array(
+            [t.kind == kind or (kind.endswith(".") and t.kind.startswith(kind)) for t in self.templates], np.bool_
+        )
+
+    @cached_property
+    def kind_of(self) -> NDArray[np.int32]:
+        """int32[templates], index into `kinds`."""
+        numbers = {kind: number for number, kind in enumerate(self.kinds)}
+        return np.array([numbers[template.kind] for template in self.templates], np.int32)
+
+    @cached_property
+    def widths(self) -> NDArray[np.int64]:
+        """int64[templates], slots of a row."""
+        slots = np.array([SLOTS[Kind(info.kind)] for info in self.fields] or [0], np.int64)
+        return np.asarray(((self.slot_of >= 0) * slots).sum(axis=1), np.int64)
+
+    @cached_property
+    def captures(self) -> NDArray[np.int8]:
+        """int8[fields], how a capture enters the arena."""
+        how = {Kind.ADDRESS: ops.WIDE, Kind.NAME: ops.INTERNED}
+        return np.array([how.get(Kind(info.kind), ops.PLAIN) for info in self.fields] or [0], np.int8)
+
+    @cached_property
+    def details(self) -> list[Detail]:
+        """Syntax tree, samples and near misses of each template; read from disk when first asked for."""
+        if isinstance(self._details, Path):
+            with self._details.open("rb") as file:
+                loaded: list[Detail] = pickle.load(file)
+            return loaded
+        return self._details
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The interpreter of this catalogue's table."""
+        return Machine(self.code, self.text)
+
+
+# --- finding and keeping ------------------------------------------------------------------------------------------
+
+
+def grammar_files() -> list[Path]:
+    """The grammar files of the package (or checkout) and of the user."""
+    packaged, checkout = _HERE.parent / "_grammars", _HERE.parent.parent / "grammars"
+    found = sorted((packaged if packaged.is_dir() else checkout).glob("*.toml"))
+    return found + sorted(_user_directory().glob("*.toml"))
+
+
+def _user_directory() -> Path:
+    configured = os.environ.get("XDG_CONFIG_HOME")
+    with suppress(RuntimeError):
+        return (Path(configured) if configured else Path.home() / ".config") / "logscope" / "grammars"
+    return Path(os.devnull)
+
+
+def load(extra: Iterable[Extra] = (), files: Iterable[Path] | None = None) -> Catalogue:
+    """The compiled catalogue, from disk when it was compiled before.
+
+    Args:
+        extra: more grammars: files, or what their TOML would contain.
+        files: instead of the usual grammar files.
+
+    Raises:
+        GrammarError: a grammar is wrong.
+    """
+    paths = list(grammar_files() if files is None else files)
+    extras = list(extra)
+    paths += [Path(entry) for entry in extras if not isinstance(entry, Mapping)]
+    mappings = [entry for entry in extras if isinstance(entry, Mapping)]
+    base = _cache_file(paths, mappings)
+    return (base and _cached(base)) or _compiled(paths, mappings, base)
+
+
+def read_sources(paths: Iterable[Path], mappings: Iterable[Mapping[str, Any]] = ()) -> list[GrammarSource]:
+    """The grammars of these files, each file once."""
+    unique = {path.resolve(): path for path in paths}
+    return [read_file(path) for path in unique.values()] + [
+        from_mapping(entry, str(entry.get("name", "grammar"))) for entry in mappings
+    ]
+
+
+def _compiled(paths: list[Path], mappings: list[Mapping[str, Any]], base: Path | None) -> Catalogue:
+    from logscope.grammar.build import build
+
+    tables, details = build(read_sources(paths, mappings))
+    if base is not None:
+        with suppress(OSError):
+            # Details first: whoever finds the tables must find them too.
+            _write(_details_file(base), details)
+            _write(base, tables)
+    return Catalogue(tables, details)
+
+
+def _cached(base: Path) -> Catalogue | None:
+    try:
+        with base.open("rb") as file:
+            tables = pickle.load(file)
+    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
+        return None
+    return Catalogue(tables, _details_file(base))
+
+
+def _cache_file(paths: list[Path], mappings: list[Mapping[str, Any]]) -> Path | None:
+    directory = engine.cache_directory()
+    if directory is None:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        for path in [*paths, *sorted(_HERE.glob("*.py"))]:
+            digest.update(f"\0{path.name}\0".encode())
+            digest.update(path.read_bytes())
+    except OSError as error:
+        raise GrammarError(f"cannot be read: {error}", place=Place(str(path))) from error
+    digest.update(repr(mappings).encode())
+    return directory / f"catalogue-{digest.hexdigest()}.pickle"
+
+
+def _details_file(base: Path) -> Path:
+    return base.with_suffix(".details.pickle")
+
+
+def _write(path: Path, content: object) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    with os.fdopen(handle, "wb") as file:
+        pickle.dump(content, file, protocol=pickle.HIGHEST_PROTOCOL)
+    os.replace(name, path)

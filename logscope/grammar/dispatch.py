@@ -1,0 +1,43 @@
+"""Which programs a message is tried against, by the tag of its line.
+
+The last part of the tag names the daemon (`postfix/submission/smtpd` is `smtpd`). A daemon's own templates come first, then
+those of any Postfix daemon, then the catch-alls of both in the same order. The tag may lie (`haproxy/postscreen` is a Postfix
+service whose `syslog_name` is `haproxy`), which the last part sees through.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from logscope.grammar.catalogue import Catalogue
+from logscope.grammar.model import ANY_POSTFIX, ENVELOPE, HAPROXY, REST, SESSION
+
+MOST_STARTS: Final = 4
+
+POSTFIX_LINE: Final = 1
+HAPROXY_LINE: Final = 2
+OTHER_LINE: Final = 0
+"""A program that is neither: its lines are foreign unless they have the shape of a HAProxy session."""
+
+
+def search_order(catalogue: Catalogue, program: str) -> list[int]:
+    """Words of the table where matching starts for a program, in the order they are tried."""
+    names = [program, REST.format(program)]
+    if program not in (ENVELOPE, HAPROXY, ANY_POSTFIX):
+        names = [program, ANY_POSTFIX, REST.format(program), REST.format(ANY_POSTFIX)]
+    return [catalogue.programs[name] for name in names if name in catalogue.programs]
+
+
+def classify(catalogue: Catalogue, tag: str) -> tuple[int, list[int]]:
+    """What kind of line a tag announces (POSTFIX_LINE, HAPROXY_LINE, OTHER_LINE), and where matching starts."""
+    first, slash, _ = tag.partition("/")
+    daemon = tag.rpartition("/")[2]
+    if daemon == HAPROXY:
+        return HAPROXY_LINE, search_order(catalogue, HAPROXY)
+    known = {program for template in catalogue.templates for program in template.programs}
+    if daemon in known - {ENVELOPE, ANY_POSTFIX}:
+        return POSTFIX_LINE, search_order(catalogue, daemon)
+    if slash and daemon:
+        # A daemon nobody described: Postfix if its first name says so, else perhaps under another syslog_name.
+        return POSTFIX_LINE if first.startswith("postfix") else OTHER_LINE, search_order(catalogue, daemon)
+    return OTHER_LINE, [catalogue.programs[SESSION]] if SESSION in catalogue.programs else []
