@@ -1,0 +1,1 @@
+"""What stands around messages: dates and clocks (the envelopes themselves are `grammars/syslog.toml`)."""
