@@ -28,16 +28,34 @@ def search_order(catalogue: Catalogue, program: str) -> list[int]:
     return [catalogue.programs[name] for name in names if name in catalogue.programs]
 
 
-def classify(catalogue: Catalogue, tag: str) -> tuple[int, list[int]]:
-    """What kind of line a tag announces (POSTFIX_LINE, HAPROXY_LINE, OTHER_LINE), and where matching starts."""
-    first, slash, _ = tag.partition("/")
-    daemon = tag.rpartition("/")[2]
-    if daemon == HAPROXY:
-        return HAPROXY_LINE, search_order(catalogue, HAPROXY)
-    known = {program for template in catalogue.templates for program in template.programs}
-    if daemon in known - {ENVELOPE, ANY_POSTFIX}:
-        return POSTFIX_LINE, search_order(catalogue, daemon)
-    if slash and daemon:
-        # A daemon nobody described: Postfix if its first name says so, else perhaps under another syslog_name.
-        return POSTFIX_LINE if first.startswith("postfix") else OTHER_LINE, search_order(catalogue, daemon)
-    return OTHER_LINE, [catalogue.programs[SESSION]] if SESSION in catalogue.programs else []
+class Dispatcher:
+    """Looks up the programs of a catalogue.
+
+    Attributes:
+        envelope: the word where envelopes are matched; the first word of a table always fails.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._daemons = {program for template in catalogue.templates for program in template.programs}
+        self._daemons -= {ENVELOPE, ANY_POSTFIX, HAPROXY}
+        self.envelope = catalogue.programs.get(ENVELOPE, 0)
+
+    def without_service(self) -> tuple[int, list[int]]:
+        """For a line without a tag: HAProxy writes such lines (`format raw`, `short`); no other is foreign for sure."""
+        return HAPROXY_LINE, search_order(self._catalogue, HAPROXY)
+
+    def programs(self, tag: str) -> tuple[int, list[int]]:
+        """Whose line a tag announces (POSTFIX_LINE, HAPROXY_LINE, OTHER_LINE), and where matching starts."""
+        catalogue = self._catalogue
+        first, slash, _ = tag.partition("/")
+        daemon = tag.rpartition("/")[2]
+        if daemon == HAPROXY:
+            return HAPROXY_LINE, search_order(catalogue, HAPROXY)
+        if daemon in self._daemons:
+            return POSTFIX_LINE, search_order(catalogue, daemon)
+        if slash and daemon:
+            # A daemon nobody described: Postfix if its first name says so, else perhaps under another syslog_name.
+            whose = POSTFIX_LINE if first.startswith("postfix") else OTHER_LINE
+            return whose, search_order(catalogue, daemon)
+        return OTHER_LINE, [catalogue.programs[SESSION]] if SESSION in catalogue.programs else []

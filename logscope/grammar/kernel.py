@@ -1,0 +1,1139 @@
+"""The machine of `ops` as one kernel that scans a chunk of bytes into rows.
+
+It knows no log format: lines, an envelope program, and for each service name the programs to try, all of it data. The
+plain-Python twin is `interpret`; both read the same table and must give the same rows.
+
+Nothing grows inside: before each line the kernel makes sure that whatever the line may need is there, else it returns and
+says what is short, and is called again to go on with that same line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from logscope.engine import kernel
+from logscope.grammar import ops
+
+# What the kernel returns.
+DONE = 0
+NEED_ROWS = 1
+NEED_ARENA = 2
+NEED_NAMES = 3
+NEED_SERVICE = 4
+"""The programs of a service name (its code is in control[SERVICE_CODE]) are not known yet."""
+
+# Words of `control`: where the scan stands, and what stays the same.
+POSITION = 0
+LIMIT = 1
+FINAL = 2
+ROWS = 3
+ARENA_USED = 4
+NAMES_COUNT = 5
+NAMES_USED = 6
+SERVICE_CODE = 7
+ENVELOPE_START = 8
+STAMP = 9
+HOST = 10
+SERVICE = 11
+PID = 12
+REPEAT_COUNT = 13
+MESSAGE = 14
+WIDEST = 15
+CONTROL_WORDS = 16
+
+# Rows of the column matrices.
+LINE_START = 0
+LINE_END = 1
+START = 2
+STAMP_NS = 3
+PID_NUMBER = 4
+REPEATS = 5
+MESSAGE_START = 6
+MESSAGE_END = 7
+WIDE_COLUMNS = 8
+
+TEMPLATE = 0
+HOST_NAME = 1
+SERVICE_NAME = 2
+NARROW_COLUMNS = 3
+
+STAMP_KIND = 0
+NOT_UTF8 = 1
+SMALL_COLUMNS = 2
+
+# Columns of `starts`, one row for each name code after row 0, which is for lines without a service.
+KNOWN = 0
+WHOSE = 1
+FIRST_START = 2
+START_COLUMNS = 6
+
+NAMES_A_LINE = ops.MAX_CAPTURES
+"""No line adds more names than this."""
+
+_NULL = ops.NULL
+_LF = 10
+_CR = 13
+_BLANK = 32
+_TAB = 9
+_QUOTE = 34
+_BACKSLASH = 92
+_BRACKET = 91
+_AT = 64
+
+_END = ops.END
+_FAIL = ops.FAIL
+_LITERAL = ops.LITERAL
+_BYTE = ops.BYTE
+_SWITCH = ops.SWITCH
+_TEST = ops.TEST
+_CHOICE = ops.CHOICE
+_COMMIT = ops.COMMIT
+_REST = ops.REST
+_UNTIL = ops.UNTIL
+_BOUNDED = ops.BOUNDED
+_FLAG = ops.FLAG
+_ENUM = ops.ENUM
+_IP = ops.IP
+_TIME = ops.TIME
+_INT = ops.INT
+_PORT = ops.PORT
+_HEX = ops.HEX
+_DECIMAL = ops.DECIMAL
+_CODE = ops.CODE
+_DSN = ops.DSN
+_QUEUE_ID = ops.QUEUE_ID
+_COUNTERS = ops.COUNTERS
+_RETRY = ops.RETRY
+_AGAIN = ops.AGAIN
+_OPEN = ops.OPEN
+_CLOSE = ops.CLOSE
+
+_NO_SPACE = ops.NO_SPACE
+_NO_BRACKET = ops.NO_BRACKET
+_NOT_EMPTY = ops.NOT_EMPTY
+_QUOTED = ops.QUOTED
+_MAILBOX = ops.MAILBOX
+_LAST = ops.LAST
+_RESTRICTED = ops.NO_SPACE | ops.NO_BRACKET
+_SPECIAL = ops.QUOTED | ops.MAILBOX | ops.LAST
+
+_MAX_DIGITS = ops.MAX_DIGITS
+_MAX_STACK = ops.MAX_STACK
+_MAX_CAPTURES = ops.MAX_CAPTURES
+
+_BSD = ops.BSD
+_RFC3339 = ops.RFC3339
+_HAPROXY = ops.HAPROXY
+_CLF = ops.CLF
+_YEARLESS = ops.YEARLESS
+_ZONED = ops.ZONED
+_MILLISECONDS = ops.MILLISECONDS
+_MICROSECONDS = ops.MICROSECONDS
+_SECOND = 1_000_000_000
+_MONTHS = np.frombuffer(b"JanFebMarAprMayJunJulAugSepOctNovDec", np.uint8).copy()
+_MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
+
+_WIDE = ops.WIDE
+_INTERNED = ops.INTERNED
+_SPAN_LENGTH = ops.SPAN_LENGTH
+_FOREIGN = ops.FOREIGN
+_UNPARSED = ops.UNPARSED
+
+# Character classes, as bits.
+_DIGIT = 1
+_HEXDIGIT = 2
+_ALPHA = 4
+_AF = 8
+_ADDRESS = 16
+_COUNTER = 32
+
+
+def _character_classes() -> Any:
+    classes = np.zeros(256, np.uint8)
+    for symbol in range(256):
+        text = chr(symbol) if symbol < 128 else ""
+        digit, alpha = text.isdecimal(), text.isalpha()
+        hexdigit = bool(text) and text in "0123456789abcdefABCDEF"
+        classes[symbol] = (
+            _DIGIT * digit
+            | _HEXDIGIT * hexdigit
+            | _ALPHA * alpha
+            | _AF * (bool(text) and text in "ABCDEF")
+            | _ADDRESS * (hexdigit or symbol in b":.")
+            | _COUNTER * (digit or alpha or symbol in b"_-")
+        )
+    return classes
+
+
+_CLASSES = _character_classes()
+
+
+# --- time stamps --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _two_digits(buffer, position, end):  # type: ignore[no-untyped-def]
+    """The number in two digits, or -1."""
+    if position + 2 > end:
+        return -1
+    tens = np.int64(buffer[position]) - 48
+    units = np.int64(buffer[position + 1]) - 48
+    if tens < 0 or tens > 9 or units < 0 or units > 9:
+        return -1
+    return tens * 10 + units
+
+
+@kernel
+def _year(buffer, position, end):  # type: ignore[no-untyped-def]
+    """A year from 1900 to 2199 in four digits, or -1."""
+    century = _two_digits(buffer, position, end)
+    year = _two_digits(buffer, position + 2, end)
+    if century < 19 or century > 21 or year < 0:
+        return -1
+    return century * 100 + year
+
+
+@kernel
+def _month(buffer, position, end):  # type: ignore[no-untyped-def]
+    """1 to 12 for an English month of three letters, or -1."""
+    if position + 3 > end:
+        return -1
+    for month in range(12):
+        if (
+            buffer[position + 1] == _MONTHS[3 * month + 1]
+            and buffer[position + 2] == _MONTHS[3 * month + 2]
+            and buffer[position] == _MONTHS[3 * month]
+        ):
+            return month + 1
+    return -1
+
+
+@kernel
+def _days(year, month, day):  # type: ignore[no-untyped-def]
+    """Days since 1970 of a date from 1900 on, or -1 << 40 when there is no such day."""
+    if month < 1 or month > 12 or day < 1:
+        return -(1 << 40)
+    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+    last = _MONTH_DAYS[month - 1]
+    if month == 2 and leap:
+        last = 29
+    if day > last:
+        return -(1 << 40)
+    # Count years from March, so that the leap day is the last of its year.
+    years = year - 1 if month <= 2 else year
+    months = month + 9 if month <= 2 else month - 3
+    return years * 365 + years // 4 - years // 100 + years // 400 + (months * 153 + 2) // 5 + day - 1 - 719468
+
+
+@kernel
+def _clock(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Seconds of `hh:mm:ss`, or -1."""
+    if position + 8 > end or buffer[position + 2] != 58 or buffer[position + 5] != 58:
+        return -1
+    hours = _two_digits(buffer, position, end)
+    minutes = _two_digits(buffer, position + 3, end)
+    seconds = _two_digits(buffer, position + 6, end)
+    if hours < 0 or hours > 23 or minutes < 0 or minutes > 59 or seconds < 0 or seconds > 60:
+        return -1
+    return hours * 3600 + minutes * 60 + seconds
+
+
+@kernel
+def _fraction(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after `.ddd`, nanoseconds, resolution bits; nothing is taken when no digit follows the point."""
+    if position + 1 >= end or buffer[position] != 46:
+        return position, 0, 0
+    at = position + 1
+    value = 0
+    weight = 100_000_000
+    while at < end and 48 <= buffer[at] <= 57:
+        value += (np.int64(buffer[at]) - 48) * weight
+        weight //= 10
+        at += 1
+    digits = at - position - 1
+    if digits == 0:
+        return position, 0, 0
+    return at, value, (_MICROSECONDS if digits > 3 else _MILLISECONDS)
+
+
+@kernel
+def _offset(buffer, position, end, colon):  # type: ignore[no-untyped-def]
+    """Position after `+hh:mm` (`+hhmm`) and seconds east of UTC; position -1 when it is none."""
+    if position + 5 > end or (buffer[position] != 43 and buffer[position] != 45):
+        return -1, 0
+    at = position + 3
+    if colon and buffer[at] == 58:
+        at += 1
+    hours = _two_digits(buffer, position + 1, end)
+    minutes = _two_digits(buffer, at, end)
+    if hours < 0 or hours > 23 or minutes < 0 or minutes > 59:
+        return -1, 0
+    seconds = hours * 3600 + minutes * 60
+    return at + 2, (-seconds if buffer[position] == 45 else seconds)
+
+
+@kernel
+def _time_bsd(buffer, position, end):  # type: ignore[no-untyped-def]
+    month = _month(buffer, position, end)
+    at = position + 4
+    if month < 0 or at >= end or buffer[at - 1] != _BLANK:
+        return -1, 0, 0
+    if buffer[at] == _BLANK:
+        at += 1
+    day = 0
+    first = at
+    while at < end and at < first + 2 and 48 <= buffer[at] <= 57:
+        day = day * 10 + np.int64(buffer[at]) - 48
+        at += 1
+    if at == first or at >= end or buffer[at] != _BLANK:
+        return -1, 0, 0
+    at += 1
+    year = 2000
+    kind = _YEARLESS
+    if at + 5 <= end and buffer[at + 4] == _BLANK:
+        year = _year(buffer, at, end)
+        kind = 0
+        at += 5
+        if year < 0:
+            return -1, 0, 0
+    days = _days(year, month, day)
+    seconds = _clock(buffer, at, end)
+    if days < -(1 << 30) or seconds < 0:
+        return -1, 0, 0
+    at, nanoseconds, resolution = _fraction(buffer, at + 8, end)
+    return at, (days * 86400 + seconds) * _SECOND + nanoseconds, kind | resolution
+
+
+@kernel
+def _time_rfc3339(buffer, position, end):  # type: ignore[no-untyped-def]
+    if position + 19 > end or buffer[position + 4] != 45 or buffer[position + 7] != 45:
+        return -1, 0, 0
+    if buffer[position + 10] != 84 and buffer[position + 10] != _BLANK:
+        return -1, 0, 0
+    year = _year(buffer, position, end)
+    month = _two_digits(buffer, position + 5, end)
+    day = _two_digits(buffer, position + 8, end)
+    seconds = _clock(buffer, position + 11, end)
+    if year < 0 or seconds < 0:
+        return -1, 0, 0
+    days = _days(year, month, day)
+    if days < -(1 << 30):
+        return -1, 0, 0
+    at, nanoseconds, kind = _fraction(buffer, position + 19, end)
+    if at < end and buffer[at] == 90:
+        at += 1
+        kind |= _ZONED
+    else:
+        after, east = _offset(buffer, at, end, True)
+        if after >= 0:
+            at = after
+            seconds -= east
+            kind |= _ZONED
+    return at, (days * 86400 + seconds) * _SECOND + nanoseconds, kind
+
+
+@kernel
+def _time_slashed(buffer, position, end, clf):  # type: ignore[no-untyped-def]
+    """`22/Nov/2026:09:18:54`, then `.965` or ` +0000`."""
+    if position + 20 > end or buffer[position + 2] != 47 or buffer[position + 6] != 47:
+        return -1, 0, 0
+    if buffer[position + 11] != 58:
+        return -1, 0, 0
+    day = _two_digits(buffer, position, end)
+    month = _month(buffer, position + 3, end)
+    year = _year(buffer, position + 7, end)
+    seconds = _clock(buffer, position + 12, end)
+    if day < 0 or month < 0 or year < 0 or seconds < 0:
+        return -1, 0, 0
+    days = _days(year, month, day)
+    if days < -(1 << 30):
+        return -1, 0, 0
+    if clf:
+        if position + 21 > end or buffer[position + 20] != _BLANK:
+            return -1, 0, 0
+        at, east = _offset(buffer, position + 21, end, False)
+        return at, (days * 86400 + seconds - east) * _SECOND, _ZONED
+    at, nanoseconds, kind = _fraction(buffer, position + 20, end)
+    if kind == 0:
+        return -1, 0, 0
+    return at, (days * 86400 + seconds) * _SECOND + nanoseconds, kind
+
+
+@kernel
+def _time_epoch(buffer, position, end):  # type: ignore[no-untyped-def]
+    at = position
+    seconds = 0
+    while at < end and at <= position + 10 and 48 <= buffer[at] <= 57:
+        seconds = seconds * 10 + np.int64(buffer[at]) - 48
+        at += 1
+    if at == position or at > position + 10:
+        return -1, 0, 0
+    at, nanoseconds, kind = _fraction(buffer, at, end)
+    return at, seconds * _SECOND + nanoseconds, kind | _ZONED
+
+
+@kernel
+def _time(buffer, position, end, form):  # type: ignore[no-untyped-def]
+    """Position after a stamp (-1 when it is none), nanoseconds since 1970, kind bits."""
+    if form == _BSD:
+        return _time_bsd(buffer, position, end)
+    if form == _RFC3339:
+        return _time_rfc3339(buffer, position, end)
+    if form == _HAPROXY:
+        return _time_slashed(buffer, position, end, False)
+    if form == _CLF:
+        return _time_slashed(buffer, position, end, True)
+    return _time_epoch(buffer, position, end)
+
+
+# --- addresses ----------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _ipv4(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Four decimal numbers without leading zeros, which must fill the range; -1 when it is no address."""
+    value = 0
+    parts = 0
+    at = position
+    while True:
+        number = 0
+        first = at
+        while at < end and _CLASSES[buffer[at]] & _DIGIT:
+            number = number * 10 + np.int64(buffer[at]) - 48
+            at += 1
+            if number > 255:
+                return -1
+        if at == first or (buffer[first] == 48 and at > first + 1):
+            return -1
+        value = value << 8 | number
+        parts += 1
+        if parts == 4:
+            return value if at == end else -1
+        if at >= end or buffer[at] != 46:
+            return -1
+        at += 1
+
+
+@kernel
+def _ipv6(buffer, position, end):  # type: ignore[no-untyped-def]
+    """An IPv6 address that fills the range: whether it is one, high and low half (RFC 4291 section 2.2)."""
+    high = 0
+    low = 0
+    groups = 0
+    gap = -1
+    at = position
+    if at + 1 < end and buffer[at] == 58:
+        if buffer[at + 1] != 58:
+            return False, 0, 0
+        gap = 0
+        at += 2
+    while at < end:
+        if groups == 8:
+            return False, 0, 0
+        number = 0
+        first = at
+        while at < end and _CLASSES[buffer[at]] & _HEXDIGIT:
+            symbol = np.int64(buffer[at])
+            number = number << 4 | (symbol - 48 if symbol <= 57 else (symbol | 32) - 87)
+            at += 1
+            if at - first > 4:
+                return False, 0, 0
+        if at < end and buffer[at] == 46:
+            number = _ipv4(buffer, first, end)
+            if number < 0 or groups > 6:
+                return False, 0, 0
+            high = high << 32 | (low >> 32 & 0xFFFFFFFF)
+            low = low << 32 | number
+            groups += 2
+            at = end
+            break
+        if at == first:
+            return False, 0, 0
+        high = high << 16 | (low >> 48 & 0xFFFF)
+        low = low << 16 | number
+        groups += 1
+        if at == end:
+            break
+        if buffer[at] != 58:
+            return False, 0, 0
+        at += 1
+        if at == end:
+            return False, 0, 0
+        if buffer[at] == 58:
+            if gap >= 0:
+                return False, 0, 0
+            gap = groups
+            at += 1
+    if gap < 0:
+        return groups == 8, high, low
+    if groups > 7:
+        return False, 0, 0
+    # Groups after the gap stay at the right end; those before it move up by the missing ones.
+    after = groups - gap
+    shift = (8 - groups) * 16
+    tail = after * 16
+    return True, *_spread(high, low, tail, shift)
+
+
+@kernel
+def _spread(high, low, tail, shift):  # type: ignore[no-untyped-def]
+    """Keep the lowest `tail` bits of a 128-bit number and move the others up by `shift`; 0 < tail + shift <= 128."""
+    kept_high = 0
+    kept_low = 0
+    if tail >= 64:
+        kept_low = low
+        kept_high = high & ((1 << (tail - 64)) - 1)
+        high = high & ~((1 << (tail - 64)) - 1)
+        low = 0
+    elif tail > 0:
+        kept_low = low & ((1 << tail) - 1)
+        low = low & ~((1 << tail) - 1)
+    while shift > 0:
+        high = high << 16 | (low >> 48 & 0xFFFF)
+        low = low << 16
+        shift -= 16
+    return high | kept_high, low | kept_low
+
+
+@kernel
+def _address(buffer, position, end):  # type: ignore[no-untyped-def]
+    """An address of either family that fills the range: whether it is one, high and low half."""
+    at = position
+    while at < end and buffer[at] != 58:
+        at += 1
+    if at < end:
+        return _ipv6(buffer, position, end)
+    number = _ipv4(buffer, position, end)
+    return number >= 0, 0, 0xFFFF_0000_0000 | number
+
+
+@kernel
+def _ip(buffer, position, end, colon):  # type: ignore[no-untyped-def]
+    """Position after an address (-1 when it is none), high and low half."""
+    at = position
+    last_colon = -1
+    while at < end and _CLASSES[buffer[at]] & _ADDRESS:
+        if buffer[at] == 58:
+            last_colon = at
+        at += 1
+    if at == position:
+        return -1, 0, 0
+    if colon != 1:
+        good, high, low = _address(buffer, position, at)
+        if good:
+            return at, high, low
+    if colon != 0 and last_colon > position:
+        good, high, low = _address(buffer, position, last_colon)
+        if good:
+            return last_colon, high, low
+    return -1, 0, 0
+
+
+# --- numbers and words that know their own end --------------------------------------------------------------------
+
+
+@kernel
+def _digits(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after a run of digits and its value (which means nothing past MAX_DIGITS digits)."""
+    at = position
+    value = 0
+    while at < end and 48 <= buffer[at] <= 57:
+        if at - position < _MAX_DIGITS:
+            value = value * 10 + np.int64(buffer[at]) - 48
+        at += 1
+    return at, value
+
+
+@kernel
+def _number(buffer, position, end, opcode):  # type: ignore[no-untyped-def]
+    """INT, UINT, PORT, CODE: position after it or -1, and its value."""
+    negative = opcode == _INT and position < end and buffer[position] == 45
+    first = position + 1 if negative else position
+    at, value = _digits(buffer, first, end)
+    count = at - first
+    if count == 0 or count > _MAX_DIGITS:
+        return -1, 0
+    if (opcode == _PORT and value > 65535) or (opcode == _CODE and count != 3):
+        return -1, 0
+    return at, (-value if negative else value)
+
+
+@kernel
+def _hexadecimal(buffer, position, end):  # type: ignore[no-untyped-def]
+    at = position
+    value = 0
+    while at < end and _CLASSES[buffer[at]] & _HEXDIGIT:
+        symbol = np.int64(buffer[at])
+        if at - position < 15:
+            value = value << 4 | (symbol - 48 if symbol <= 57 else (symbol | 32) - 87)
+        at += 1
+    if at == position or at > position + 15:
+        return -1, 0
+    return at, value
+
+
+@kernel
+def _decimal(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after it or -1, and millionths."""
+    at, whole = _digits(buffer, position, end)
+    if at == position or at > position + 12:
+        return -1, 0
+    value = whole * 1_000_000
+    if at + 1 < end and buffer[at] == 46 and 48 <= buffer[at + 1] <= 57:
+        first = at + 1
+        weight = 100_000
+        at = first
+        while at < end and 48 <= buffer[at] <= 57:
+            value += (np.int64(buffer[at]) - 48) * weight
+            weight //= 10
+            at += 1
+        if at > first + 6 or (at + 1 < end and buffer[at] == 46 and 48 <= buffer[at + 1] <= 57):
+            return -1, 0
+    return at, value
+
+
+@kernel
+def _dsn(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after `d.ddd.ddd` or -1, and class * 1_000_000 + subject * 1000 + detail."""
+    if position + 5 > end or buffer[position + 1] != 46:
+        return -1, 0
+    if not _CLASSES[buffer[position]] & _DIGIT:
+        return -1, 0
+    dot, subject = _digits(buffer, position + 2, end)
+    if dot == position + 2 or dot > position + 5 or dot >= end or buffer[dot] != 46:
+        return -1, 0
+    at, detail = _digits(buffer, dot + 1, end)
+    if at == dot + 1 or at > dot + 4:
+        return -1, 0
+    return at, (np.int64(buffer[position]) - 48) * 1_000_000 + subject * 1000 + detail
+
+
+@kernel
+def _queue_id(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after five or more letters and digits, with a digit among them or all of A-F; or -1."""
+    at = position
+    digit = False
+    all_af = True
+    while at < end:
+        kind = _CLASSES[buffer[at]]
+        if kind & _DIGIT:
+            digit = True
+        elif kind & _ALPHA:
+            all_af = all_af and kind & _AF != 0
+        else:
+            break
+        at += 1
+    return at if at >= position + 5 and (digit or all_af) else -1
+
+
+@kernel
+def _counters(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after all ` name=n` and ` name=n/m` up to ` commands=`."""
+    done = position
+    while True:
+        at = done
+        if at >= end or buffer[at] != _BLANK:
+            return done
+        at += 1
+        name = at
+        while at < end and _CLASSES[buffer[at]] & _COUNTER:
+            at += 1
+        if at == name or at >= end or buffer[at] != 61 or _is_commands(buffer, name, at):
+            return done
+        number = at + 1
+        at, _ = _digits(buffer, number, end)
+        if at == number:
+            return done
+        if at < end and buffer[at] == 47:
+            number = at + 1
+            at, _ = _digits(buffer, number, end)
+            if at == number or (at < end and buffer[at] == 47):
+                return done
+        done = at
+
+
+@kernel
+def _is_commands(buffer, start, end):  # type: ignore[no-untyped-def]
+    """Whether the range holds the word that ends Postfix's counters."""
+    if end - start != 8:
+        return False
+    for index in range(8):
+        if buffer[start + index] != _COMMANDS[index]:
+            return False
+    return True
+
+
+_COMMANDS = np.frombuffer(b"commands", np.uint8).copy()
+
+
+# --- bounded text -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _is_stop(buffer, position, end, code, text, stops):  # type: ignore[no-untyped-def]
+    """Whether a stop begins here. `stops` is a word of `code`, see `ops`."""
+    if position >= end:
+        return code[stops + 1] == 1
+    symbol = np.int64(buffer[position])
+    if not code[stops + 2 + (symbol >> 5)] >> (symbol & 31) & 1:
+        return False
+    for index in range(code[stops]):
+        entry = stops + 10 + 3 * index
+        offset = code[entry]
+        length = code[entry + 1]
+        if position + length > end or (code[entry + 2] and position + length != end):
+            continue
+        same = 0
+        while same < length and buffer[position + same] == text[offset + same]:
+            same += 1
+        if same == length:
+            return True
+    return False
+
+
+@kernel
+def _is_forbidden(symbol, flags):  # type: ignore[no-untyped-def]
+    if flags & _NO_SPACE and (symbol == _BLANK or symbol == _TAB):
+        return True
+    return flags & _NO_BRACKET != 0 and symbol == _BRACKET
+
+
+@kernel
+def _rest(buffer, position, end, flags):  # type: ignore[no-untyped-def]
+    """End of a field that goes to the end of the line, or -1."""
+    if flags & _RESTRICTED:
+        for at in range(position, end):
+            if _is_forbidden(buffer[at], flags):
+                return -1
+    return end
+
+
+@kernel
+def _until(buffer, position, end, flags, symbol):  # type: ignore[no-untyped-def]
+    """Position of the next such byte, or -1 when there is none or a forbidden one is before it."""
+    at = position
+    if flags & _RESTRICTED == 0:
+        while at < end and buffer[at] != symbol:
+            at += 1
+        return at if at < end else -1
+    while at < end:
+        here = buffer[at]
+        if here == symbol:
+            return at
+        if here == _BLANK or here == _TAB or (here == _BRACKET and flags & _NO_BRACKET):
+            return -1
+        at += 1
+    return -1
+
+
+@kernel
+def _bounded(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
+    """Position of the first place where a stop begins, or -1."""
+    if flags & _SPECIAL:
+        if flags & _LAST:
+            return _bounded_last(buffer, position, end, code, text, stops, flags)
+        if flags & _MAILBOX:
+            return _bounded_mailbox(buffer, position, end, code, text, stops, flags)
+        return _bounded_quoted(buffer, position, end, code, text, stops, flags)
+    at = position
+    while not _is_stop(buffer, at, end, code, text, stops):
+        if at >= end or _is_forbidden(buffer[at], flags):
+            return -1
+        at += 1
+    return at
+
+
+@kernel
+def _bounded_last(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
+    at = position
+    while at < end and not _is_forbidden(buffer[at], flags):
+        at += 1
+    while at >= position:
+        if _is_stop(buffer, at, end, code, text, stops):
+            return at
+        at -= 1
+    return -1
+
+
+@kernel
+def _closing_quote(buffer, position, end):  # type: ignore[no-untyped-def]
+    """Position after the string that opens at `position`, or -1 when it is never closed."""
+    at = position + 1
+    while at < end:
+        if buffer[at] == _BACKSLASH:
+            at += 1
+        elif buffer[at] == _QUOTE:
+            return at + 1
+        at += 1
+    return -1
+
+
+@kernel
+def _bounded_quoted(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
+    closed = True
+    at = position
+    while not _is_stop(buffer, at, end, code, text, stops):
+        if at >= end or _is_forbidden(buffer[at], flags):
+            return -1
+        after = -1
+        if closed and buffer[at] == _QUOTE:
+            after = _closing_quote(buffer, at, end)
+            closed = after >= 0
+        at = after if after >= 0 else at + 1
+    return at
+
+
+@kernel
+def _bounded_mailbox(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
+    at = position
+    if at < end and buffer[at] == _QUOTE and not _is_stop(buffer, at, end, code, text, stops):
+        after = _closing_quote(buffer, at, end)
+        if after >= 0:
+            local = after < end and buffer[after] == _AT
+            if local or _is_stop(buffer, after, end, code, text, stops):
+                at = after
+    while not _is_stop(buffer, at, end, code, text, stops):
+        if at >= end or _is_forbidden(buffer[at], flags):
+            return -1
+        at += 1
+    return at
+
+
+# --- the machine --------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _same(buffer, position, text, offset, length):  # type: ignore[no-untyped-def]
+    for index in range(length):
+        if buffer[position + index] != text[offset + index]:
+            return False
+    return True
+
+
+@kernel
+def _match(buffer, position, end, start, code, text, log, stack):  # type: ignore[no-untyped-def]
+    """Match a range from the word `start`: the template's id or -1, and how many captures are in `log`.
+
+    log: int64[MAX_CAPTURES, 3], field and two values; stack: int64[MAX_STACK + 2, 3], word, position, height of the log.
+    """
+    word = start
+    height = 0
+    depth = 0
+    while True:
+        opcode = code[word]
+        after = np.int64(-1)
+        if opcode == _SWITCH:
+            symbol = np.int64(buffer[position]) if position < end else 256
+            following = code[word + 1 + symbol]
+            if following >= 0:
+                word = following
+                continue
+        elif opcode == _LITERAL:
+            length = code[word + 3]
+            if position + length <= end and _same(buffer, position, text, code[word + 2], length):
+                after = position + length
+        elif opcode == _BYTE:
+            if position < end and buffer[position] == code[word + 2]:
+                after = position + 1
+        elif opcode == _TEST:
+            here = position < end and buffer[position] == code[word + 2]
+            word = code[word + 1] if here else code[word + 3]
+            continue
+        elif opcode == _CHOICE:
+            stack[depth, 0] = code[word + 2]
+            stack[depth, 1] = position
+            stack[depth, 2] = height
+            depth += 1
+            word = code[word + 1]
+            continue
+        elif opcode == _COMMIT:
+            depth -= 1
+            word = code[word + 1]
+            continue
+        elif opcode == _END:
+            if position == end:
+                return np.int64(code[word + 1]), height
+        elif opcode > _COMMIT:
+            first = np.int64(0)
+            second = np.int64(0)
+            captured = 1
+            if opcode <= _BOUNDED or opcode == _RETRY:
+                flags = code[word + 3]
+                if opcode == _UNTIL:
+                    after = _until(buffer, position, end, flags, code[word + 4])
+                elif opcode == _REST:
+                    after = _rest(buffer, position, end, flags)
+                else:
+                    after = _bounded(buffer, position, end, code, text, code[word + 4], flags)
+                if flags & _NOT_EMPTY and after == position:
+                    after = -1
+                first = position << 32 | (after - position)
+            elif opcode <= _IP:
+                if opcode == _IP:
+                    after, first, second = _ip(buffer, position, end, code[word + 3])
+                elif opcode == _FLAG:
+                    length = code[word + 4]
+                    after = position
+                    if position + length <= end and _same(buffer, position, text, code[word + 3], length):
+                        after = position + length
+                        first = 1
+                else:
+                    for index in range(code[word + 3]):
+                        entry = word + 4 + 3 * index
+                        length = code[entry + 1]
+                        if position + length <= end and _same(buffer, position, text, code[entry], length):
+                            after = position + length
+                            first = code[entry + 2]
+                            break
+            elif opcode == _TIME:
+                after, first, second = _time(buffer, position, end, code[word + 3])
+            elif opcode <= _PORT or opcode == _CODE:
+                after, first = _number(buffer, position, end, opcode)
+            elif opcode == _QUEUE_ID:
+                after = _queue_id(buffer, position, end)
+                first = position << 32 | (after - position)
+            elif opcode == _DECIMAL:
+                after, first = _decimal(buffer, position, end)
+            elif opcode == _DSN:
+                after, first = _dsn(buffer, position, end)
+            elif opcode == _HEX:
+                after, first = _hexadecimal(buffer, position, end)
+            elif opcode == _COUNTERS:
+                after = _counters(buffer, position, end)
+                first = position << 32 | (after - position)
+            elif opcode == _OPEN:
+                after = position
+                first = position << 32
+            elif opcode == _CLOSE:
+                after = position
+                captured = 0
+                opened = height - 1
+                while log[opened, 0] != code[word + 2]:
+                    opened -= 1
+                log[opened, 1] = log[opened, 1] >> 32 << 32 | (position - (log[opened, 1] >> 32))
+            elif opcode == _AGAIN:
+                height -= 1
+                begin = log[height, 1] >> 32
+                if position <= end:
+                    after = _bounded(buffer, position, end, code, text, code[word + 4], code[word + 3])
+                first = begin << 32 | (after - begin)
+            if after >= 0:
+                if captured:
+                    log[height, 0] = code[word + 2]
+                    log[height, 1] = first
+                    log[height, 2] = second
+                    height += 1
+                if opcode == _RETRY or opcode == _AGAIN:
+                    stack[depth, 0] = word if opcode == _AGAIN else word + 5
+                    stack[depth, 1] = after + 1
+                    stack[depth, 2] = height
+                    depth += 1
+        if after >= 0:
+            position = after
+            word = code[word + 1]
+            continue
+        if depth == 0:
+            return np.int64(-1), 0
+        depth -= 1
+        word = stack[depth, 0]
+        position = stack[depth, 1]
+        height = stack[depth, 2]
+
+
+# --- names --------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def intern_name(buffer, start, end, table, offsets, data, control):  # type: ignore[no-untyped-def]
+    """The code of buffer[start:end] in the dictionary; there must be room for a new one.
+
+    table: int32, a power of two long, code + 1 or 0; offsets: int64, name i is data[offsets[i]:offsets[i + 1]].
+    """
+    value = 1469598103
+    for at in range(start, end):
+        value = ((value ^ np.int64(buffer[at])) * 16777619) & 0x7FFF_FFFF
+    size = len(table)
+    place = (value ^ value >> 15) & (size - 1)
+    length = end - start
+    while True:
+        entry = table[place]
+        if entry == 0:
+            break
+        begin = offsets[entry - 1]
+        if offsets[entry] - begin == length:
+            same = 0
+            while same < length and data[begin + same] == buffer[start + same]:
+                same += 1
+            if same == length:
+                return np.int64(entry) - 1
+        place = (place + 1) & (size - 1)
+    number = control[NAMES_COUNT]
+    begin = control[NAMES_USED]
+    for index in range(length):
+        data[begin + index] = buffer[start + index]
+    offsets[number] = begin
+    offsets[number + 1] = begin + length
+    table[place] = number + 1
+    control[NAMES_COUNT] = number + 1
+    control[NAMES_USED] = begin + length
+    return np.int64(number)
+
+
+@kernel
+def rebuild_names(table, offsets, data, count):  # type: ignore[no-untyped-def]
+    """Enter all names into an empty table."""
+    size = len(table)
+    for number in range(count):
+        value = 1469598103
+        for at in range(offsets[number], offsets[number + 1]):
+            value = ((value ^ np.int64(data[at])) * 16777619) & 0x7FFF_FFFF
+        place = (value ^ value >> 15) & (size - 1)
+        while table[place] != 0:
+            place = (place + 1) & (size - 1)
+        table[place] = number + 1
+
+
+# --- lines --------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def _is_utf8(buffer, start, end):  # type: ignore[no-untyped-def]
+    """Whether a range is well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF)."""
+    at = start
+    while at < end:
+        lead = np.int64(buffer[at])
+        at += 1
+        if lead < 0x80:
+            continue
+        if lead < 0xC2 or lead > 0xF4:
+            return False
+        more = 1 if lead < 0xE0 else (2 if lead < 0xF0 else 3)
+        if at + more > end:
+            return False
+        second = np.int64(buffer[at])
+        low = 0xA0 if lead == 0xE0 else (0x90 if lead == 0xF0 else 0x80)
+        high = 0x9F if lead == 0xED else (0x8F if lead == 0xF4 else 0xBF)
+        if second < low or second > high:
+            return False
+        for index in range(1, more):
+            if buffer[at + index] & 0xC0 != 0x80:
+                return False
+        at += more
+    return True
+
+
+@kernel
+def scan(  # type: ignore[no-untyped-def]
+    buffer, code, text, slot_of, widths, captures, control, wide, narrow, small, arena, table, offsets, names, starts, log, stack
+):
+    """Scan lines from control[POSITION] on into rows; see the module for what is returned when there is no room."""
+    limit = control[LIMIT]
+    position = control[POSITION]
+    capacity = wide.shape[1]
+    while position < limit:
+        line_end = position
+        ored = 0
+        while line_end < limit and buffer[line_end] != _LF:
+            ored |= np.int64(buffer[line_end])
+            line_end += 1
+        if line_end == limit and control[FINAL] == 0:
+            break
+        row = control[ROWS]
+        if row >= capacity:
+            return NEED_ROWS
+        if control[ARENA_USED] + control[WIDEST] > len(arena):
+            return NEED_ARENA
+        many = control[NAMES_COUNT] + NAMES_A_LINE
+        if many >= len(offsets) - 1 or 2 * many >= len(table):
+            return NEED_NAMES
+        if control[NAMES_USED] + 2 * (line_end - position) > len(names):
+            return NEED_NAMES
+        end = line_end
+        while end > position and (buffer[end - 1] == _CR or buffer[end - 1] == _BLANK or buffer[end - 1] == _TAB):
+            end -= 1
+
+        stamp = _NULL
+        stamp_kind = 0
+        host = np.int64(-1)
+        service = np.int64(-1)
+        pid = _NULL
+        repeats = np.int64(1)
+        message = position
+        message_end = end
+        template, count = _match(buffer, position, end, control[ENVELOPE_START], code, text, log, stack)
+        if template >= 0:
+            for index in range(count):
+                field = log[index, 0]
+                value = log[index, 1]
+                if field == control[MESSAGE]:
+                    message = value >> 32
+                    message_end = message + (value & _SPAN_LENGTH)
+                elif field == control[STAMP]:
+                    stamp = value
+                    stamp_kind = log[index, 2]
+                elif field == control[HOST]:
+                    begin = value >> 32
+                    host = intern_name(
+                        buffer, begin, begin + (value & _SPAN_LENGTH), table, offsets, names, control
+                    )
+                elif field == control[SERVICE]:
+                    begin = value >> 32
+                    service = intern_name(
+                        buffer, begin, begin + (value & _SPAN_LENGTH), table, offsets, names, control
+                    )
+                elif field == control[PID]:
+                    pid = value
+                elif field == control[REPEAT_COUNT]:
+                    repeats = value
+        if starts[service + 1, KNOWN] == 0:
+            control[SERVICE_CODE] = service
+            return NEED_SERVICE
+
+        template = np.int64(-1)
+        attempt = FIRST_START
+        while template < 0 and attempt < START_COLUMNS and starts[service + 1, attempt] >= 0:
+            template, count = _match(
+                buffer, message, message_end, starts[service + 1, attempt], code, text, log, stack
+            )
+            attempt += 1
+
+        used = control[ARENA_USED]
+        if template >= 0:
+            for index in range(widths[template]):
+                arena[used + index] = _NULL
+            for index in range(count):
+                field = log[index, 0]
+                value = log[index, 1]
+                slot = used + slot_of[template, field]
+                how = captures[field]
+                if how == _INTERNED:
+                    begin = value >> 32
+                    value = intern_name(
+                        buffer, begin, begin + (value & _SPAN_LENGTH), table, offsets, names, control
+                    )
+                elif how == _WIDE:
+                    arena[slot + 1] = log[index, 2]
+                arena[slot] = value
+            control[ARENA_USED] = used + widths[template]
+        elif starts[service + 1, WHOSE] == 0:
+            template = np.int64(_FOREIGN)
+
+        wide[LINE_START, row] = position
+        wide[LINE_END, row] = line_end
+        wide[START, row] = used
+        wide[STAMP_NS, row] = stamp
+        wide[PID_NUMBER, row] = pid
+        wide[REPEATS, row] = repeats
+        wide[MESSAGE_START, row] = message
+        wide[MESSAGE_END, row] = message_end
+        narrow[TEMPLATE, row] = template
+        narrow[HOST_NAME, row] = host
+        narrow[SERVICE_NAME, row] = service
+        small[STAMP_KIND, row] = stamp_kind
+        small[NOT_UTF8, row] = 1 if ored >= 128 and not _is_utf8(buffer, position, end) else 0
+        control[ROWS] = row + 1
+        position = line_end + 1 if line_end < limit else limit
+        control[POSITION] = position
+    return DONE
