@@ -75,7 +75,8 @@ def redo(out: Path) -> dict[str, Any]:
     """Publishes a capture that was made with `keep_raw` once more, from what was kept."""
     run = json.loads((out / "run.json").read_text())
     sizes = {key: value for key, value in run["parameters"].items() if key not in ("seed", "seconds")}
-    return _publish(scenario(run["scenario"], **sizes), run, out / "raw", out)
+    wanted = scenario(run["scenario"], **sizes)
+    return _publish(wanted, run | {"masking": expected_masking(wanted)}, out / "raw", out)
 
 
 def _wait_for(clients: subprocess.Popen[bytes], limit_s: float, output: Path) -> None:
@@ -100,6 +101,8 @@ def _publish(wanted: Scenario, run: dict[str, Any], directory: Path, out: Path) 
         (out / f"{host}.master.cf").write_text(configuration.master_cf(wanted, host))
     resolver = Resolver(wanted, balancer, mail)
     records = [json.loads(line) for line in (directory / "truth.raw").read_text().splitlines()]
+    # A port that could not be bound again is no connection.
+    records = [record for record in records if "connect_error" not in record]
     with (out / "truth.jsonl").open("w", encoding="utf-8") as truth:
         for record in resolver.resolve(records):
             print(json.dumps({"scenario": run["scenario"], **record}), file=truth)

@@ -23,11 +23,11 @@ from typing import Any
 from .configuration import PUBLIC_ADDRESSES
 from .scenarios import Scenario, Service, scenario
 
-REPLY_LIMIT_S = 40.0
+REPLY_LIMIT_S = 25.0
 SESSION_LIMIT_S = 90.0
 
 
-class Ended(Exception):
+class EndedError(Exception):
     """The server closed the connection, reset it, or said nothing for too long."""
 
 
@@ -72,7 +72,7 @@ class Dialogue:
         except (OSError, TimeoutError) as error:
             connection.close()
             self.record["connect_error"] = str(error) or "timed out"
-            raise Ended("connect") from error
+            raise EndedError("connect") from error
         self._reader, self._writer = await asyncio.open_connection(sock=connection)
 
     async def reply(self) -> str:
@@ -98,14 +98,14 @@ class Dialogue:
             data = await asyncio.wait_for(self._reader.readline(), REPLY_LIMIT_S)
         except TimeoutError:
             self._closed_by("client (gave up waiting)")
-            raise Ended("timeout") from None
+            raise EndedError("timeout") from None
         except (OSError, ValueError) as error:
             self._closed_by("peer (RST)")
-            raise Ended("reset") from error
+            raise EndedError("reset") from error
         self.record["bytes_in"] += len(data)
         if not data.endswith(b"\n"):
             self._closed_by("peer (EOF)")
-            raise Ended("end of file")
+            raise EndedError("end of file")
         return data.decode("latin-1").rstrip("\r\n")
 
     async def send(self, text: str | bytes) -> None:
@@ -116,7 +116,7 @@ class Dialogue:
             await self._writer.drain()
         except OSError as error:
             self._closed_by("peer (RST)")
-            raise Ended("reset") from error
+            raise EndedError("reset") from error
         self.record["bytes_out"] += len(data)
 
     async def command(self, text: str) -> str:
@@ -134,7 +134,7 @@ class Dialogue:
             await asyncio.wait_for(self._writer.start_tls(context), 20)
         except (OSError, TimeoutError) as error:
             self._closed_by("client (TLS failed)")
-            raise Ended("tls") from error
+            raise EndedError("tls") from error
         self.record["tls"] = self._writer.get_extra_info("ssl_object").version()
 
     def reset(self) -> None:
@@ -172,7 +172,7 @@ class Dialogue:
 
     async def greeting(self) -> None:
         if not (await self.reply()).startswith("220"):
-            raise Ended("refused")
+            raise EndedError("refused")
 
     async def ehlo(self) -> str:
         return await self.command(f"EHLO {self.person.helo}")
@@ -221,7 +221,7 @@ class Dialogue:
 
     async def quit(self) -> None:
         await self.command("QUIT")
-        with contextlib.suppress(Ended):
+        with contextlib.suppress(EndedError):
             await self.wait_for_the_end()
 
 
@@ -264,11 +264,10 @@ async def slow(d: Dialogue) -> None:
 @behaviour("delivered")
 async def starttls(d: Dialogue) -> None:
     await d.hello()
-    if not (await d.command("STARTTLS")).startswith("220"):
-        return await d.quit()
-    await d.start_tls()
-    await d.ehlo()
-    await d.message()
+    if (await d.command("STARTTLS")).startswith("220"):
+        await d.start_tls()
+        await d.ehlo()
+        await d.message()
     await d.quit()
 
 
@@ -374,7 +373,7 @@ async def pregreet(d: Dialogue) -> None:
     await d.pause(0, 0.6)
     await d.send(f"EHLO {d.person.helo}\r\n")
     await d.pause(0, 2)
-    with contextlib.suppress(Ended):
+    with contextlib.suppress(EndedError):
         await d.reply()
         await d.reply()
         await d.message()
@@ -515,7 +514,7 @@ async def converse(person: Person) -> dict[str, Any]:
         async with asyncio.timeout(SESSION_LIMIT_S):
             await d.open()
             await BEHAVIOURS[person.behaviour][1](d)
-    except Ended:
+    except EndedError:
         pass
     except TimeoutError:
         d.record.setdefault("closed_by", "client (gave up)")

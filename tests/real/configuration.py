@@ -103,6 +103,7 @@ smtpd_sasl_path = inet:{services}:12345
 postscreen_access_list = permit_mynetworks, cidr:/etc/postfix/postscreen_access.cidr
 postscreen_denylist_action = enforce
 postscreen_greet_wait = 3s
+postscreen_command_time_limit = 15s
 postscreen_greet_action = enforce
 postscreen_dnsbl_sites = zen.dnsbl.example*2, bl.list.example*1, wl.list.example*-2
 postscreen_dnsbl_threshold = 2

@@ -14,10 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import configuration
 from .network import SERVERS, Network, run
-from .scenarios import Scenario
+
+if TYPE_CHECKING:
+    from .scenarios import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -29,6 +29,10 @@ CLIENT_NETWORK_V6 = "2001:db8:c::/48"
 PARTS = ("clients", "edge", "services", *SERVERS)
 
 
+#: Every namespace this process has made, so that a test can see that none is left.
+CREATED: list[str] = []
+
+
 def run(*command: str, check: bool = True) -> str:
     """Runs a short command and returns what it printed; its complaint becomes the error."""
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -53,6 +57,7 @@ class Network:
     def __enter__(self) -> Network:
         try:
             for part in PARTS:
+                CREATED.append(self.namespace(part))
                 run("ip", "netns", "add", self.namespace(part))
                 self._ip(part, "link set lo up")
             self._join_inside()

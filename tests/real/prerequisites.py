@@ -26,9 +26,7 @@ def missing() -> list[str]:
                for program, package in PROGRAMS.items() if not _which(program)]
     if os.geteuid() != 0:
         reasons.append("the lab must run as root (namespaces, port 25, Postfix)")
-    for user in ("postfix", "haproxy"):
-        if not _has_user(user):
-            reasons.append(f"there is no user {user!r}")
+    reasons += [f"there is no user {user!r}" for user in ("postfix", "haproxy") if not _has_user(user)]
     if not Path("/usr/lib/postfix/sbin/postscreen").exists():
         reasons.append("Postfix daemons are not in /usr/lib/postfix/sbin (Debian's place for them)")
     return reasons or _without_namespaces()

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .scenarios import Scenario
+if TYPE_CHECKING:
+    from .scenarios import Scenario
 
 BALANCER_HOST = "edge1"
 
@@ -111,8 +113,8 @@ class Publisher:
         with traditional.open("w", **options) as plain, rfc3339.open("w", **options) as precise:  # type: ignore[call-overload]
             for entry in entries:
                 stamp, precise_stamp = self._stamps(entry)
-                print(stamp, self._rest(entry, traditional=True), file=plain)
-                print(precise_stamp, self._rest(entry, traditional=False), file=precise)
+                print(stamp, self._rest(entry), file=plain)
+                print(precise_stamp, self._rest(entry), file=precise)
 
     def _stamps(self, entry: Entry) -> tuple[str, str]:
         if entry.sent_at and "T" in entry.sent_at:
@@ -122,12 +124,12 @@ class Publisher:
         at_us = entry.arrived_ns // 1000 + offset_us
         when = datetime.fromtimestamp(at_us // 1_000_000, UTC).replace(microsecond=at_us % 1_000_000)
         if entry.sent_at:  # whole seconds is all that RFC 3164 carries; the year is the log host's
-            moment = datetime.strptime(f"{when.year} {entry.sent_at}", "%Y %b %d %H:%M:%S")
+            moment = datetime.strptime(f"{when.year} {entry.sent_at} +0000", "%Y %b %d %H:%M:%S %z")
             return entry.sent_at, f"{moment:%Y-%m-%dT%H:%M:%S}+00:00"
         return f"{when:%b} {when.day:2d} {when:%H:%M:%S}", f"{when:%Y-%m-%dT%H:%M:%S.%f}+00:00"
 
-    def _rest(self, entry: Entry, *, traditional: bool) -> str:
-        # rsyslog's traditional file has no colon after the tag of an RFC 5424 message.
+    def _rest(self, entry: Entry) -> str:
+        # rsyslog writes no colon after the tag of an RFC 5424 message.
         colon = "" if "T" in entry.sent_at else ":"
         tag = f"{entry.tag}[{entry.pid}]" if entry.pid else entry.tag
         text = published_text(entry, self._scenario)

@@ -52,12 +52,12 @@ class Service:
         """What a masking verdict has to say of this service on this server."""
         match bool(self.send[host]), self.expect[host]:
             case True, True:
-                return "visible"
+                return "passed"
             case False, False:
                 return "masked"
             case True, False:
-                return "header_unexpected"
-        return "header_missing"
+                return "unexpected_header"
+        return "missing_header"
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .network import SERVERS
 from .publish import TRUTH_SUFFIX, Entry
-from .scenarios import Scenario, Service
+
+if TYPE_CHECKING:
+    from .scenarios import Scenario
 
 Endpoint = tuple[str, int]
 
@@ -138,8 +140,6 @@ class Resolver:
     def _one(self, record: dict[str, Any]) -> None:
         self.found["connections"] += 1
         record["lines"] = {}
-        if "client_port" not in record:
-            return
         line = self._balancer_line(record)
         if line is None:
             return
@@ -155,7 +155,7 @@ class Resolver:
                                "t": line.accepted, "by": "log"}]
         seen_as = line.client if service.shows_client(line.server) else line.source
         record["seen_as"] = _text(seen_as)
-        self._mta_parts(record, line, (line.server, seen_as), service)
+        self._mta_parts(record, line, (line.server, seen_as))
 
     def _balancer_line(self, record: dict[str, Any]) -> BalancerLine | None:
         """The first line of this address and port, not another connection's, accepted while it was open."""
@@ -168,8 +168,7 @@ class Resolver:
                 return line
         return None
 
-    def _mta_parts(self, record: dict[str, Any], line: BalancerLine, key: tuple[str, Endpoint],
-                   service: Service) -> None:
+    def _mta_parts(self, record: dict[str, Any], line: BalancerLine, key: tuple[str, Endpoint]) -> None:
         latest = record["end"] + 30  # a verdict may come after the client has left
         for name, parts in (("screen", self._screen), ("smtpd", self._smtpd)):
             part = _next_part(parts.get(key), line.accepted - EARLY_S, latest)
