@@ -125,7 +125,7 @@ def test_a_leap_day_needs_no_leap_year_to_be_read():
     CUTS,
 )
 def test_a_fold_is_resolved_by_the_order_of_lines(name, year, gaps, cuts):
-    """Lines up to 23 minutes apart (the shortest fold lasts 30), from three hours before the clocks change."""
+    """Lines up to 23 minutes apart (the shortest fold lasts 30), from three hours before a change on."""
     there = zone(name)
     hours = np.arange(at(year, 1, 2), at(year, 12, 30), HOUR)
     changes = hours[1:][np.diff(offset_at(there, hours)) != 0]
