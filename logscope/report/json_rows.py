@@ -1,0 +1,73 @@
+"""Rows as JSON, by the way that is done soonest: value by value for few, compiled columns for many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from logscope import engine
+from logscope.report.json_values import ValueWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+BLOCK = 4096
+"""Rows written at once: small enough to stay in the processor's cache, large enough that Python's part is
+small.
+"""
+
+_FEW = 1_000
+_FEW_UNCOMPILED = 30_000
+"""Rows from which machine code is worth its start: loading it takes a tenth of a second, compiling it six
+seconds.
+"""
+
+
+class Writer(Protocol):
+    """What `ValueWriter` and `ColumnWriter` have in common."""
+
+    def rows(self, batch: pa.RecordBatch) -> bytes | memoryview:
+        """The rows of a batch, each followed by the separator."""
+
+    def texts(self, array: pa.Array) -> pa.Array:
+        """The JSON text of each value; null where the value is null."""
+
+
+class JsonRows:
+    """Writes record batches as JSON objects, one for each row.
+
+    Args:
+        separator: written behind each object.
+        inline: names of struct or map columns whose members stand in the row itself; null ones are left out.
+    """
+
+    def __init__(self, separator: bytes = b"\n", inline: frozenset[str] = frozenset()) -> None:
+        self._separator = separator
+        self._inline = inline
+        self._writer: Writer = ValueWriter(separator, inline)
+        self._seen = 0
+
+    def blocks(self, batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
+        """The text of a batch's rows, in blocks. A block is valid until the next is asked for."""
+        writer = self._writer_for(batch.num_rows)
+        for start in range(0, batch.num_rows, BLOCK):
+            yield writer.rows(batch.slice(start, BLOCK))
+
+    def texts(self, array: pa.Array) -> pa.Array:
+        """The JSON text of each value of a column, null where the value is null."""
+        return self._writer_for(len(array)).texts(array)
+
+    def _writer_for(self, more: int) -> Writer:
+        """The writer for this many values more; once compiled, always compiled."""
+        self._seen += more
+        if isinstance(self._writer, ValueWriter) and self._seen > few_rows():
+            from logscope.report.json_columns import ColumnWriter  # loads Numba
+
+            self._writer = ColumnWriter(self._separator, self._inline)
+        return self._writer
+
+
+def few_rows() -> int:
+    """How many rows are written without machine code."""
+    return _FEW if engine.is_cached() else _FEW_UNCOMPILED
