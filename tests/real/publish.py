@@ -42,8 +42,8 @@ _RFC3164 = re.compile(r"<\d+>(?P<stamp>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?:
                       r"(?P<tag>[^\s\[:]+)(?:\[(?P<pid>\d+)\])?: ?(?P<text>.*)")
 _RFC5424 = re.compile(r"<\d+>1 (?P<stamp>\S+) \S+ (?P<tag>\S+) (?P<pid>\d+) - - (?P<text>.*)")
 TRUTH_SUFFIX = re.compile(r" truth=(?P<source>\S+?),(?P<server>\S+)$")
-#: smtpd's way to print a client: name[address]:port
-CLIENT_PORT = re.compile(r"(?<=[\w.-])(\[[0-9A-Fa-f.:]+\]):\d{1,5}\b")
+#: smtpd's way to print a client, name[address]:port, which cleanup repeats when it rejects a header.
+CLIENT_PORT = re.compile(r"(?<=[\w.-])(\[(?:[0-9A-Fa-f.:]+|unknown)\]):(?:\d{1,5}|unknown)\b")
 
 
 def read_raw(path: Path) -> list[Entry]:
@@ -97,7 +97,7 @@ def published_text(entry: Entry, scenario: Scenario) -> str:
     """The text without what only the truth may know."""
     if entry.host == BALANCER_HOST:
         return TRUTH_SUFFIX.sub("", entry.text)
-    if entry.program == "smtpd" and not scenario.port_logging:
+    if entry.program in ("smtpd", "cleanup") and not scenario.port_logging:
         return CLIENT_PORT.sub(r"\1", entry.text)
     return entry.text
 

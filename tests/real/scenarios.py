@@ -153,7 +153,9 @@ SCENARIOS: dict[str, Scenario] = {
     "ipv6": Scenario(
         "IPv6 and IPv4 clients through `bind :::25 v4v6` (IPv4 is logged as ::ffff:…)",
         bind=(":::{port} v4v6",), ipv6_share=0.5),
-    "checks-tcp": Scenario("plain TCP health checks", server="check inter 2s"),
+    # With send-proxy, checks send the header too unless they have a port of their own.
+    "checks-tcp": Scenario("plain TCP health checks of a port that expects a header",
+                           server="check port 10024 inter 2s"),
     "checks-v1": Scenario("health checks with a PROXY v1 header", server="check check-send-proxy inter 2s"),
     "checks-v2": Scenario("health checks with a PROXY v2 header (LOCAL)", (service(V2),),
                           server="check check-send-proxy inter 2s"),

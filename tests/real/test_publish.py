@@ -26,6 +26,14 @@ def test_ports_are_cut_from_smtpd_lines_only() -> None:
     assert ":4711" in published_text(smtpd, SCENARIOS["proxied-v1-ports"])
 
 
+def test_ports_are_cut_wherever_smtpds_client_is_repeated() -> None:
+    scenario = SCENARIOS["proxied-v1"]
+    cleanup = entry(0, "mx-a", "postfix/cleanup", 1, "1A: reject: header X: y from unknown[192.0.2.2]:99; f")
+    assert published_text(cleanup, scenario) == "1A: reject: header X: y from unknown[192.0.2.2]; f"
+    gone = entry(0, "mx-a", "postfix/smtpd", 1, "connect from unknown[unknown]:unknown")
+    assert published_text(gone, scenario) == "connect from unknown[unknown]"
+
+
 def test_the_balancers_truth_is_cut() -> None:
     line = entry(0, "edge1", "haproxy", 1, "192.0.2.2:4711 […] 0/0 truth=172.20.5.4:5000,172.20.5.21:10024")
     assert published_text(line, SCENARIOS["masked"]) == "192.0.2.2:4711 […] 0/0"
@@ -67,6 +75,14 @@ def test_a_port_used_twice_within_milliseconds_is_two_connections() -> None:
         [record("one", 0.0001, 0.005), record("other", 0.0101, 0.015)])
     assert one["lines"] == {"balancer": [1], "screen": [1], "smtpd": [2, 3]}
     assert other["lines"] == {"balancer": [2], "screen": [4], "smtpd": [5]}
+
+
+def test_a_connection_without_a_balancer_line_is_found_by_its_port() -> None:
+    mail = numbered([
+        entry(0.001, "mx-b", "postfix/postscreen", 2, "CONNECT from [192.0.2.2]:4711 to [203.0.113.25]:25"),
+    ], False)
+    [found] = Resolver(SCENARIOS["dontlognull"], [], mail).resolve([record("one", 0.0001, 0.005)])
+    assert (found["lines"], found["mta_host"]) == ({"screen": [1]}, "mx-b")
 
 
 def test_a_masked_connection_is_followed_by_the_balancers_own_port() -> None:

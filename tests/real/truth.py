@@ -142,6 +142,7 @@ class Resolver:
         record["lines"] = {}
         line = self._balancer_line(record)
         if line is None:
+            self._without_balancer_line(record)
             return
         self.found["balancer"] += 1
         record["lines"]["balancer"] = [line.line_number]
@@ -155,7 +156,18 @@ class Resolver:
                                "t": line.accepted, "by": "log"}]
         seen_as = line.client if service.shows_client(line.server) else line.source
         record["seen_as"] = _text(seen_as)
-        self._mta_parts(record, line, (line.server, seen_as))
+        self._mta_parts(record, line.accepted, (line.server, seen_as))
+
+    def _without_balancer_line(self, record: dict[str, Any]) -> None:
+        """As with dontlognull: where the client's address reaches a server, its port is enough."""
+        service = self._services[record["service"]]
+        client = record["client_ip"], record["client_port"]
+        for host in SERVERS:
+            if service.shows_client(host):
+                self._mta_parts(record, record["start"], (host, client))
+            if record["lines"]:
+                record |= {"mta_host": host, "seen_as": _text(client)}
+                return
 
     def _balancer_line(self, record: dict[str, Any]) -> BalancerLine | None:
         """The first line of this address and port, not another connection's, accepted while it was open."""
@@ -168,10 +180,10 @@ class Resolver:
                 return line
         return None
 
-    def _mta_parts(self, record: dict[str, Any], line: BalancerLine, key: tuple[str, Endpoint]) -> None:
+    def _mta_parts(self, record: dict[str, Any], began: float, key: tuple[str, Endpoint]) -> None:
         latest = record["end"] + 30  # a verdict may come after the client has left
         for name, parts in (("screen", self._screen), ("smtpd", self._smtpd)):
-            part = _next_part(parts.get(key), line.accepted - EARLY_S, latest)
+            part = _next_part(parts.get(key), began - EARLY_S, latest)
             if part is None:
                 continue
             self.found[name] += 1
