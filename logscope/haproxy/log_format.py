@@ -110,6 +110,17 @@ def translate(log_format: str, kind: str | None = None) -> Translated:
     return Translated(text, kind or (REQUEST if is_http else SESSION), tuple(names.used), log_format)
 
 
+def as_grammar(formats: Iterable[Translated], name: str = "haproxy-configured") -> dict[str, Any]:
+    """Translated formats as the content of a grammar file, for
+    `logscope.grammar.catalogue.load(extra=[…])`."""
+    distinct = {(entry.text, entry.kind): entry for entry in formats}
+    templates = [
+        {"kind": entry.kind, "text": entry.text, "source": f"log-format {entry.log_format}"}
+        for entry in distinct.values()
+    ]
+    return {"name": name, "title": "HAProxy log-format", "programs": ["haproxy"], "template": templates}
+
+
 # --- reading the format -------------------------------------------------------------------------------------
 
 
