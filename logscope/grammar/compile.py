@@ -53,7 +53,7 @@ class Assembler:
     _built: dict[tuple[Cell, ...], int] = field(default_factory=dict)
     _switches: dict[tuple[int, ...], int] = field(default_factory=dict)
     _literals: dict[bytes, int] = field(default_factory=dict)
-    _stops: dict[tuple[Stop, ...], int] = field(default_factory=dict)
+    _stops: dict[tuple[tuple[Stop, ...], bytes], int] = field(default_factory=dict)
 
     def program(self, templates: Sequence[tuple[int, Parts]]) -> int:
         """Add an ordered list of (template id, parts); returns the word where it starts."""
@@ -288,33 +288,30 @@ class Assembler:
     def _bounded(self, slot: Slot, start: int) -> int:
         if slot.stops == _END_ONLY:  # also when retried: there is only one end
             return self._emit(ops.REST, start, slot.field, slot.flags)
-        plain = not slot.flags & (ops.QUOTED | ops.MAILBOX | ops.LAST | ops.RETRIED)
-        if plain and len(slot.stops) == 1 and len(slot.stops[0].text) == 1 and not slot.stops[0].anchored:
+        if not slot.flags & ~ops.NOT_EMPTY and len(slot.stops) == 1 and len(slot.stops[0].text) == 1 and not slot.stops[0].anchored:
             return self._emit(ops.UNTIL, start, slot.field, slot.flags, slot.stops[0].text[0])
-        stops = self._stop_list(slot.stops)
+        stops = self._stop_list(slot.stops, slot.flags)
         if not slot.flags & ops.RETRIED:
             return self._emit(ops.BOUNDED, start, slot.field, slot.flags, stops)
         first = self._emit(ops.RETRY, start, slot.field, slot.flags, stops)
         self._emit(ops.AGAIN, start, slot.field, slot.flags, stops)
         return first
 
-    def _stop_list(self, stops: tuple[Stop, ...]) -> int:
-        known = self._stops.get(stops)
+    def _stop_list(self, stops: tuple[Stop, ...], flags: int) -> int:
+        forbidden = (b" \t" if flags & ops.NO_SPACE else b"") + (b"[" if flags & ops.NO_BRACKET else b"")
+        known = self._stops.get((stops, forbidden))
         if known is None:
             real = [stop for stop in stops if stop.text]
-            bits = 0
+            table = bytearray(256)
+            for symbol in forbidden:
+                table[symbol] |= ops.FORBIDDEN
             words = []
             for stop in real:
-                bits |= 1 << stop.text[0]
+                table[stop.text[0]] |= ops.STOP_BEGINS
                 words += [self._stored(stop.text), len(stop.text), int(stop.anchored)]
-            bitmap = [_signed(bits >> 32 * index & 0xFFFF_FFFF) for index in range(8)]
-            known = self._store(len(real), int(len(real) < len(stops)), *bitmap, *words)
-            self._stops[stops] = known
+            known = self._store(len(real), int(len(real) < len(stops)), self._stored(bytes(table)), *words)
+            self._stops[stops, forbidden] = known
         return known
-
-
-def _signed(word: int) -> int:
-    return word - (1 << 32) if word >= 1 << 31 else word
 
 
 def _common_prefix(texts: list[bytes]) -> bytes:

@@ -192,7 +192,7 @@ class Machine:
         if opcode == ops.UNTIL:
             return _finder([(bytes([operand]), False)], False, flags)
         count, line_end = self._code[operand : operand + 2]
-        first = operand + 10
+        first = operand + ops.STOPS_HEAD
         words = [self._code[at : at + 3] for at in range(first, first + 3 * count, 3)]
         return _finder([(self._slice(*item[:2]), bool(item[2])) for item in words], bool(line_end), flags)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from logscope.engine import kernel
+from logscope.engine import lean_kernel as kernel
 from logscope.grammar import ops
 
 # What the kernel returns.
@@ -98,6 +98,7 @@ _ENUM = ops.ENUM
 _IP = ops.IP
 _TIME = ops.TIME
 _INT = ops.INT
+_UINT = ops.UINT
 _PORT = ops.PORT
 _HEX = ops.HEX
 _DECIMAL = ops.DECIMAL
@@ -116,6 +117,9 @@ _NOT_EMPTY = ops.NOT_EMPTY
 _QUOTED = ops.QUOTED
 _MAILBOX = ops.MAILBOX
 _LAST = ops.LAST
+_STOP_BEGINS = ops.STOP_BEGINS
+_FORBIDDEN = ops.FORBIDDEN
+_STOPS_HEAD = ops.STOPS_HEAD
 _RESTRICTED = ops.NO_SPACE | ops.NO_BRACKET
 _SPECIAL = ops.QUOTED | ops.MAILBOX | ops.LAST
 
@@ -133,6 +137,9 @@ _MILLISECONDS = ops.MILLISECONDS
 _MICROSECONDS = ops.MICROSECONDS
 _SECOND = 1_000_000_000
 _MONTHS = np.frombuffer(b"JanFebMarAprMayJunJulAugSepOctNovDec", np.uint8).copy()
+_MONTH_AT = np.zeros(32, np.int64)
+for _index in range(12):
+    _MONTH_AT[int(_MONTHS[3 * _index + 1]) + int(_MONTHS[3 * _index + 2]) & 31] = _index + 1
 _MONTH_DAYS = np.array([31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31], np.int64)
 
 _WIDE = ops.WIDE
@@ -169,6 +176,11 @@ def _character_classes() -> Any:
 
 _CLASSES = _character_classes()
 
+_ZERO = np.uint64(0)
+_ONES = np.uint64(0x0101010101010101)
+_LINE_FEEDS = np.uint64(0x0A0A0A0A0A0A0A0A)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+
 
 # --- time stamps --------------------------------------------------------------------------------------------------
 
@@ -200,14 +212,13 @@ def _month(buffer, position, end):  # type: ignore[no-untyped-def]
     """1 to 12 for an English month of three letters, or -1."""
     if position + 3 > end:
         return -1
-    for month in range(12):
-        if (
-            buffer[position + 1] == _MONTHS[3 * month + 1]
-            and buffer[position + 2] == _MONTHS[3 * month + 2]
-            and buffer[position] == _MONTHS[3 * month]
-        ):
-            return month + 1
-    return -1
+    # The second and third letters of the twelve names differ in their sum's lowest five bits.
+    second = np.int64(buffer[position + 1])
+    third = np.int64(buffer[position + 2])
+    month = np.int64(_MONTH_AT[(second + third) & 31])
+    if month == 0 or second != _MONTHS[3 * month - 2] or third != _MONTHS[3 * month - 1]:
+        return -1
+    return month if buffer[position] == _MONTHS[3 * month - 3] else -1
 
 
 @kernel
@@ -676,19 +687,18 @@ def _is_stop(buffer, position, end, code, text, stops):  # type: ignore[no-untyp
     """Whether a stop begins here. `stops` is a word of `code`, see `ops`."""
     if position >= end:
         return code[stops + 1] == 1
-    symbol = np.int64(buffer[position])
-    if not code[stops + 2 + (symbol >> 5)] >> (symbol & 31) & 1:
+    if text[code[stops + 2] + np.int64(buffer[position])] & _STOP_BEGINS == 0:
         return False
     for index in range(code[stops]):
-        entry = stops + 10 + 3 * index
+        entry = stops + _STOPS_HEAD + 3 * index
         offset = code[entry]
         length = code[entry + 1]
         if position + length > end or (code[entry + 2] and position + length != end):
             continue
-        same = 0
+        same = 1
         while same < length and buffer[position + same] == text[offset + same]:
             same += 1
-        if same == length:
+        if same >= length and buffer[position] == text[offset]:
             return True
     return False
 
@@ -711,24 +721,6 @@ def _rest(buffer, position, end, flags):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _until(buffer, position, end, flags, symbol):  # type: ignore[no-untyped-def]
-    """Position of the next such byte, or -1 when there is none or a forbidden one is before it."""
-    at = position
-    if flags & _RESTRICTED == 0:
-        while at < end and buffer[at] != symbol:
-            at += 1
-        return at if at < end else -1
-    while at < end:
-        here = buffer[at]
-        if here == symbol:
-            return at
-        if here == _BLANK or here == _TAB or (here == _BRACKET and flags & _NO_BRACKET):
-            return -1
-        at += 1
-    return -1
-
-
-@kernel
 def _bounded(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
     """Position of the first place where a stop begins, or -1."""
     if flags & _SPECIAL:
@@ -737,12 +729,23 @@ def _bounded(buffer, position, end, code, text, stops, flags):  # type: ignore[n
         if flags & _MAILBOX:
             return _bounded_mailbox(buffer, position, end, code, text, stops, flags)
         return _bounded_quoted(buffer, position, end, code, text, stops, flags)
+    return _bounded_plain(buffer, position, end, code, text, stops)
+
+
+@kernel
+def _bounded_plain(buffer, position, end, code, text, stops):  # type: ignore[no-untyped-def]
+    table = np.int64(code[stops + 2])
     at = position
-    while not _is_stop(buffer, at, end, code, text, stops):
-        if at >= end or _is_forbidden(buffer[at], flags):
-            return -1
+    while True:
+        while at < end and text[table + np.int64(buffer[at])] == 0:
+            at += 1
+        if at >= end:
+            return at if code[stops + 1] and at == end else np.int64(-1)
+        if _is_stop(buffer, at, end, code, text, stops):
+            return at
+        if text[table + np.int64(buffer[at])] & _FORBIDDEN:
+            return np.int64(-1)
         at += 1
-    return at
 
 
 @kernel
@@ -794,11 +797,7 @@ def _bounded_mailbox(buffer, position, end, code, text, stops, flags):  # type: 
             local = after < end and buffer[after] == _AT
             if local or _is_stop(buffer, after, end, code, text, stops):
                 at = after
-    while not _is_stop(buffer, at, end, code, text, stops):
-        if at >= end or _is_forbidden(buffer[at], flags):
-            return -1
-        at += 1
-    return at
+    return _bounded_plain(buffer, at, end, code, text, stops)
 
 
 # --- the machine --------------------------------------------------------------------------------------------------
@@ -831,9 +830,14 @@ def _match(buffer, position, end, start, code, text, log, stack):  # type: ignor
                 word = following
                 continue
         elif opcode == _LITERAL:
-            length = code[word + 3]
-            if position + length <= end and _same(buffer, position, text, code[word + 2], length):
-                after = position + length
+            length = np.int64(code[word + 3])
+            if position + length <= end:
+                offset = np.int64(code[word + 2])
+                same = np.int64(0)
+                while same < length and buffer[position + same] == text[offset + same]:
+                    same += 1
+                if same == length:
+                    after = position + length
         elif opcode == _BYTE:
             if position < end and buffer[position] == code[word + 2]:
                 after = position + 1
@@ -862,11 +866,18 @@ def _match(buffer, position, end, start, code, text, log, stack):  # type: ignor
             if opcode <= _BOUNDED or opcode == _RETRY:
                 flags = code[word + 3]
                 if opcode == _UNTIL:
-                    after = _until(buffer, position, end, flags, code[word + 4])
+                    symbol = np.int64(code[word + 4])
+                    at = position
+                    while at < end and np.int64(buffer[at]) != symbol:
+                        at += 1
+                    if at < end:
+                        after = at
                 elif opcode == _REST:
                     after = _rest(buffer, position, end, flags)
-                else:
+                elif flags & _SPECIAL:
                     after = _bounded(buffer, position, end, code, text, code[word + 4], flags)
+                else:
+                    after = _bounded_plain(buffer, position, end, code, text, np.int64(code[word + 4]))
                 if flags & _NOT_EMPTY and after == position:
                     after = -1
                 first = position << 32 | (after - position)
@@ -889,6 +900,13 @@ def _match(buffer, position, end, start, code, text, log, stack):  # type: ignor
                             break
             elif opcode == _TIME:
                 after, first, second = _time(buffer, position, end, code[word + 3])
+            elif opcode == _UINT:
+                at = position
+                while at < end and 48 <= buffer[at] <= 57:
+                    first = first * 10 + (np.int64(buffer[at]) - 48)
+                    at += 1
+                if position < at <= position + _MAX_DIGITS:
+                    after = at
             elif opcode <= _PORT or opcode == _CODE:
                 after, first = _number(buffer, position, end, opcode)
             elif opcode == _QUEUE_ID:
@@ -946,16 +964,27 @@ def _match(buffer, position, end, start, code, text, log, stack):  # type: ignor
 
 
 @kernel
+def _hash(data, start, end):  # type: ignore[no-untyped-def]
+    """A number of 31 bits from some bytes; two bytes a step, as each step waits for the one before."""
+    value = 0x2545_F491
+    at = start
+    while at + 1 < end:
+        value = ((value ^ (np.int64(data[at]) | np.int64(data[at + 1]) << 8)) * 0x5BD1_E995) & 0x7FFF_FFFF
+        value ^= value >> 13
+        at += 2
+    if at < end:
+        value = ((value ^ np.int64(data[at])) * 0x5BD1_E995) & 0x7FFF_FFFF
+    return value ^ value >> 15
+
+
+@kernel
 def intern_name(buffer, start, end, table, offsets, data, control):  # type: ignore[no-untyped-def]
     """The code of buffer[start:end] in the dictionary; there must be room for a new one.
 
     table: int32, a power of two long, code + 1 or 0; offsets: int64, name i is data[offsets[i]:offsets[i + 1]].
     """
-    value = 1469598103
-    for at in range(start, end):
-        value = ((value ^ np.int64(buffer[at])) * 16777619) & 0x7FFF_FFFF
     size = len(table)
-    place = (value ^ value >> 15) & (size - 1)
+    place = _hash(buffer, start, end) & (size - 1)
     length = end - start
     while True:
         entry = table[place]
@@ -986,10 +1015,7 @@ def rebuild_names(table, offsets, data, count):  # type: ignore[no-untyped-def]
     """Enter all names into an empty table."""
     size = len(table)
     for number in range(count):
-        value = 1469598103
-        for at in range(offsets[number], offsets[number + 1]):
-            value = ((value ^ np.int64(data[at])) * 16777619) & 0x7FFF_FFFF
-        place = (value ^ value >> 15) & (size - 1)
+        place = _hash(data, offsets[number], offsets[number + 1]) & (size - 1)
         while table[place] != 0:
             place = (place + 1) & (size - 1)
         table[place] = number + 1
@@ -1025,19 +1051,46 @@ def _is_utf8(buffer, start, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _line_end(buffer, words, position, limit):  # type: ignore[no-untyped-def]
+    """Position of the next line feed (or `limit`), and whether a byte above 127 is before it.
+
+    words: the same bytes, eight at a time; bytes past its end are looked at one by one.
+    """
+    at = position
+    seen = 0
+    while at < limit and at & 7:
+        if buffer[at] == _LF:
+            return at, seen >= 128
+        seen |= np.int64(buffer[at])
+        at += 1
+    index = at >> 3
+    last = min(limit >> 3, len(words))
+    high = _ZERO
+    while index < last:
+        word = words[index]
+        # A byte of `zeros` is zero where the word has a line feed; the subtraction borrows into its highest bit.
+        zeros = word ^ _LINE_FEEDS
+        if (zeros - _ONES) & ~zeros & _HIGH_BITS != _ZERO:
+            break
+        high |= word
+        index += 1
+    at = max(at, index << 3)
+    while at < limit and buffer[at] != _LF:
+        seen |= np.int64(buffer[at])
+        at += 1
+    return at, seen >= 128 or high & _HIGH_BITS != _ZERO
+
+
+@kernel
 def scan(  # type: ignore[no-untyped-def]
-    buffer, code, text, slot_of, widths, captures, control, wide, narrow, small, arena, table, offsets, names, starts, log, stack
+    buffer, words, code, text, slot_of, widths, captures, control, wide, narrow, small, arena, table, offsets, names, starts, log, stack
 ):
     """Scan lines from control[POSITION] on into rows; see the module for what is returned when there is no room."""
     limit = control[LIMIT]
     position = control[POSITION]
     capacity = wide.shape[1]
     while position < limit:
-        line_end = position
-        ored = 0
-        while line_end < limit and buffer[line_end] != _LF:
-            ored |= np.int64(buffer[line_end])
-            line_end += 1
+        line_end, high = _line_end(buffer, words, position, limit)
         if line_end == limit and control[FINAL] == 0:
             break
         row = control[ROWS]
@@ -1132,7 +1185,7 @@ def scan(  # type: ignore[no-untyped-def]
         narrow[HOST_NAME, row] = host
         narrow[SERVICE_NAME, row] = service
         small[STAMP_KIND, row] = stamp_kind
-        small[NOT_UTF8, row] = 1 if ored >= 128 and not _is_utf8(buffer, position, end) else 0
+        small[NOT_UTF8, row] = 1 if high and not _is_utf8(buffer, position, end) else 0
         control[ROWS] = row + 1
         position = line_end + 1 if line_end < limit else limit
         control[POSITION] = position

@@ -15,7 +15,7 @@ So a field is never asked to give something back, and the work for a line stays 
     CHOICE  NEXT other              remember `other` to come back to
     COMMIT  NEXT                    forget what was remembered last
     REST    NEXT field flags        everything up to the end of the line
-    UNTIL   NEXT field flags byte   everything up to the first such byte
+    UNTIL   NEXT field flags byte   everything up to the first such byte (no flag but NOT_EMPTY)
     BOUNDED NEXT field flags stops  up to the first (or last) place where one of `stops` begins
     RETRY   NEXT field flags stops  the same, and come back for the next stop when the rest does not match;
     AGAIN   NEXT field flags stops  the come-back of a RETRY, which stands right before it
@@ -27,8 +27,9 @@ So a field is never asked to give something back, and the work for a line stays 
     TIME    NEXT field format       one of the formats below
     INT UINT PORT HEX DECIMAL CODE DSN QUEUE_ID COUNTERS   NEXT field
 
-A list of stops, at the word an instruction names, is: count, 1 if the end of the line is one, eight words with a bit for each
-byte that can begin a stop, then (offset, length, anchored) each; an anchored stop counts only at the very end of the line.
+A list of stops, at the word an instruction names, is: count, 1 if the end of the line is one, offset of a table of 256 bytes in
+`text` (bit 1: a stop can begin with this byte, bit 2: the field cannot hold it), then (offset, length, anchored) for each stop;
+an anchored stop counts only at the very end of the line.
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ CLOSE: Final = 27
 
 END_OF_LINE: Final = 256
 """The symbol after the last byte in a SWITCH."""
+
+STOP_BEGINS: Final = 1
+FORBIDDEN: Final = 2
+"""Bits of the table of a list of stops."""
+STOPS_HEAD: Final = 3
+"""Words of a list of stops before the first stop."""
 
 # Flags of REST, UNTIL and BOUNDED.
 NO_SPACE: Final = 1

@@ -133,10 +133,24 @@ def _slot(field: Field, follow: Stops, numbers: Mapping[str, int]) -> Slot:
                 f"{field.name} cannot know where it ends: a field follows it; put literal text between them",
                 column=field.column,
             )
-        return replace(slot, flags=bounded_flags(field), stops=tuple(sorted(follow)))
+        flags = bounded_flags(field)
+        return replace(slot, flags=flags, stops=tuple(sorted(_shortened(follow, flags))))
     if found.op == ops.IP:
         return replace(slot, flags=_colon(follow))
     return slot
+
+
+def _shortened(stops: Stops, flags: int) -> Stops:
+    """The stops of a field without blanks, each up to its first blank, so that more templates share the field.
+
+    The field cannot pass a blank, so what follows the blank is tested in time by the literal itself. Not so when another
+    stop begins with a blank: it could be found one byte later.
+    """
+    if not flags & ops.NO_SPACE or any(stop.text[:1] in (b" ", b"\t") for stop in stops):
+        return stops
+    return frozenset(
+        Stop(stop.text[: stop.text.index(b" ") + 1], False) if b" " in stop.text else stop for stop in stops
+    )
 
 
 def _colon(follow: Stops) -> int:

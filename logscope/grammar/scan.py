@@ -87,7 +87,7 @@ class _Kernel:
 
     def scan(self, buffer: NDArray[np.uint8], start: int, end: int, final: bool) -> Rows:
         """See `Scanner.scan`."""
-        if not buffer.flags.writeable:
+        if not (buffer.flags.writeable and buffer.flags.c_contiguous and buffer.ctypes.data % 8 == 0):
             buffer = buffer.copy()  # a read-only array would be another type, and compile the kernel again
         control, names = self._control, self._names
         control[kernel.POSITION], control[kernel.LIMIT], control[kernel.FINAL] = start, end, int(final)
@@ -101,8 +101,10 @@ class _Kernel:
 
     def _run(self, buffer: NDArray[np.uint8]) -> int:
         catalogue, names = self._catalogue, self._names
+        words = buffer[: len(buffer) & ~7].view(np.uint64)
         short: int = self._scan(
             buffer,
+            words,
             catalogue.code,
             catalogue.text,
             catalogue.slot_of,
