@@ -13,11 +13,13 @@ from typing import Any
 from logscope.errors import GrammarError
 from logscope.grammar.catalogue import Catalogue, grammar_files, load
 from logscope.grammar.dispatch import search_order
-from logscope.grammar.errors import Problem
+from logscope.grammar.errors import Problem, RenderError
 from logscope.grammar.fields import Kind
 from logscope.grammar.interpret import Log
 from logscope.grammar.model import Template
-from logscope.grammar.source import Sample
+from logscope.grammar.reference import Reference
+from logscope.grammar.render import render
+from logscope.grammar.source import Sample, read_file
 from logscope.grammar.surface import captured
 from logscope.grammar.times import from_iso
 
@@ -30,16 +32,30 @@ def check(paths: Iterable[Path | str] = ()) -> list[Problem]:
     chosen = [Path(path) for path in paths]
     names = {path.name for path in chosen}
     files = [path for path in grammar_files() if path.name not in names] + chosen
+    problems = []
     try:
         catalogue = load(files=files)
     except GrammarError as error:
-        return [Problem(str(error.place or ""), "cannot be compiled", error.message, error.hint or "")]
-    return [
+        problems.append(Problem(str(error.place or ""), "cannot be compiled", error.message, error.hint or ""))
+        if not chosen or str(error.place or "").startswith(tuple(names)):
+            return problems
+        # Another file is at fault: test the chosen ones as well as can be without the others.
+        try:
+            catalogue = load(files=_with_macros(chosen, files))
+        except GrammarError as own:
+            return [*problems, Problem(str(own.place or ""), "cannot be compiled", own.message, own.hint or "")]
+    return problems + [
         problem
         for template in catalogue.templates
         if not names or template.file in names
         for problem in check_template(catalogue, template)
     ]
+
+
+def _with_macros(chosen: list[Path], files: list[Path]) -> list[Path]:
+    """The chosen grammars and those whose macros they use."""
+    used = {name for path in chosen for name in read_file(path).use}
+    return chosen + [path for path in files if path not in chosen and path.stem in used]
 
 
 def check_template(catalogue: Catalogue, template: Template) -> Iterator[Problem]:
@@ -80,6 +96,26 @@ def _check_sample(catalogue: Catalogue, template: Template, sample: Sample) -> I
     difference = list(_differences(catalogue, values, dict(sample.values)))
     if difference:
         yield _problem(template, "sample has other values", "\n".join([sample.line, *difference]))
+    yield from _check_directions(catalogue, template, data, values)
+
+
+def _check_directions(
+    catalogue: Catalogue, template: Template, data: bytes, values: dict[str, Any]
+) -> Iterator[Problem]:
+    """What the reference matcher reads, and what becomes of the values when they are written and read again."""
+    sequence = catalogue.details[template.id].sequence
+    reference = Reference(sequence)
+    found = reference.match(data)
+    if found != values:
+        yield _problem(template, "the two matchers disagree", f"{data!r}\nscanner: {values}\nreference: {found}")
+    try:
+        written = render(sequence, values)
+    except RenderError as error:
+        yield _problem(template, "values cannot be written", f"{error}\nvalues: {values}")
+        return
+    again = reference.match(written)
+    if again != values:
+        yield _problem(template, "written line reads otherwise", f"{written!r}\nwas: {values}\nis: {again}")
 
 
 def _winner(catalogue: Catalogue, program: str, data: bytes, found: dict[int, Log]) -> int:

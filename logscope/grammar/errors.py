@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from logscope.errors import GrammarError, Place
+from logscope.errors import GrammarError, LogscopeError, Place
 
 
 class TemplateError(GrammarError):
@@ -37,3 +37,7 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.kind}: {self.what}\n    " + self.detail.replace("\n", "\n    ")
+
+
+class RenderError(LogscopeError):
+    """Values that a template cannot be written with."""
