@@ -1,0 +1,152 @@
+"""Counting by a key of which there may be hundreds of thousands, over batches, without a Python object for
+each.
+
+Every batch becomes a `Part`: its distinct keys and, one row for each of them, numbers. Parts are merged when
+the small ones together have grown as large as the large one, so that each key is touched a few times however
+many batches come. Memory is bounded by the number of keys, and by eight bytes for each value that a
+percentile is wanted of: those are exact, not estimated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Longs = NDArray[np.int64]
+
+FAR = np.iinfo(np.int64).max
+"""A time later than all."""
+
+_MERGE_FROM = 200_000
+
+
+@dataclass
+class Part:
+    """Numbers of some keys.
+
+    Attributes:
+        keys: distinct, one of them may be null.
+        sums: by name, one number for each key, which add up.
+        least, greatest: the same, of which the least or greatest counts.
+        sets: by name, pairs (key index << 32 | value index), distinct, and the values.
+        samples: by name, (key index << 32 | value) of each value, for percentiles.
+    """
+
+    keys: pa.Array
+    sums: dict[str, Longs] = field(default_factory=dict)
+    least: dict[str, Longs] = field(default_factory=dict)
+    greatest: dict[str, Longs] = field(default_factory=dict)
+    sets: dict[str, tuple[Longs, pa.Array]] = field(default_factory=dict)
+    samples: dict[str, Longs] = field(default_factory=dict)
+
+
+class Groups:
+    """Parts, merged now and then."""
+
+    def __init__(self) -> None:
+        self._parts: list[Part] = []
+
+    def add(self, part: Part) -> None:
+        """Take the numbers of a batch."""
+        self._parts.append(part)
+        small = sum(len(part.keys) for part in self._parts[1:])
+        if len(self._parts) > 1 and small > max(len(self._parts[0].keys), _MERGE_FROM):
+            self._parts = [merged(self._parts)]
+
+    def total(self) -> Part | None:
+        """All parts as one; None where there was none."""
+        if len(self._parts) > 1:
+            self._parts = [merged(self._parts)]
+        return self._parts[0] if self._parts else None
+
+
+def merged(parts: list[Part]) -> Part:
+    """One part with the numbers of all. They must have the same names."""
+    keys, maps = _unified([part.keys for part in parts])
+    whole = Part(keys)
+    for name in parts[0].sums:
+        whole.sums[name] = np.zeros(len(keys), dtype=np.int64)
+        for part, places in zip(parts, maps, strict=True):
+            whole.sums[name][places] += part.sums[
+                name
+            ]  # each key occurs once in a part, so no place occurs twice
+    for name in parts[0].least:
+        whole.least[name] = np.full(len(keys), FAR, dtype=np.int64)
+        for part, places in zip(parts, maps, strict=True):
+            whole.least[name][places] = np.minimum(whole.least[name][places], part.least[name])
+    for name in parts[0].greatest:
+        whole.greatest[name] = np.full(len(keys), -FAR, dtype=np.int64)
+        for part, places in zip(parts, maps, strict=True):
+            whole.greatest[name][places] = np.maximum(whole.greatest[name][places], part.greatest[name])
+    for name in parts[0].sets:
+        whole.sets[name] = _merged_sets([part.sets[name] for part in parts], maps)
+    for name in parts[0].samples:
+        whole.samples[name] = np.concatenate(
+            [moved(part.samples[name], places) for part, places in zip(parts, maps, strict=True)]
+        )
+    return whole
+
+
+def moved(pairs: Longs, places: Longs) -> Longs:
+    """Pairs whose key indices are replaced by the ones they have elsewhere."""
+    places_moved: Longs = (places[pairs >> 32] << 32) | (pairs & 0xFFFFFFFF)
+    return places_moved
+
+
+def distinct(values: Longs) -> Longs:
+    """The distinct values, in no order; a hash table is several times faster than sorting."""
+    unique: Longs = np.asarray(pa.array(values).unique())
+    return unique
+
+
+def percentiles(pairs: Longs, count: int, wanted: tuple[float, ...]) -> list[NDArray[np.float64]]:
+    """Percentiles of each key's values by nearest rank, so that each is a value that occurred; NaN without
+    values.
+
+    Args:
+        pairs: key index << 32 | value, values below 2**32.
+        count: number of keys.
+        wanted: shares between 0 and 1.
+    """
+    ordered = np.sort(pairs)
+    starts = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32)
+    sizes = np.diff(starts)
+    found = []
+    for part in wanted:
+        rank = np.maximum(np.ceil(part * sizes).astype(np.int64) - 1, 0)
+        result = np.full(count, np.nan)
+        known = sizes > 0
+        result[known] = ordered[(starts[:-1] + rank)[known]] & 0xFFFFFFFF
+        found.append(result)
+    return found
+
+
+def listed(pairs: Longs, values: pa.Array, count: int) -> pa.Array:
+    """Each key's set as a list column, in the order of the values' text."""
+    order = pc.sort_indices(values).to_numpy().astype(np.int64)
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    ordered = np.sort(((pairs >> 32) << 32) | rank[pairs & 0xFFFFFFFF]) if len(pairs) else pairs
+    offsets = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(order[ordered & 0xFFFFFFFF])))
+
+
+def _unified(columns: list[pa.Array]) -> tuple[pa.Array, list[Longs]]:
+    """All distinct values of some columns, and where each column's values are among them."""
+    encoded = pa.concat_arrays(columns).dictionary_encode(null_encoding="encode")
+    places = encoded.indices.to_numpy().astype(np.int64)
+    bounds = np.cumsum([len(column) for column in columns])[:-1]
+    return encoded.dictionary, np.split(places, bounds)
+
+
+def _merged_sets(sets: list[tuple[Longs, pa.Array]], maps: list[Longs]) -> tuple[Longs, pa.Array]:
+    values, value_maps = _unified([values for _, values in sets])
+    pairs = [
+        (places[pairs >> 32] << 32) | value_places[pairs & 0xFFFFFFFF]
+        for (pairs, _), places, value_places in zip(sets, maps, value_maps, strict=True)
+    ]
+    return distinct(np.concatenate(pairs)), values

@@ -1,0 +1,272 @@
+"""A table for people to read: one line a row, the few columns that matter, aligned, never wrapped.
+
+Rows are written as they come, so widths are settled by the first batch. On a narrow terminal the least
+important columns are left out; what still does not fit is cut with `…`. Where nobody looks at the width
+(files, pipes) nothing is cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from logscope.report.text import cells, cut, visible
+from logscope.report.tones import OUTCOME_TONES, Tone, painted
+from logscope.report.wording import moment, number, size, span
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from logscope.report.writers import Canvas
+
+_GAP = "  "
+_WIDEST = 40
+_SAMPLE = 500
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of a listing.
+
+    Args:
+        title: its heading.
+        text: what a row shows.
+        keep: how important it is; the lowest are left out first on a narrow terminal.
+        needs: columns of the table that `text` looks at.
+        right: align at the right, as numbers are.
+        tone: the colour of a row's cell.
+    """
+
+    title: str
+    text: Callable[[Row], str]
+    keep: int
+    needs: tuple[str, ...]
+    right: bool = False
+    tone: Callable[[Row], Tone] = lambda _row: "plain"
+
+
+def _plain(title: str, name: str, keep: int, *, right: bool = False) -> Field:
+    def text(row: Row) -> str:
+        value = row[name]
+        return "–" if value is None else str(value)
+
+    return Field(title, text, keep, (name,), right)
+
+
+def _shown(title: str, name: str, wording: Callable[[Any], str], keep: int) -> Field:
+    return Field(title, lambda row: wording(row[name]), keep, (name,), right=True)
+
+
+def _time(title: str, *names: str, keep: int = 9) -> Field:
+    """The first of several times that is known."""
+
+    def text(row: Row) -> str:
+        return moment(next((row[name] for name in names if row[name] is not None), None))
+
+    return Field(title, text, keep, names, tone=lambda _row: "quiet")
+
+
+def _client(row: Row) -> str:
+    if row["client_address"] is not None:
+        return str(row["client_address"])
+    return "(masked)" if row["masked"] else "–"
+
+
+def _destination(row: Row) -> str:
+    return str(row["server"] or row["mta_host"] or "–")
+
+
+def _relay(row: Row) -> str:
+    return str(row["relay_host"] or row["relay_address"] or "–")
+
+
+def _where(row: Row) -> str:
+    return f"{row['source']}:{row['line_number']}"
+
+
+def _fields(row: Row) -> str:
+    if row["reason"]:
+        return f"{row['reason']}: {row['raw'] or ''}"
+    values = row["fields"] or {}
+    pairs = values.items() if isinstance(values, dict) else values
+    return " ".join(f"{name}={value}" for name, value in pairs if value is not None)
+
+
+def _status_tone(name: str, good: str) -> Callable[[Row], Tone]:
+    def tone(row: Row) -> Tone:
+        if row[name] == good:
+            return "good"
+        return "bad" if row[name] in ("bounced", "expired", "undeliverable") else "warn"
+
+    return tone
+
+
+def _kind_tone(row: Row) -> Tone:
+    return {"unparsed": "warn", "foreign": "quiet"}.get(row["kind"], "plain")  # type: ignore[return-value]
+
+
+LISTINGS: dict[str, tuple[Field, ...]] = {
+    "sessions": (
+        _time("time (UTC)", "accepted_at", "mta_connected_at", "ended_at"),
+        Field("client", _client, 10, ("client_address", "masked")),
+        Field("server", _destination, 7, ("server", "mta_host")),
+        _plain("screen", "screen", 4),
+        Field(
+            "outcome",
+            lambda row: row["outcome"] or "unknown",
+            8,
+            ("outcome",),
+            tone=lambda row: OUTCOME_TONES.get(row["outcome"], "plain"),
+        ),
+        _shown("mails", "message_count", number, 3),
+        _shown("took", "duration_ms", span, 5),
+        _shown("to client", "bytes_to_client", size, 2),
+        _plain("end", "termination_state", 1),
+        _plain("joined", "join_confidence", 6),
+        _plain("helo", "helo", 0),
+    ),
+    "messages": (
+        _time("queued (UTC)", "queued_at"),
+        _plain("host", "mta_host", 5),
+        _plain("queue id", "queue_id", 8),
+        Field(
+            "status",
+            lambda row: row["final_status"] or "unknown",
+            7,
+            ("final_status",),
+            tone=_status_tone("final_status", "sent"),
+        ),
+        _shown("size", "size", size, 3),
+        _shown("rcpts", "recipient_count", number, 4),
+        _plain("from", "sender", 6),
+        _plain("message-id", "message_id", 1),
+    ),
+    "deliveries": (
+        _time("logged (UTC)", "logged_at"),
+        _plain("host", "mta_host", 3),
+        _plain("queue id", "queue_id", 5),
+        Field(
+            "status",
+            lambda row: row["status"] or "unknown",
+            8,
+            ("status",),
+            tone=_status_tone("status", "sent"),
+        ),
+        _plain("dsn", "dsn", 6),
+        _shown("delay", "delay_s", lambda value: span(None if value is None else value * 1000), 4),
+        _plain("to", "recipient", 7),
+        Field("relay", _relay, 2, ("relay_host", "relay_address")),
+        _plain("reply", "reply", 1),
+    ),
+    "events": (
+        Field("line", _where, 5, ("source", "line_number"), tone=lambda _row: "quiet"),
+        _time("time (UTC)", "logged_at", keep=7),
+        _plain("host", "host", 4),
+        _plain("pid", "pid", 1, right=True),
+        Field("kind", lambda row: row["kind"] or "–", 9, ("kind",), tone=_kind_tone),
+        Field("fields", _fields, 8, ("fields", "reason", "raw")),
+    ),
+}
+"""What each table shows of itself; all of it is in the other formats."""
+
+
+class ListingWriter:
+    """Writes a table as aligned text.
+
+    Args:
+        table: its name in `LISTINGS`.
+        stream: written to, not closed.
+        canvas: width and colours.
+    """
+
+    def __init__(self, table: str, stream: IO[bytes], canvas: Canvas) -> None:
+        self._fields = LISTINGS[table]
+        self._stream = stream
+        self._canvas = canvas
+        self._widths: list[int] = []
+        self._empty = f"No {table}.\n"
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write some rows."""
+        for start in range(0, batch.num_rows, _SAMPLE):
+            rows = _rows(batch.slice(start, _SAMPLE), self._fields)
+            texts = [[visible(field.text(row)) for field in self._fields] for row in rows]
+            if not self._widths:
+                self._settle(texts)
+            lines = [
+                self._line(text, [f.tone(row) for f in self._fields])
+                for text, row in zip(texts, rows, strict=True)
+            ]
+            self._stream.write("".join(lines).encode("utf-8", "replace"))
+
+    def close(self) -> None:
+        """Say so where there was no row."""
+        if not self._widths:
+            self._stream.write(self._empty.encode())
+
+    def _settle(self, texts: list[list[str]]) -> None:
+        """Choose columns and widths, and write the heading."""
+        titles = [field.title for field in self._fields]
+        natural = [max(map(_cells, column)) for column in zip(titles, *texts, strict=True)]
+        chosen = _chosen(natural, [field.keep for field in self._fields], self._canvas.width)
+        shown = [position for position in range(len(natural)) if position in chosen]
+        self._fields = tuple(self._fields[position] for position in shown)
+        self._widths = [chosen[position] for position in shown]
+        for row in texts:
+            row[:] = [row[position] for position in shown]
+        heading = self._line([titles[position] for position in shown], ["strong"] * len(shown))
+        self._stream.write(heading.encode())
+
+    def _line(self, texts: list[str], tones: list[Tone]) -> str:
+        parts = []
+        last = len(texts) - 1
+        for position, (text, tone, field) in enumerate(zip(texts, tones, self._fields, strict=True)):
+            width = self._widths[position]
+            text = cut(text, width) if self._canvas.width is not None else text
+            padding = " " * (width - _cells(text))
+            aligned = padding + text if field.right else text + (padding if position < last else "")
+            parts.append(painted(aligned, tone, self._canvas.colour))
+        return _GAP.join(parts) + "\n"
+
+
+def _chosen(natural: list[int], keep: list[int], width: int | None) -> dict[int, int]:
+    """The columns that are shown and their widths."""
+    widths = {position: min(size, _WIDEST) for position, size in enumerate(natural)}
+    if width is None:
+        return widths
+    order = sorted(widths, key=lambda position: keep[position])
+    while order and _total(widths) > width and len(widths) > 1:
+        least = order.pop(0)
+        excess = _total(widths) - width
+        if widths[least] - excess >= 12:  # cut a little rather than leave it out
+            widths[least] -= excess
+        else:
+            del widths[least]
+    last = max(widths)
+    widths[last] = max(1, min(natural[last], widths[last] + width - _total(widths)))
+    return widths
+
+
+def _total(widths: dict[int, int]) -> int:
+    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
+
+
+def _cells(text: str) -> int:
+    return len(text) if text.isascii() else sum(map(cells, text))
+
+
+def _rows(batch: pa.RecordBatch, fields: tuple[Field, ...]) -> list[Row]:
+    """Rows as mappings with the columns that are looked at; times as nanoseconds."""
+    import pyarrow as pa
+
+    names = sorted({name for field in fields for name in field.needs})
+    columns = {}
+    for name in names:
+        column = batch.column(name)
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
+        columns[name] = column.to_pylist()
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]

@@ -1,0 +1,151 @@
+"""The masking verdict for people: does the balancer hide our clients' addresses, where, and what to change.
+
+The verdict itself is made in `detect`; this turns its document into sentences and a table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from logscope.report.model import Cell, Column, Facts, Item, Note, Report, Section, Table
+from logscope.report.wording import share
+
+if TYPE_CHECKING:
+    from logscope.report.tones import Tone
+
+_Target = Mapping[str, Any]
+
+_HEADLINES: dict[str, tuple[str, Tone]] = {
+    "passed": ("Clients' addresses reach the mail servers.", "good"),
+    "masked": ("MASKED: the mail servers see the balancer's address instead of their clients'.", "bad"),
+    "masked_upstream": (
+        "MASKED before the balancer: balancer and mail servers agree on a gateway's address.",
+        "bad",
+    ),
+    "mixed": ("MIXED: some servers see their clients' addresses, others do not.", "bad"),
+    "unexpected_header": (
+        "HEADER MISMATCH: the balancer sends a PROXY header that the mail server does not expect.",
+        "bad",
+    ),
+    "missing_header": (
+        "HEADER MISMATCH: the mail server expects a PROXY header that the balancer does not send.",
+        "bad",
+    ),
+    "unknown": ("Whether clients' addresses reach the mail servers cannot be told from these logs.", "warn"),
+}
+VERDICTS = tuple(_HEADLINES)
+_COLUMNS = (
+    Column("target", keep=10),
+    Column("verdict", keep=9),
+    Column("masked", right=True, keep=7),
+    Column("confidence", keep=5),
+    Column("since (UTC)", keep=4),
+    Column("host", keep=2),
+)
+
+
+def tone_of(verdict: str) -> Tone:
+    """What a verdict means for the person who reads it."""
+    return _HEADLINES[verdict][1]
+
+
+def headline(document: Mapping[str, Any]) -> list[Note]:
+    """The verdict in a sentence, with the targets it is about and the first step to take."""
+    verdict = document["verdict"]
+    text, tone = _HEADLINES[verdict]
+    wrong = [target for target in document["targets"] if tone_of(target["verdict"]) == "bad"]
+    if not wrong or len(wrong) == len(document["targets"]):
+        return [Note(text, tone, _next(tone))]
+    named = ", ".join(_name(target) for target in wrong)
+    return [Note(f"{text} Affected: {named}.", tone, _next(tone))]
+
+
+def masking_report(document: Mapping[str, Any]) -> Report:
+    """The report.
+
+    Args:
+        document: `{"verdict": …, "targets": [{"frontend", "backend", "server", "mta_host", "verdict", …}]}`.
+    """
+    text, tone = _HEADLINES[document["verdict"]]
+    targets = document["targets"]
+    items: list[Item] = [Note(text, tone)]
+    if targets:
+        items.append(Table(_COLUMNS, tuple(_row(target) for target in targets)))
+    sections = [Section("", tuple(items))]
+    sections += [_detail(target) for target in targets if target["verdict"] != "passed"]
+    return Report("masking", "Masking", tuple(sections), document)
+
+
+def _next(tone: Tone) -> tuple[str, ...]:
+    return (
+        ()
+        if tone == "good"
+        else ("`logscope masking` with the same files shows the evidence and what to change.",)
+    )
+
+
+def _row(target: _Target) -> tuple[Cell, ...]:
+    verdict = target["verdict"]
+    masked = target.get("share_masked")
+    return (
+        Cell(_name(target), "strong"),
+        Cell(verdict, tone_of(verdict)),
+        Cell("–" if masked is None else share(masked, 1)),
+        Cell(_plain(target.get("confidence"))),
+        Cell(_plain(target.get("since"))[:19].replace("T", " "), "quiet"),
+        Cell(_plain(target.get("mta_host")), "quiet"),
+    )
+
+
+def _detail(target: _Target) -> Section:
+    items: list[Item] = []
+    if target.get("cause"):
+        items.append(Note(str(target["cause"]), tone_of(target["verdict"])))
+    evidence = target.get("evidence") or {}
+    counts = [
+        (str(name), Cell(_plain(value)))
+        for name, value in evidence.items()
+        if not isinstance(value, list | dict)
+    ]
+    if counts:
+        items.append(Facts(tuple(counts)))
+    for name, lines in evidence.items():
+        if isinstance(lines, list) and lines:
+            items.append(
+                Note(f"{name.replace('_', ' ').capitalize()}:", "quiet", tuple(_line(line) for line in lines))
+            )
+    remedy = target.get("remedy") or []
+    if remedy:
+        items.append(
+            Note("What to do:", "strong", tuple(_step(number, step) for number, step in enumerate(remedy, 1)))
+        )
+    return Section(_name(target), tuple(items) or (Note("Nothing more is known.", "quiet"),))
+
+
+def _step(number: int, step: Any) -> str:
+    return f"{number}. {step}"
+
+
+def _line(line: Any) -> str:
+    """An example line, given as text or as a mapping with its place."""
+    if not isinstance(line, Mapping):
+        return str(line)
+    where = f"{line.get('source')}:{line.get('line_number')}: " if line.get("line_number") else ""
+    return where + str(line.get("line") or line.get("raw") or line.get("text") or "")
+
+
+def _name(target: _Target) -> str:
+    """`frontend → backend/server`, with what is known."""
+    backend = "/".join(str(target[part]) for part in ("backend", "server") if target.get(part))
+    where = backend or str(target.get("mta_host") or target.get("service") or "(target not known)")
+    family = f" {target['family']}" if target.get("family") else ""
+    return (f"{target['frontend']} → {where}" if target.get("frontend") else where) + family
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)
