@@ -45,6 +45,11 @@ class Dispatcher:
         """For a line without a tag: HAProxy writes such lines (`format raw`, `short`); no other is foreign for sure."""
         return HAPROXY_LINE, search_order(self._catalogue, HAPROXY)
 
+    def names(self, tag: str | None) -> set[str]:
+        """Programs of grammar files whose templates are tried for a tag."""
+        daemon = tag.rpartition("/")[2] if tag else HAPROXY
+        return {HAPROXY} if daemon == HAPROXY else {daemon, ANY_POSTFIX}
+
     def programs(self, tag: str) -> tuple[int, list[int]]:
         """Whose line a tag announces (POSTFIX_LINE, HAPROXY_LINE, OTHER_LINE), and where matching starts."""
         catalogue = self._catalogue
