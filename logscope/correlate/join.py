@@ -1,0 +1,160 @@
+"""The joins as a stage: fed events of several sources, it hands back what is finished; closed, it hands back the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from logscope import engine
+from logscope.correlate import step as steps
+from logscope.correlate.layout import *
+from logscope.correlate.step import width_of
+from logscope.correlate.tables import *
+from logscope.engine import kernel
+
+EVENTS_A_STEP = 1 << 13
+WORDS_AN_EVENT = 256  # more than one event can ever take
+
+_TEXT_COLUMNS = (  # kind of row, column
+    (SCREEN, P_HELO),
+    *((SMTPD, c) for c in (S_NAME, S_HELO, S_TLS_PROTOCOL, S_TLS_CIPHER, S_SASL_METHOD, S_SASL_USER, S_COMMANDS)),
+    *((MESSAGE, c) for c in (M_QUEUE_ID, M_MESSAGE_ID, M_SENDER, M_NEXT_QUEUE_ID)),
+    *((REJECT, c) for c in (J_TEXT, J_SENDER, J_RECIPIENT)),
+)
+
+
+class Joiner:
+    """The memory of the joins and the three moves on it.
+
+    After each `step` and after `finish` the caller reads what is finished (`output.Finished`) and calls `release`.
+
+    Args:
+        machine_code: run the compiled steps; plain Python otherwise (the same functions).
+        events, deliveries, text: what the caller wants kept; what is not wanted costs nothing.
+    """
+
+    def __init__(self, *, machine_code: bool, events: bool = True, deliveries: bool = True, text: bool = True) -> None:
+        self._machine_code = machine_code
+        memory = _new_memory(1 << (19 if machine_code else 12))
+        memory[WANT_EVENTS], memory[WANT_DELIVERIES], memory[WANT_TEXT] = events, deliveries, text
+        self._memory: Any = memory if machine_code else memory.tolist()  # a list is what plain Python is quick with
+        self.heap = np.empty(1 << 16, np.uint8)
+        columns = np.full((KINDS, 8), -1, np.int64)
+        for kind, column in _TEXT_COLUMNS:
+            columns[kind, np.argmin(columns[kind])] = column
+        self._text_columns = columns
+
+    @property
+    def finished_anything(self) -> bool:
+        """Whether the last step finished a session or a message, or saw a delivery."""
+        memory = self._memory
+        return bool(memory[SESSIONS_COUNT] or memory[MESSAGES_COUNT] or memory[DELIVERIES_COUNT])
+
+    def skews(self) -> dict[tuple[int, int], tuple[float, int]]:
+        """{(balancer host, mail host): (seconds the mail host is ahead, samples)}."""
+        start = int(self._memory[SKEW])
+        rows = np.array(self._memory[start : start + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH], np.int64)
+        rows = rows.reshape(-1, SKEW_WIDTH)
+        return {
+            divmod(pair, SKEW_HOSTS): (int(rows[pair, SKEW_MEDIAN]) / 1e9, int(rows[pair, SKEW_COUNT]))
+            for pair in np.flatnonzero(rows[:, SKEW_COUNT]).tolist()
+        }
+
+    def memory(self) -> Memory:
+        """The memory as an array; a copy in plain Python, where it is a list."""
+        return self._memory if self._machine_code else np.array(self._memory[: self._memory[TOP]], np.int64)
+
+    def _run(self, function: Any) -> Any:
+        return engine.compiled(function) if self._machine_code else function
+
+    def step(self, events: Matrix, pool: Bytes, cursor: Vector, limit: Vector, live: Vector) -> int:
+        """Take events in merged order; returns the source that has none left, -1 when all are taken, -2 for "call again"."""
+        count = min(int((limit - cursor).sum()), EVENTS_A_STEP)
+        self._reserve(count, min(len(pool), count << 16))
+        rows: Any = events if self._machine_code else _Lists(events)
+        return int(self._run(steps.step)(self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP))
+
+    def finish(self) -> None:
+        """No more input: decide what can be decided, hand out all the rest."""
+        self._reserve(self._memory[TOP] // 16, 0)
+        self._run(steps.finish)(self._memory)
+
+    def release(self) -> None:
+        """Forget what was handed out."""
+        self._run(steps.release)(self._memory)
+
+    def _reserve(self, events: int, text: int) -> None:
+        """Make room for all that this many events can need, so that no step has to."""
+        needed = int(self._memory[TOP]) + events * WORDS_AN_EVENT
+        if needed > len(self._memory):
+            more = needed + needed // 2 - len(self._memory)
+            if self._machine_code:
+                self._memory = np.concatenate([self._memory, np.zeros(more, np.int64)])
+            else:
+                self._memory.extend([0] * more)
+        if self._memory[HEAP_TOP] + text > len(self.heap):
+            live = int(self._run(text_in_use)(self._memory, self._text_columns))
+            heap = np.empty(2 * (live + text) + 1024, np.uint8)
+            self._memory[HEAP_TOP] = self._run(move_text)(self._memory, self._text_columns, self.heap, heap)
+            self.heap = heap
+
+
+class _Lists:
+    """Events for plain Python: each row becomes a list when it is read, because lists are many times quicker to index."""
+
+    def __init__(self, events: Matrix) -> None:
+        self._events = events
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._events[index].tolist()
+
+
+@kernel
+def text_in_use(m: Memory, columns: Matrix) -> int:
+    total = 0
+    row = m[BOTTOM]
+    while row < m[TOP]:
+        kind = m[row + 2]
+        for i in range(columns.shape[1]):
+            column = columns[kind, i]
+            if column >= 0 and m[row] != FREE and m[row + column] != NULL:
+                total += m[row + column] & 0xFFFFFF
+        row += width_of(kind)
+    return total
+
+
+@kernel
+def move_text(m: Memory, columns: Matrix, old: Bytes, new: Bytes) -> int:
+    """Copy the texts that are still in use to a new heap; returns its top."""
+    top = 0
+    row = m[BOTTOM]
+    while row < m[TOP]:
+        kind = m[row + 2]
+        for i in range(columns.shape[1]):
+            column = columns[kind, i]
+            if column >= 0 and m[row] != FREE and m[row + column] != NULL:
+                start = m[row + column] >> 24
+                length = m[row + column] & 0xFFFFFF
+                new[top : top + length] = old[start : start + length]
+                m[row + column] = (top << 24) | length
+                top += length
+        row += width_of(kind)
+    return top
+
+
+def _new_memory(heads: int) -> Memory:
+    tables = (KEY_HEADS, ADDRESS_HEADS, PID_HEADS, CLUSTER_HEADS, QUEUE_HEADS)
+    skew = HEADER + len(tables) * heads
+    bottom = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
+    memory = np.zeros(bottom + 1024, np.int64)
+    memory[:skew] = -1
+    memory[NOW] = NULL
+    memory[TOP] = memory[BOTTOM] = bottom
+    memory[HEADS_MASK] = heads - 1
+    for number, table in enumerate(tables):
+        memory[table] = HEADER + number * heads
+    memory[SKEW] = skew
+    for counter in (HEAP_TOP, FINISHING, UNTOLD, SESSIONS_COUNT, MESSAGES_COUNT, DELIVERIES_COUNT, OPEN_SESSIONS):
+        memory[counter] = 0
+    return memory

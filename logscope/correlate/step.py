@@ -1,0 +1,381 @@
+"""The step: events of all sources in merged order in, finished sessions and messages out; and the deadlines in between."""
+
+from __future__ import annotations
+
+from logscope.correlate.clusters import join_address, leave_screen, leave_smtpd, solve
+from logscope.correlate.hops import (
+    WAIT,
+    WAIT_END,
+    drop_stub,
+    on_balancer,
+    on_dnsblog,
+    on_screen,
+    on_screen_connect,
+    on_smtpd,
+    on_smtpd_connect,
+    pid_chain,
+)
+from logscope.correlate.layout import *
+from logscope.correlate.links import add_closed, finish_screen, finish_smtpd, join_key, settle_balancer, settle_screen, settle_smtpd
+from logscope.correlate.messages import end_message, on_queue
+from logscope.correlate.tables import *
+from logscope.engine import kernel
+
+FOREVER = 2**62
+NO_SMTPD = 600 * SECOND  # handed over, and no smtpd line for so long: its lines are lost
+LONGEST = 6 * 3600 * SECOND  # a session without any end is given up
+WAIT_RIVALS = 300 * SECOND  # for the ends of the other sessions of a cluster
+
+
+@kernel
+def step(
+    m: Memory, heap: Bytes, events: Matrix, pool: Bytes, cursor: Vector, limit: Vector, live: Vector, most: int
+) -> int:
+    """Take events in merged order until a live source has none left; returns that source.
+
+    Returns -1 when all are taken and no source is live, -2 when `most` events were taken and there are more.
+
+    `cursor` and `limit` are each source's first unread row of `events` and the row after its last; `live` is 1 for a source
+    that can bring more.
+    """
+    sources = cursor.shape[0]
+    taken = 0
+    while True:
+        first = -1
+        for source in range(sources):
+            if cursor[source] >= limit[source]:
+                if live[source]:
+                    return source
+                continue
+            if first < 0 or events[cursor[source], E_ORDER] < events[cursor[first], E_ORDER]:
+                first = source
+        if first < 0:
+            return -1
+        second = FOREVER  # the earliest row of the others: up to there this source's rows need no comparison
+        for source in range(sources):
+            if source != first and cursor[source] < limit[source]:
+                order = events[cursor[source], E_ORDER]
+                if order < second or (order == second and source < first):
+                    second = order if source > first else order - 1
+        at = cursor[first]
+        last = min(limit[first], at + most - taken)
+        while at < last and events[at, E_ORDER] <= second:
+            take_event(m, heap, pool, events[at])
+            at += 1
+        if at == cursor[first]:  # equal order and a lower number: still this one's turn
+            take_event(m, heap, pool, events[at])
+            at += 1
+        taken += at - cursor[first]
+        cursor[first] = at
+        if taken >= most:
+            return -2
+
+
+@kernel
+def take_event(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
+    if e[E_ORDER] > m[NOW]:
+        run_timers(m, e[E_ORDER])
+        m[NOW] = e[E_ORDER]
+    role = e[E_ROLE]
+    if role == R_NONE:
+        return
+    if role == R_BALANCER:
+        on_balancer(m, heap, pool, e)
+    elif role == R_SCREEN_CONNECT:
+        on_screen_connect(m, heap, pool, e)
+    elif role <= R_SCREEN_OTHER:
+        on_screen(m, heap, pool, e, role)
+    elif role == R_DNSBLOG:
+        on_dnsblog(m, heap, pool, e)
+    elif role == R_SMTPD_CONNECT:
+        on_smtpd_connect(m, heap, pool, e)
+    elif role <= R_SMTPD_OTHER:
+        on_smtpd(m, heap, pool, e, role)
+    else:
+        on_queue(m, heap, pool, e, role)
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def run_timers(m: Memory, until: int) -> None:
+    """Fire what falls due up to a moment, earliest first."""
+    while True:
+        kind = -1
+        earliest = until
+        for which in range(4):
+            timer = m[TIMERS_FIRST + 2 * which]
+            if timer >= 0 and (m[timer + T_AT] < earliest or (kind < 0 and m[timer + T_AT] == earliest)):
+                kind = which
+                earliest = m[timer + T_AT]
+        if kind < 0:
+            return
+        m[NOW] = max(m[NOW], earliest)
+        timer = m[TIMERS_FIRST + 2 * kind]
+        m[TIMERS_FIRST + 2 * kind] = m[timer + T_NEXT]
+        row = m[timer + T_INDEX]
+        alive = m[row + 1] == m[timer + T_OF] and m[row] == OPEN
+        give_back(m, timer)
+        if not alive:
+            continue
+        if kind == TIMER_MESSAGE:
+            fire_message(m, row)
+        elif kind == TIMER_SMTPD:
+            fire_smtpd(m, row)
+        elif kind == TIMER_SCREEN:
+            fire_screen(m, row)
+        else:
+            fire_balancer(m, row)
+
+
+@kernel
+def fire_message(m: Memory, q: int) -> None:
+    end_message(m, q)
+    s = m[q + M_S]
+    if s >= 0:
+        finish_smtpd(m, s)
+
+
+@kernel
+def fire_smtpd(m: Memory, s: int) -> None:
+    """Some seconds after an smtpd session's end: the balancer's line is there, so what can be decided is decided."""
+    if m[s + S_ENDED] == NULL:
+        return
+    waited = m[NOW] - m[s + S_ENDED]
+    settle_unqueued(m, s)
+    c = m[s + S_CLUSTER]
+    if c >= 0 and m[s + S_P] < 0:
+        if m[c + C_P_COUNT] > 0:
+            if running(m, c) and waited < WAIT_RIVALS and m[c + C_S_COUNT] < 256:
+                push_timer(m, TIMER_SMTPD, WAIT_END, s)
+                return
+            solve(m, c)
+    if m[s + S_P] >= 0:
+        p = m[s + S_P]
+        if m[p + P_STATE] == OPEN:
+            push_timer(m, TIMER_SCREEN, WAIT, p)
+            finish_screen(m, p)
+        return
+    if m[s + S_B] < 0 and m[s + S_HI] != NULL:
+        join_last(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], m[s + S_KEY], waited >= WAIT)
+        if m[s + S_B] < 0 and m[s + S_KEY2] >= 0:
+            join_last(m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], m[s + S_KEY2], waited >= WAIT)
+        if m[s + S_B] < 0:
+            join_address(m, s)
+    if m[s + S_STATE] != OPEN:
+        return
+    if m[s + S_B] < 0 and waited < WAIT and m[s + S_HI] != NULL:
+        push_timer(m, TIMER_SMTPD, WAIT_END, s)
+        return
+    if m[s + S_B] < 0:
+        m[s + S_NO_BALANCER] = 1
+        settle_smtpd(m, s)
+    leave_smtpd(m, s)
+    finish_smtpd(m, s)
+
+
+@kernel
+def join_last(m: Memory, hi: int, lo: int, port: int, node: int, final: bool) -> None:
+    if node >= 0 and final:
+        join_key(m, hi, lo, port, True)
+
+
+@kernel
+def settle_unqueued(m: Memory, s: int) -> None:
+    """Mail that was begun and never reached the queue (refused, or the client left) has no `removed` to wait for."""
+    q = m[s + S_MESSAGES]
+    while q >= 0:
+        queued = m[q + M_SIZE] != NULL or m[q + M_SENT] + m[q + M_DEFERRED] + m[q + M_BOUNCED] + m[q + M_EXPIRED] > 0
+        if m[q + M_STATE] == OPEN and not queued and m[NOW] - m[q + M_LAST] >= WAIT_END:
+            end_message(m, q)
+        q = m[q + M_S_NEXT]
+
+
+@kernel
+def running(m: Memory, c: int) -> bool:
+    s = m[c + C_S_FIRST]
+    while s >= 0:
+        if m[s + S_ENDED] == NULL:
+            return True
+        s = m[s + S_CNEXT]
+    return False
+
+
+@kernel
+def fire_screen(m: Memory, p: int) -> None:
+    s = m[p + P_S]
+    ended = m[p + P_ENDED] if s < 0 else m[s + S_ENDED]
+    if m[p + P_B] < 0 and ended != NULL and m[NOW] - ended >= WAIT:
+        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY], True)
+        if m[p + P_STATE] != OPEN:
+            return
+        if m[p + P_B] < 0:
+            join_last(m, m[p + P_HEADER_HI], m[p + P_HEADER_LO], m[p + P_HEADER_PORT], m[p + P_KEY2], True)
+        if m[p + P_STATE] != OPEN:
+            return
+        if m[p + P_B] < 0:
+            m[p + P_NO_BALANCER] = 1
+            settle_screen(m, p)
+    elif s < 0 and ended == NULL:
+        c = m[p + P_CLUSTER]
+        waits = c >= 0 and m[c + C_S_COUNT] > 0
+        silent = m[NOW] - (m[p + P_CONNECTED] if m[p + P_VERDICT_AT] == NULL else m[p + P_VERDICT_AT])
+        b = m[p + P_B]
+        over = b >= 0 and m[b + B_ASAP] == 0
+        if not waits and ((over and silent >= WAIT) or (silent >= NO_SMTPD and m[p + P_VERDICT_AT] != NULL) or silent >= LONGEST):
+            give_up_screen(m, p)
+        else:
+            push_timer(m, TIMER_SCREEN, WAIT, p)
+            return
+    finish_screen(m, p)
+
+
+@kernel
+def give_up_screen(m: Memory, p: int) -> None:
+    """No smtpd line came for it, or no end."""
+    m[p + P_EXPIRED] = 1
+    leave_screen(m, p)
+    if m[p + P_B] < 0:
+        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY], True)
+    if m[p + P_B] < 0:
+        m[p + P_NO_BALANCER] = 1
+        settle_screen(m, p)
+
+
+@kernel
+def fire_balancer(m: Memory, b: int) -> None:
+    if m[b + B_P] >= 0 or m[b + B_S] >= 0:
+        return
+    if m[b + B_KEY] >= 0:
+        join_key(m, m[b + B_HI], m[b + B_LO], m[b + B_PORT], True)
+    if m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY2] >= 0:
+        join_key(m, m[b + B_SOURCE_HI], m[b + B_SOURCE_LO], m[b + B_SOURCE_PORT], True)
+    if m[b + B_P] < 0 and m[b + B_S] < 0:
+        settle_balancer(m, b)
+        m[b + B_EXPIRED] = 1
+        m[b + B_STATE] = CLOSED
+        add_closed(m, b, -1, -1)
+
+
+# --- the end ---------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def finish(m: Memory) -> None:
+    """The input is over: everything is decided as if enough time had passed, and what is still open is handed out so."""
+    for _ in range(4):  # what a deadline puts off falls due in a later round
+        run_timers(m, m[NOW] + WAIT + WAIT_END + SECOND)
+    m[FINISHING] = 1
+    for kind in (CLUSTER, SMTPD, MESSAGE, SCREEN, SMTPD, BALANCER):
+        row = m[BOTTOM]
+        end = m[TOP]
+        while row < end:
+            if m[row + 2] == kind and m[row] == OPEN:
+                close_row(m, row, kind)
+            row += width_of(m[row + 2])
+
+
+@kernel
+def width_of(kind: int) -> int:
+    return WIDTHS[kind]
+
+
+@kernel
+def close_row(m: Memory, row: int, kind: int) -> None:
+    if kind == CLUSTER:
+        if m[row + C_P_COUNT] > 0 and m[row + C_S_COUNT] > 0:
+            solve(m, row)
+    elif kind == SMTPD:
+        close_smtpd(m, row)
+    elif kind == MESSAGE:
+        end_message(m, row)
+    elif kind == SCREEN:
+        hand_out_screen(m, row)
+    else:
+        settle_balancer(m, row)
+        m[row + B_STATE] = CLOSED
+        add_closed(m, row, -1, -1)
+
+
+@kernel
+def close_smtpd(m: Memory, s: int) -> None:
+    """Called twice for each: before the messages are closed, to look for its balancer session; after, to hand it out."""
+    if m[s + S_STARTED] == NULL:
+        drop_stub(m, s)
+        return
+    leave_smtpd(m, s)
+    if m[s + S_P] >= 0:
+        return
+    if m[s + S_B] < 0 and m[s + S_NO_BALANCER] == 0:
+        if m[s + S_KEY] >= 0:
+            join_key(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], True)
+        if m[s + S_B] < 0:
+            m[s + S_NO_BALANCER] = 1
+            settle_smtpd(m, s)
+        if m[s + S_OPEN_MESSAGES] > 0 or m[s + S_STATE] != OPEN:
+            return
+    m[s + S_STATE] = CLOSED
+    if m[s + S_B] >= 0:
+        m[m[s + S_B] + B_STATE] = CLOSED
+    add_closed(m, m[s + S_B], -1, s)
+
+
+@kernel
+def hand_out_screen(m: Memory, p: int) -> None:
+    leave_screen(m, p)
+    settle_screen(m, p)
+    m[p + P_STATE] = CLOSED
+    s = m[p + P_S]
+    b = m[p + P_B]
+    if s >= 0:
+        m[s + S_STATE] = CLOSED
+    if b >= 0:
+        m[b + B_STATE] = CLOSED
+    add_closed(m, b, p, s)
+
+
+@kernel
+def release(m: Memory) -> None:
+    """Give back the rows of the sessions, messages and deliveries that were handed out."""
+    row = m[SESSIONS_FIRST]
+    while row >= 0:
+        b = m[row + Z_BALANCER]
+        p = m[row + Z_SCREEN]
+        s = m[row + Z_SMTPD]
+        if b >= 0:
+            give_back(m, b)
+        if p >= 0:
+            give_back_list(m, m[p + P_EVENTS])
+            give_back_list(m, m[p + P_REJECTS])
+            give_back(m, p)
+        if s >= 0:
+            release_smtpd(m, s)
+        row = m[row + LINK]
+    q = m[MESSAGES_FIRST]
+    while q >= 0:
+        after = m[q + LINK]
+        give_back_list(m, m[q + M_EVENTS])
+        give_back(m, q)
+        q = after
+    give_back_list(m, m[SESSIONS_FIRST])
+    give_back_list(m, m[DELIVERIES_FIRST])
+    for first in (SESSIONS_FIRST, MESSAGES_FIRST, DELIVERIES_FIRST):
+        m[first] = -1
+        m[first + 1] = -1
+        m[first + 2] = 0
+
+
+@kernel
+def release_smtpd(m: Memory, s: int) -> None:
+    if m[s + S_ENDED] == NULL:
+        unchain(m, pid_chain(m, m[s + S_HOST], m[s + S_PID]), S_NEXT, s)
+    give_back_list(m, m[s + S_EVENTS])
+    give_back_list(m, m[s + S_REJECTS])
+    q = m[s + S_MESSAGES]
+    while q >= 0:
+        after = m[q + M_S_NEXT]
+        give_back_list(m, m[q + M_EVENTS])
+        give_back(m, q)
+        q = after
+    give_back(m, s)

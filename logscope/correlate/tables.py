@@ -1,0 +1,250 @@
+"""Rows handed out and taken back, lists, chains, deadlines and kept text: the few moves all joins are made of.
+
+All rows live in one memory of int64 words, `m`, that begins with counters and the heads of lists and chains. A row is known by where
+it begins and never moves, so `m[p + P_HOST]` is the host of postscreen session `p`. One array to hand around keeps the
+compiler quick, and plain Python runs the same functions over a list.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logscope.correlate.layout import *
+from logscope.engine import kernel
+
+Memory = NDArray[np.int64]
+Matrix = NDArray[np.int64]
+Vector = NDArray[np.int64]
+Bytes = NDArray[np.uint8]
+
+# --- kinds of rows ---------------------------------------------------------------------------------------------------
+(BALANCER, SCREEN, SMTPD, CLUSTER, MESSAGE, KEY, NODE, REJECT, DELIVERY, TIMER, FINISHED, KINDS) = range(12)
+WIDTHS = (B_WIDTH, P_WIDTH, S_WIDTH, C_WIDTH, M_WIDTH, X_WIDTH, N_WIDTH, J_WIDTH, Y_WIDTH, T_WIDTH, Z_WIDTH)
+LINK = 3  # column through which free rows, and rows of the lists below, are linked
+
+# --- the first words of the memory -------------------------------------------------------------------------------------
+(
+    NOW,
+    TOP,  # first word that no row has used yet
+    BOTTOM,  # first word of the first row
+    HEADS_MASK,
+    KEY_HEADS,  # where each table of chain heads begins
+    ADDRESS_HEADS,
+    PID_HEADS,
+    CLUSTER_HEADS,
+    QUEUE_HEADS,
+    SKEW,  # where the skew estimates begin
+    HEAP_TOP,
+    WANT_EVENTS,
+    WANT_DELIVERIES,
+    WANT_TEXT,
+    FINISHING,  # no more input: sessions without an end are decided too
+    UNTOLD,  # lines that name a session nobody knows
+    SESSIONS_FIRST,  # handed out and not yet released
+    SESSIONS_LAST,
+    SESSIONS_COUNT,
+    MESSAGES_FIRST,  # finished messages that no session brought
+    MESSAGES_LAST,
+    MESSAGES_COUNT,
+    DELIVERIES_FIRST,
+    DELIVERIES_LAST,
+    DELIVERIES_COUNT,
+    OPEN_SESSIONS,
+    FREE_FIRST,  # one list of free rows for each kind
+) = range(27)
+TIMERS_FIRST = FREE_FIRST + KINDS  # first and last deadline of each kind of timer
+HEADER = TIMERS_FIRST + 8
+
+TIMER_MESSAGE, TIMER_SMTPD, TIMER_SCREEN, TIMER_BALANCER = range(4)  # of two that fall due together the first goes first
+
+SKEW_SAMPLES = 63
+SKEW_HOSTS = 32  # hosts beyond this share no estimate; their sessions are joined all the same
+SKEW_COUNT, SKEW_MEDIAN, SKEW_FIRST = 0, 1, 2
+SKEW_WIDTH = SKEW_FIRST + SKEW_SAMPLES
+
+
+# --- hashing -----------------------------------------------------------------------------------------------------
+# Products stay below 2**62, so that plain Python and machine code agree and nothing overflows.
+
+
+@kernel
+def mix(h: int, x: int) -> int:
+    h = (h ^ x ^ (x >> 32)) & 0x7FFFFFFF
+    h = (h * 0x45D9F3B) & 0x3FFFFFFFFFFFFFF
+    return (h ^ (h >> 25)) & 0x7FFFFFFF
+
+
+@kernel
+def hash_bytes(data: Bytes, start: int, length: int) -> int:
+    """62 bits of hash in two lanes: two queue ids of one host and day share it by chance once in millions of days."""
+    one = 0x1234567
+    two = 0x2A5F3C1
+    for i in range(start, start + length):
+        byte = int(data[i])
+        one = ((one ^ byte) * 0x01000193) & 0x7FFFFFFF
+        two = ((two + byte) * 0x0019660D + 0x3C6EF35F) & 0x7FFFFFFF
+        two ^= two >> 13
+    return (one << 31) | two
+
+
+# --- text kept beyond its batch --------------------------------------------------------------------------------------
+
+
+@kernel
+def keep(m: Memory, heap: Bytes, pool: Bytes, span: int) -> int:
+    """Copy a span of the byte pool to the heap; NULL stays NULL."""
+    if span == NULL or m[WANT_TEXT] == 0:
+        return NULL
+    start = span >> 24
+    length = span & 0xFFFFFF
+    top = m[HEAP_TOP]
+    heap[top : top + length] = pool[start : start + length]
+    m[HEAP_TOP] = top + length
+    return (top << 24) | length
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+
+@kernel
+def take(m: Memory, kind: int, width: int) -> int:
+    """A new row, all NULL but its head; there always is room: the caller of the step extends the memory beforehand."""
+    row = m[FREE_FIRST + kind]
+    if row >= 0:
+        m[FREE_FIRST + kind] = m[row + LINK]
+        serial = m[row + 1] + 1
+    else:
+        row = m[TOP]
+        m[TOP] = row + width
+        serial = 1
+    for i in range(row + 3, row + width):
+        m[i] = NULL
+    m[row] = OPEN
+    m[row + 1] = serial
+    m[row + 2] = kind
+    return row
+
+
+@kernel
+def give_back(m: Memory, row: int) -> None:
+    m[row] = FREE
+    free = FREE_FIRST + m[row + 2]
+    m[row + LINK] = m[free]
+    m[free] = row
+
+
+@kernel
+def append(m: Memory, first: int, row: int) -> None:
+    """Put a row at the end of the list whose first and last row stand in words `first` and `first + 1`."""
+    m[row + LINK] = -1
+    if m[first] < 0:
+        m[first] = row
+    else:
+        m[m[first + 1] + LINK] = row
+    m[first + 1] = row
+
+
+@kernel
+def give_back_list(m: Memory, row: int) -> None:
+    while row >= 0:
+        after = m[row + LINK]
+        give_back(m, row)
+        row = after
+
+
+@kernel
+def push_event(m: Memory, first: int, e: Vector) -> None:
+    """Append the event's line to a list of evidence."""
+    if m[WANT_EVENTS] == 0:
+        return
+    node = take(m, NODE, N_WIDTH)
+    m[node + N_SOURCE] = e[E_SOURCE]
+    m[node + N_LINE] = e[E_LINE]
+    append(m, first, node)
+
+
+@kernel
+def push_reject(m: Memory, heap: Bytes, pool: Bytes, first: int, e: Vector) -> None:
+    """Append a refusal to the list at `first`; its count is the word behind the list."""
+    m[first + 2] += 1
+    if m[WANT_TEXT] == 0:
+        return
+    node = take(m, REJECT, J_WIDTH)
+    m[node + J_ACTION] = e[E_N0]
+    m[node + J_STAGE] = e[E_N1]
+    m[node + J_CODE] = e[E_N2]
+    m[node + J_DSN] = e[E_T2]
+    m[node + J_TEXT] = keep(m, heap, pool, e[E_T3])
+    m[node + J_SENDER] = keep(m, heap, pool, e[E_T4])
+    m[node + J_RECIPIENT] = keep(m, heap, pool, e[E_T5])
+    append(m, first, node)
+
+
+# --- deadlines: each list is in the order in which they fall due, because its delay is always the same ------------------
+
+
+@kernel
+def push_timer(m: Memory, which: int, delay: int, row: int) -> None:
+    timer = take(m, TIMER, T_WIDTH)
+    m[timer + T_AT] = m[NOW] + delay
+    m[timer + T_INDEX] = row
+    m[timer + T_OF] = m[row + 1]
+    append(m, TIMERS_FIRST + 2 * which, timer)
+
+
+# --- chains of rows with equal hash --------------------------------------------------------------------------------------
+
+
+@kernel
+def chain(m: Memory, heads: int, hashed: int) -> int:
+    """The word that holds the first row of a chain."""
+    return m[heads] + (hashed & m[HEADS_MASK])
+
+
+@kernel
+def enchain(m: Memory, head: int, column: int, row: int) -> None:
+    m[row + column] = m[head]
+    m[head] = row
+
+
+@kernel
+def unchain(m: Memory, head: int, column: int, row: int) -> None:
+    """Take a row out of a chain; a row that is not in it is left alone."""
+    before = -1
+    at = m[head]
+    while at >= 0 and at != row:
+        before = at
+        at = m[at + column]
+    if at < 0:
+        return
+    if before < 0:
+        m[head] = m[row + column]
+    else:
+        m[before + column] = m[row + column]
+    m[row + column] = -1
+
+
+@kernel
+def key_chain(m: Memory, hi: int, lo: int, port: int) -> int:
+    return chain(m, KEY_HEADS, mix(mix(mix(0, hi), lo), port))
+
+
+@kernel
+def add_key(m: Memory, hi: int, lo: int, port: int, side: int, index: int) -> int:
+    node = take(m, KEY, X_WIDTH)
+    m[node + X_HI] = hi
+    m[node + X_LO] = lo
+    m[node + X_PORT] = port
+    m[node + X_SIDE] = side
+    m[node + X_INDEX] = index
+    enchain(m, key_chain(m, hi, lo, port), X_NEXT, node)
+    return node
+
+
+@kernel
+def drop_key(m: Memory, node: int) -> None:
+    if node < 0:
+        return
+    unchain(m, key_chain(m, m[node + X_HI], m[node + X_LO], m[node + X_PORT]), X_NEXT, node)
+    give_back(m, node)

@@ -1,0 +1,541 @@
+"""The wiring: inputs through scanner, clocks and joins to finished sessions.
+
+Small inputs run in plain Python and never wait for a compiler; large ones run as machine code, scanned by one thread a core
+while the joins go on in another. Both give the same tables.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logscope import engine
+from logscope.correlate.inputs import Plans, extract
+from logscope.correlate.layout import E_WIDTH, NULL
+from logscope.errors import InputError
+from logscope.grammar import ops
+from logscope.grammar.catalogue import Catalogue
+from logscope.grammar.rows import FOREIGN, UNPARSED, Names, Rows
+from logscope.grammar.scan import Scanner
+from logscope.syslog.clock import Clock
+from logscope.syslog.years import Reference, YearOrigin
+from logscope.syslog.zones import Zones
+
+MACHINE_CODE_FROM = 6 << 20
+"""Bytes of input from which compiling pays, seconds of it included."""
+CACHED_CODE_FROM = 1 << 20
+"""The same where the machine code is on disk already."""
+CHUNK = 2 << 20
+SMALL_CHUNK = 1 << 18
+_PADDING = 64
+_HEAD = 1 << 14
+_BYTES_AN_EVENT = 32  # no line that the joins read is shorter
+
+
+class Input(Protocol):
+    """What the pipeline needs of an input; `sources.Source` has it."""
+
+    name: str
+    size: int | None
+    position: int
+    compression: str | None
+    modified_at: int | None
+    head: bytes
+    problem: InputError | None
+
+    def read_into(self, buffer: NDArray[np.uint8], at: int) -> int: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read.
+
+    Attributes:
+        zones: of hosts whose stamps have none.
+        year: of the first year-less stamp.
+        balancers: addresses that the configuration says are a balancer's, as halves of 128 bits.
+        machine_code: force one engine; None chooses by the size of the input.
+    """
+
+    zones: Zones = field(default_factory=Zones)
+    year: int | None = None
+    balancers: frozenset[tuple[int, int]] = frozenset()
+    machine_code: bool | None = None
+
+
+@dataclass
+class Counts:
+    """Lines read, and what became of them: `lines_read = parsed + foreign + unparsed`, always."""
+
+    lines_read: int = 0
+    parsed: int = 0
+    foreign: int = 0
+    unparsed: int = 0
+
+    def add(self, template: NDArray[np.int32]) -> None:
+        foreign = int(np.count_nonzero(template == FOREIGN))
+        unparsed = int(np.count_nonzero(template == UNPARSED))
+        self.lines_read += len(template)
+        self.foreign += foreign
+        self.unparsed += unparsed
+        self.parsed += len(template) - foreign - unparsed
+
+
+class Dictionary:
+    """Codes of the names of one run, shared by all scanners; any thread may translate."""
+
+    def __init__(self) -> None:
+        self._names = Names()
+        self._lock = Lock()
+        self._known: dict[int, NDArray[np.int64]] = {}
+
+    def translate(self, names: Names) -> NDArray[np.int64]:
+        """int64[names]: this dictionary's codes of a scanner's names."""
+        known = self._known.get(id(names))
+        if known is not None and len(known) == len(names):
+            return known
+        with self._lock:
+            start = 0 if known is None else len(known)
+            new = [self._names.intern(names.raw(code)) for code in range(start, len(names))]
+            known = np.concatenate([np.empty(0, np.int64) if known is None else known, np.array(new, np.int64)])
+            self._known[id(names)] = known
+        return known
+
+    def texts(self) -> list[str]:
+        return self._names.texts()
+
+
+class Hosts:
+    """Numbers hosts from 0 in the order in which they appear, so that pairs of hosts can be kept in small tables."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._numbers: dict[int, int] = {}
+
+    def number(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The numbers of some dictionary codes; -1 stays -1."""
+        present = np.unique(codes)
+        with self._lock:
+            numbers = [self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1 for code in present.tolist()]
+        return np.array(numbers, np.int64)[np.searchsorted(present, codes)]
+
+    def names(self, texts: Sequence[str]) -> list[str]:
+        return [texts[code] for code in self._numbers]
+
+
+@dataclass
+class Chunk:
+    """One scanned chunk of a source: its rows, their times, and where its lines are counted from."""
+
+    rows: Rows
+    logged_at: NDArray[np.int64]
+    accepted_at: NDArray[np.int64]
+    first_line: int
+    last: bool
+
+
+class Feed:
+    """Reads one source chunk by chunk: bytes, rows, times.
+
+    Args:
+        buffers: where the bytes go, in turn; a buffer is not touched while its neighbour is in use.
+    """
+
+    def __init__(
+        self, source: Input, catalogue: Catalogue, clock: Clock, buffers: Sequence[NDArray[np.uint8]], *, machine_code: bool
+    ) -> None:
+        self.source = source
+        self.counts = Counts()
+        self.clock = clock
+        self.names = Names()
+        self._catalogue = catalogue
+        self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names)
+        self._buffers = buffers
+        self._turn = 0
+        self._rest = b""
+        self._lines = 0
+        self._skipping = False
+        self.ended = False
+        self._accepted = catalogue.field_id("accepted_at")
+        self._duration = catalogue.field_id("duration_ms")
+
+    def next_chunk(self) -> Chunk:
+        """The next chunk; an empty one with `last` at the end."""
+        buffer = self._buffers[self._turn % len(self._buffers)]
+        self._turn += 1
+        room = len(buffer) - _PADDING
+        filled = len(self._rest)
+        buffer[:filled] = np.frombuffer(self._rest, np.uint8)
+        while filled < room:
+            count = self.source.read_into(buffer[: room + _PADDING], filled)
+            if count == 0:
+                self.ended = True
+                break
+            filled += count
+            if self.source.size is None:
+                break
+        start = 0
+        if self._skipping:
+            start = self._after_line(buffer, filled)
+        rows = self._scanner.scan(buffer, start, filled, self.ended)
+        if rows.count == 0 and filled == room and not self.ended:
+            return self._overlong(buffer, filled)
+        self._rest = bytes(buffer[rows.consumed : filled])
+        chunk = self._timed(rows)
+        self.counts.add(rows.template)
+        self._lines += rows.count
+        return chunk
+
+    def _timed(self, rows: Rows) -> Chunk:
+        accepted = rows.integers(self._accepted)
+        found = bool((accepted != NULL).any())
+        resolved = self.clock.resolve(
+            rows.stamp,
+            rows.stamp_kind,
+            rows.host,
+            lambda code: self.names.text(code),
+            accepted if found else None,
+            rows.integers(self._duration) if found else None,
+        )
+        return Chunk(rows, resolved.logged_at, resolved.accepted_at, self._lines + 1, self.ended)
+
+    def _after_line(self, buffer: NDArray[np.uint8], filled: int) -> int:
+        """Where the line that was too long to keep ends."""
+        ends = np.flatnonzero(buffer[:filled] == 10)
+        if not len(ends):
+            return filled
+        self._skipping = False
+        return int(ends[0]) + 1
+
+    def _overlong(self, buffer: NDArray[np.uint8], filled: int) -> Chunk:
+        """A line longer than a chunk counts as one that was not understood; the lines behind it are read."""
+        if not self._skipping:
+            rows = self._scanner.scan(buffer, 0, 1 << 10, True)
+            self._skipping = True
+            chunk = self._timed(_one_unparsed(rows))
+            self.counts.add(chunk.rows.template)
+            self._lines += 1
+        else:
+            chunk = self._timed(self._scanner.scan(buffer, 0, 0, True))
+        self._rest = b""
+        return chunk
+
+
+def _one_unparsed(rows: Rows) -> Rows:
+    rows.template[:] = UNPARSED
+    return rows
+
+
+def heads(sources: Sequence[Input], catalogue: Catalogue) -> list[Rows]:
+    """The first lines of each source, scanned in plain Python."""
+    scanned = []
+    for source in sources:
+        head = source.head[:_HEAD]
+        cut = head.rfind(b"\n") + 1
+        scanned.append(Scanner(catalogue, compiled=False).scan_bytes(head[:cut] or head))
+    return scanned
+
+
+def _references(
+    sources: Sequence[Input], scanned: Sequence[Rows], catalogue: Catalogue, year: int | None, now: int
+) -> list[Reference]:
+    """What each source's years are counted from: accept dates of any source, else `--year`, else its time of modification."""
+    if year is not None:
+        return [Reference.year(year)] * len(sources)
+    accepted = [rows.integers(catalogue.field_id("accepted_at")) for rows in scanned]
+    dates = np.concatenate([dates[dates != NULL] for dates in accepted]) if accepted else np.empty(0, np.int64)
+    stamped = [rows.stamp[(rows.stamp != NULL) & (rows.stamp_kind & ops.YEARLESS == 0)] for rows in scanned]
+    dates = np.concatenate([dates, *stamped])
+    if len(dates):
+        return [Reference.accept_date(int(dates.min()))] * len(sources)
+    return [
+        Reference.end(now, YearOrigin.NOW)
+        if source.modified_at is None
+        else Reference.end(source.modified_at, YearOrigin.MODIFIED)
+        for source in sources
+    ]
+
+
+def _in_time_order(sources: Sequence[Input], scanned: Sequence[Rows]) -> list[int]:
+    """Sources by their first stamp, then by content: never by name or by the order given."""
+
+    def key(index: int) -> tuple[int, bytes]:
+        stamps = scanned[index].stamp
+        present = stamps[stamps != NULL]
+        return (int(present[0]) if len(present) else 0, sources[index].head[:1024])
+
+    return sorted(range(len(sources)), key=key)
+
+
+def wants_machine_code(sources: Sequence[Input], choice: bool | None) -> bool:
+    """Whether the input is large enough for machine code."""
+    if choice is not None:
+        return choice
+    total = sum((source.size or 0) * (8 if source.compression else 1) for source in sources)
+    return total >= (CACHED_CODE_FROM if engine.is_cached() else MACHINE_CODE_FROM)
+
+
+JOIN_CLASSES = ("joined_exact", "joined_probable", "ambiguous", "balancer_only", "mta_only")
+
+
+@dataclass
+class Result:
+    """What is known when all is read.
+
+    Attributes:
+        quality: the counts that close: lines_read = parsed + foreign + unparsed, and sessions = the sum of `JOIN_CLASSES`.
+        counts: lines by what became of them.
+        notes: remarks for the user: guessed years and zones, skew, inputs that ended early.
+        problems: inputs that could not be read to their end.
+        skew_s: seconds by which a mail server's clock is ahead of a balancer's, by pair of host names, with its samples.
+    """
+
+    counts: Counts
+    quality: dict[str, int]
+    notes: list[str]
+    problems: list[InputError]
+    skew_s: dict[tuple[str, str], tuple[float, int]]
+    years: set[str] = field(default_factory=set)
+
+
+class Pipeline:
+    """Joins the sessions of some sources.
+
+    Args:
+        sources: open inputs.
+        catalogue: compiled grammars.
+        options: how to read.
+        events, deliveries, text: what the caller wants of the tables; the rest is not kept.
+        progress: told the bytes consumed after each chunk.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Input],
+        catalogue: Catalogue,
+        options: Options | None = None,
+        *,
+        events: bool = True,
+        deliveries: bool = False,
+        text: bool = True,
+        progress: Callable[[int], None] | None = None,
+        now: int = 0,
+    ) -> None:
+        options = options or Options()
+        self._machine_code = wants_machine_code(sources, options.machine_code)
+        self._progress = progress or (lambda _position: None)
+        self._catalogue = catalogue
+        scanned = heads(sources, catalogue)
+        order = _in_time_order(sources, scanned)
+        references = _references(sources, scanned, catalogue, options.year, now)
+        self._sources = [sources[index] for index in order]
+        self._options = options
+        self._plans = Plans(catalogue)
+        self._dictionary = Dictionary()
+        self._hosts = Hosts()
+        from logscope.correlate.balancers import Balancers
+        from logscope.correlate.join import Joiner
+
+        self._joiner = Joiner(machine_code=self._machine_code, events=events, deliveries=deliveries, text=text)
+        self._balancers = Balancers(options.balancers)
+        self._segments = _Segments(len(sources), self._machine_code)
+        self._feeds = [
+            Feed(
+                source,
+                catalogue,
+                Clock(references[index], options.zones),
+                self._segments.buffers(number),
+                machine_code=self._machine_code,
+            )
+            for number, (index, source) in enumerate(zip(order, self._sources, strict=True))
+        ]
+        self._order = [NULL] * len(sources)
+        self._joined = np.zeros(len(JOIN_CLASSES), np.int64)
+        self._turns = [0] * len(sources)
+
+    def finished(self) -> Iterator[Any]:
+        """`output.Finished` of each step that finished something; valid until the next one is asked for."""
+        from logscope.correlate.output import Finished
+
+        def flush() -> Iterator[Any]:
+            if self._joiner.finished_anything:
+                names = self._dictionary.texts()
+                batch = Finished(
+                    self._joiner.memory(),
+                    self._joiner.heap,
+                    names,
+                    self._hosts.names(names),
+                    [source.name for source in self._sources],
+                    self._balancers,
+                    machine_code=self._machine_code,
+                )
+                self._joined += np.bincount(batch.joined, minlength=len(JOIN_CLASSES))
+                yield batch
+                self._joiner.release()
+
+        for _ in self._steps():
+            yield from flush()
+        self._joiner.finish()
+        yield from flush()
+
+    def _steps(self) -> Iterator[None]:
+        count = len(self._feeds)
+        cursor, limit = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        live = np.ones(count, np.int64)
+        workers = min(count, os.cpu_count() or 1) if self._machine_code else 0
+        pool = ThreadPoolExecutor(workers) if workers else None
+        waiting: list[Future[tuple[int, int, bool]] | None] = [pool.submit(self._fill, n) if pool else None for n in range(count)]
+        try:
+            while True:
+                needy = self._joiner.step(self._segments.events, self._segments.pool, cursor, limit, live)
+                if needy == -2:
+                    yield
+                    continue
+                if needy == -1:
+                    break
+                task = waiting[needy]
+                cursor[needy], limit[needy], ended = task.result() if task else self._fill(needy)
+                if ended:
+                    live[needy] = 0
+                elif pool:
+                    waiting[needy] = pool.submit(self._fill, needy)
+                self._progress(sum(source.position for source in self._sources))
+                yield
+        finally:
+            if pool:
+                pool.shutdown(cancel_futures=True)
+
+    def _fill(self, number: int) -> tuple[int, int, bool]:
+        """Scan a source's next chunk and put its events into its next segment: first row, row after the last, whether it ended."""
+        feed = self._feeds[number]
+        chunk = feed.next_chunk()
+        rows = chunk.rows
+        base, first = self._segments.place(number, self._turns[number])
+        self._turns[number] += 1
+        if not rows.count:
+            return first, first, feed.ended
+        times = chunk.logged_at
+        order = np.maximum.accumulate(np.maximum(times, self._order[number]))
+        self._order[number] = int(order[-1])
+        codes = self._dictionary.translate(feed.names)
+        codes = np.append(codes, -1)  # code -1, no name, stays -1
+        run = engine.compiled(extract) if self._machine_code else extract
+        plans = self._plans
+        count = run(
+            rows.template, rows.start, rows.arena, 0, rows.count, rows.stamp, times, chunk.accepted_at, order,
+            (rows.stamp_kind & (ops.MILLISECONDS | ops.MICROSECONDS) == 0).view(np.uint8),
+            self._hosts.number(codes[rows.host]), codes[rows.service], rows.pid, number, chunk.first_line,
+            plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, codes,
+            self._segments.pool, base, self._segments.events[first:],
+        )  # fmt: skip
+        return first, first + int(count), feed.ended
+
+    def result(self) -> Result:
+        """Counts and remarks; complete once `finished` is exhausted."""
+        counts = Counts()
+        for feed in self._feeds:
+            for name in ("lines_read", "parsed", "foreign", "unparsed"):
+                setattr(counts, name, getattr(counts, name) + getattr(feed.counts, name))
+        problems = [source.problem for source in self._sources if source.problem is not None]
+        names = self._hosts.names(self._dictionary.texts())
+        skew = {
+            (names[balancer], names[mta]): (seconds, samples)
+            for (balancer, mta), (seconds, samples) in self._joiner.skews().items()
+        }
+        years = {str(origin) for feed in self._feeds for origin in feed.clock.year_origins}
+        quality = dict(vars(counts)) | {"sessions": int(self._joined.sum())}
+        quality |= dict(zip(JOIN_CLASSES, self._joined.tolist(), strict=True))
+        return Result(counts, quality, self._notes(years), problems, skew, years)
+
+    def _notes(self, years: set[str]) -> list[str]:
+        notes = []
+        if "modified" in years:
+            notes.append(
+                "The stamps have no year: it was taken from the files' time of modification. Use --year if that is wrong."
+            )
+        elif "now" in years:
+            notes.append("The stamps have no year: the current one was assumed. Use --year to name it.")
+        zones = {name: origin for feed in self._feeds for name, origin in feed.clock.zone_origins.items()}
+        assumed = sorted(name for name, origin in zones.items() if str(origin) == "assumed")
+        if assumed:
+            notes.append(f"The stamps of {', '.join(assumed)} have no zone: UTC was assumed. Use --tz to name it.")
+        return notes
+
+    @property
+    def balancers(self) -> Any:
+        """Addresses found to be a balancer's."""
+        return self._balancers
+
+
+class _Segments:
+    """Two places for each source, used in turn: for the bytes of a chunk and for its events."""
+
+    def __init__(self, sources: int, machine_code: bool) -> None:
+        self._size = SMALL_CHUNK if not machine_code or sources > 8 else CHUNK
+        self._rows = self._size // _BYTES_AN_EVENT
+        self.pool = np.zeros(2 * sources * (self._size + _PADDING), np.uint8)
+        self.events = np.empty((2 * sources * self._rows, E_WIDTH), np.int64)
+
+    def buffers(self, source: int) -> list[NDArray[np.uint8]]:
+        width = self._size + _PADDING
+        return [self.pool[at * width : (at + 1) * width] for at in (2 * source, 2 * source + 1)]
+
+    def place(self, source: int, turn: int) -> tuple[int, int]:
+        """Offset of the bytes in the pool, and of the first event."""
+        slot = 2 * source + turn % 2
+        return slot * (self._size + _PADDING), slot * self._rows
+
+
+def run(
+    sources: Sequence[Input],
+    catalogue: Catalogue,
+    options: Options,
+    tables: Mapping[str, Sequence[str]],
+    sink: Callable[[str, Any], None],
+    *,
+    progress: Callable[[int], None] | None = None,
+    now: int = 0,
+) -> Result:
+    """Join everything and hand each finished batch to `sink(table, record_batch)`.
+
+    Args:
+        sources: open inputs.
+        catalogue: compiled grammars.
+        options: how to read.
+        tables: the tables wanted (`sessions`, `messages`, `deliveries`) and the columns of `sessions` wanted, in order.
+        sink: takes the name of a table and a `pyarrow.RecordBatch`.
+        progress: told the bytes read so far, over all sources.
+        now: the current time in nanoseconds, used only where nothing else says which year it is.
+    """
+    columns = tuple(tables.get("sessions", ()))
+    joining = Pipeline(
+        sources,
+        catalogue,
+        options,
+        events="events" in columns,
+        deliveries="deliveries" in tables,
+        text=bool(TEXT_COLUMNS.intersection(columns)) or "messages" in tables or "deliveries" in tables,
+        progress=progress,
+        now=now,
+    )
+    for batch in joining.finished():
+        if columns and batch.count:
+            sink("sessions", batch.sessions(columns))
+        if "messages" in tables:
+            sink("messages", batch.message_table())
+        if "deliveries" in tables:
+            sink("deliveries", batch.delivery_table())
+    return joining.result()
+
+
+TEXT_COLUMNS = frozenset(
+    ("client_name", "helo", "tls_protocol", "tls_cipher", "sasl_method", "sasl_username", "commands", "rejects", "queue_ids")
+)
+"""Columns of `sessions` whose text must be kept while a session is open."""
