@@ -177,9 +177,21 @@ def _character_classes() -> Any:
 _CLASSES = _character_classes()
 
 _ZERO = np.uint64(0)
+_ONE = np.uint64(1)
+_TWO = np.uint64(2)
+_THREE = np.uint64(3)
+STACK_BASE = 3 * (ops.MAX_CAPTURES + 2)
+WORK_WORDS = STACK_BASE + 3 * (ops.MAX_STACK + 4)
+_STACK_START = np.uint64(STACK_BASE)
 _ONES = np.uint64(0x0101010101010101)
 _LINE_FEEDS = np.uint64(0x0A0A0A0A0A0A0A0A)
 _HIGH_BITS = np.uint64(0x8080808080808080)
+
+
+@kernel
+def _at(array, index):  # type: ignore[no-untyped-def]
+    """array[index] as a signed number. An unsigned index spares the test whether it counts from the end."""
+    return np.int64(array[np.uint64(index)])
 
 
 # --- time stamps --------------------------------------------------------------------------------------------------
@@ -190,8 +202,8 @@ def _two_digits(buffer, position, end):  # type: ignore[no-untyped-def]
     """The number in two digits, or -1."""
     if position + 2 > end:
         return -1
-    tens = np.int64(buffer[position]) - 48
-    units = np.int64(buffer[position + 1]) - 48
+    tens = _at(buffer, position) - 48
+    units = _at(buffer, position + 1) - 48
     if tens < 0 or tens > 9 or units < 0 or units > 9:
         return -1
     return tens * 10 + units
@@ -213,12 +225,12 @@ def _month(buffer, position, end):  # type: ignore[no-untyped-def]
     if position + 3 > end:
         return -1
     # The second and third letters of the twelve names differ in their sum's lowest five bits.
-    second = np.int64(buffer[position + 1])
-    third = np.int64(buffer[position + 2])
+    second = _at(buffer, position + 1)
+    third = _at(buffer, position + 2)
     month = np.int64(_MONTH_AT[(second + third) & 31])
     if month == 0 or second != _MONTHS[3 * month - 2] or third != _MONTHS[3 * month - 1]:
         return -1
-    return month if buffer[position] == _MONTHS[3 * month - 3] else -1
+    return month if _at(buffer, position) == _MONTHS[3 * month - 3] else -1
 
 
 @kernel
@@ -241,7 +253,7 @@ def _days(year, month, day):  # type: ignore[no-untyped-def]
 @kernel
 def _clock(buffer, position, end):  # type: ignore[no-untyped-def]
     """Seconds of `hh:mm:ss`, or -1."""
-    if position + 8 > end or buffer[position + 2] != 58 or buffer[position + 5] != 58:
+    if position + 8 > end or _at(buffer, position + 2) != 58 or _at(buffer, position + 5) != 58:
         return -1
     hours = _two_digits(buffer, position, end)
     minutes = _two_digits(buffer, position + 3, end)
@@ -254,13 +266,13 @@ def _clock(buffer, position, end):  # type: ignore[no-untyped-def]
 @kernel
 def _fraction(buffer, position, end):  # type: ignore[no-untyped-def]
     """Position after `.ddd`, nanoseconds, resolution bits; nothing is taken when no digit follows the point."""
-    if position + 1 >= end or buffer[position] != 46:
+    if position + 1 >= end or _at(buffer, position) != 46:
         return position, 0, 0
     at = position + 1
     value = 0
     weight = 100_000_000
-    while at < end and 48 <= buffer[at] <= 57:
-        value += (np.int64(buffer[at]) - 48) * weight
+    while at < end and 48 <= _at(buffer, at) <= 57:
+        value += (_at(buffer, at) - 48) * weight
         weight //= 10
         at += 1
     digits = at - position - 1
@@ -272,38 +284,38 @@ def _fraction(buffer, position, end):  # type: ignore[no-untyped-def]
 @kernel
 def _offset(buffer, position, end, colon):  # type: ignore[no-untyped-def]
     """Position after `+hh:mm` (`+hhmm`) and seconds east of UTC; position -1 when it is none."""
-    if position + 5 > end or (buffer[position] != 43 and buffer[position] != 45):
+    if position + 5 > end or (_at(buffer, position) != 43 and _at(buffer, position) != 45):
         return -1, 0
     at = position + 3
-    if colon and buffer[at] == 58:
+    if colon and _at(buffer, at) == 58:
         at += 1
     hours = _two_digits(buffer, position + 1, end)
     minutes = _two_digits(buffer, at, end)
     if hours < 0 or hours > 23 or minutes < 0 or minutes > 59:
         return -1, 0
     seconds = hours * 3600 + minutes * 60
-    return at + 2, (-seconds if buffer[position] == 45 else seconds)
+    return at + 2, (-seconds if _at(buffer, position) == 45 else seconds)
 
 
 @kernel
 def _time_bsd(buffer, position, end):  # type: ignore[no-untyped-def]
     month = _month(buffer, position, end)
     at = position + 4
-    if month < 0 or at >= end or buffer[at - 1] != _BLANK:
+    if month < 0 or at >= end or _at(buffer, at - 1) != _BLANK:
         return -1, 0, 0
-    if buffer[at] == _BLANK:
+    if _at(buffer, at) == _BLANK:
         at += 1
     day = 0
     first = at
-    while at < end and at < first + 2 and 48 <= buffer[at] <= 57:
-        day = day * 10 + np.int64(buffer[at]) - 48
+    while at < end and at < first + 2 and 48 <= _at(buffer, at) <= 57:
+        day = day * 10 + _at(buffer, at) - 48
         at += 1
-    if at == first or at >= end or buffer[at] != _BLANK:
+    if at == first or at >= end or _at(buffer, at) != _BLANK:
         return -1, 0, 0
     at += 1
     year = 2000
     kind = _YEARLESS
-    if at + 5 <= end and buffer[at + 4] == _BLANK:
+    if at + 5 <= end and _at(buffer, at + 4) == _BLANK:
         year = _year(buffer, at, end)
         kind = 0
         at += 5
@@ -319,9 +331,9 @@ def _time_bsd(buffer, position, end):  # type: ignore[no-untyped-def]
 
 @kernel
 def _time_rfc3339(buffer, position, end):  # type: ignore[no-untyped-def]
-    if position + 19 > end or buffer[position + 4] != 45 or buffer[position + 7] != 45:
+    if position + 19 > end or _at(buffer, position + 4) != 45 or _at(buffer, position + 7) != 45:
         return -1, 0, 0
-    if buffer[position + 10] != 84 and buffer[position + 10] != _BLANK:
+    if _at(buffer, position + 10) != 84 and _at(buffer, position + 10) != _BLANK:
         return -1, 0, 0
     year = _year(buffer, position, end)
     month = _two_digits(buffer, position + 5, end)
@@ -333,7 +345,7 @@ def _time_rfc3339(buffer, position, end):  # type: ignore[no-untyped-def]
     if days < -(1 << 30):
         return -1, 0, 0
     at, nanoseconds, kind = _fraction(buffer, position + 19, end)
-    if at < end and buffer[at] == 90:
+    if at < end and _at(buffer, at) == 90:
         at += 1
         kind |= _ZONED
     else:
@@ -348,9 +360,9 @@ def _time_rfc3339(buffer, position, end):  # type: ignore[no-untyped-def]
 @kernel
 def _time_slashed(buffer, position, end, clf):  # type: ignore[no-untyped-def]
     """`22/Nov/2026:09:18:54`, then `.965` or ` +0000`."""
-    if position + 20 > end or buffer[position + 2] != 47 or buffer[position + 6] != 47:
+    if position + 20 > end or _at(buffer, position + 2) != 47 or _at(buffer, position + 6) != 47:
         return -1, 0, 0
-    if buffer[position + 11] != 58:
+    if _at(buffer, position + 11) != 58:
         return -1, 0, 0
     day = _two_digits(buffer, position, end)
     month = _month(buffer, position + 3, end)
@@ -362,7 +374,7 @@ def _time_slashed(buffer, position, end, clf):  # type: ignore[no-untyped-def]
     if days < -(1 << 30):
         return -1, 0, 0
     if clf:
-        if position + 21 > end or buffer[position + 20] != _BLANK:
+        if position + 21 > end or _at(buffer, position + 20) != _BLANK:
             return -1, 0, 0
         at, east = _offset(buffer, position + 21, end, False)
         return at, (days * 86400 + seconds - east) * _SECOND, _ZONED
@@ -376,8 +388,8 @@ def _time_slashed(buffer, position, end, clf):  # type: ignore[no-untyped-def]
 def _time_epoch(buffer, position, end):  # type: ignore[no-untyped-def]
     at = position
     seconds = 0
-    while at < end and at <= position + 10 and 48 <= buffer[at] <= 57:
-        seconds = seconds * 10 + np.int64(buffer[at]) - 48
+    while at < end and at <= position + 10 and 48 <= _at(buffer, at) <= 57:
+        seconds = seconds * 10 + _at(buffer, at) - 48
         at += 1
     if at == position or at > position + 10:
         return -1, 0, 0
@@ -411,18 +423,18 @@ def _ipv4(buffer, position, end):  # type: ignore[no-untyped-def]
     while True:
         number = 0
         first = at
-        while at < end and _CLASSES[buffer[at]] & _DIGIT:
-            number = number * 10 + np.int64(buffer[at]) - 48
+        while at < end and _at(_CLASSES, _at(buffer, at)) & _DIGIT:
+            number = number * 10 + _at(buffer, at) - 48
             at += 1
             if number > 255:
                 return -1
-        if at == first or (buffer[first] == 48 and at > first + 1):
+        if at == first or (_at(buffer, first) == 48 and at > first + 1):
             return -1
         value = value << 8 | number
         parts += 1
         if parts == 4:
             return value if at == end else -1
-        if at >= end or buffer[at] != 46:
+        if at >= end or _at(buffer, at) != 46:
             return -1
         at += 1
 
@@ -435,8 +447,8 @@ def _ipv6(buffer, position, end):  # type: ignore[no-untyped-def]
     groups = 0
     gap = -1
     at = position
-    if at + 1 < end and buffer[at] == 58:
-        if buffer[at + 1] != 58:
+    if at + 1 < end and _at(buffer, at) == 58:
+        if _at(buffer, at + 1) != 58:
             return False, 0, 0
         gap = 0
         at += 2
@@ -445,13 +457,13 @@ def _ipv6(buffer, position, end):  # type: ignore[no-untyped-def]
             return False, 0, 0
         number = 0
         first = at
-        while at < end and _CLASSES[buffer[at]] & _HEXDIGIT:
-            symbol = np.int64(buffer[at])
+        while at < end and _at(_CLASSES, _at(buffer, at)) & _HEXDIGIT:
+            symbol = _at(buffer, at)
             number = number << 4 | (symbol - 48 if symbol <= 57 else (symbol | 32) - 87)
             at += 1
             if at - first > 4:
                 return False, 0, 0
-        if at < end and buffer[at] == 46:
+        if at < end and _at(buffer, at) == 46:
             number = _ipv4(buffer, first, end)
             if number < 0 or groups > 6:
                 return False, 0, 0
@@ -467,12 +479,12 @@ def _ipv6(buffer, position, end):  # type: ignore[no-untyped-def]
         groups += 1
         if at == end:
             break
-        if buffer[at] != 58:
+        if _at(buffer, at) != 58:
             return False, 0, 0
         at += 1
         if at == end:
             return False, 0, 0
-        if buffer[at] == 58:
+        if _at(buffer, at) == 58:
             if gap >= 0:
                 return False, 0, 0
             gap = groups
@@ -512,7 +524,7 @@ def _spread(high, low, tail, shift):  # type: ignore[no-untyped-def]
 def _address(buffer, position, end):  # type: ignore[no-untyped-def]
     """An address of either family that fills the range: whether it is one, high and low half."""
     at = position
-    while at < end and buffer[at] != 58:
+    while at < end and _at(buffer, at) != 58:
         at += 1
     if at < end:
         return _ipv6(buffer, position, end)
@@ -525,8 +537,8 @@ def _ip(buffer, position, end, colon):  # type: ignore[no-untyped-def]
     """Position after an address (-1 when it is none), high and low half."""
     at = position
     last_colon = -1
-    while at < end and _CLASSES[buffer[at]] & _ADDRESS:
-        if buffer[at] == 58:
+    while at < end and _at(_CLASSES, _at(buffer, at)) & _ADDRESS:
+        if _at(buffer, at) == 58:
             last_colon = at
         at += 1
     if at == position:
@@ -550,9 +562,9 @@ def _digits(buffer, position, end):  # type: ignore[no-untyped-def]
     """Position after a run of digits and its value (which means nothing past MAX_DIGITS digits)."""
     at = position
     value = 0
-    while at < end and 48 <= buffer[at] <= 57:
+    while at < end and 48 <= _at(buffer, at) <= 57:
         if at - position < _MAX_DIGITS:
-            value = value * 10 + np.int64(buffer[at]) - 48
+            value = value * 10 + _at(buffer, at) - 48
         at += 1
     return at, value
 
@@ -560,7 +572,7 @@ def _digits(buffer, position, end):  # type: ignore[no-untyped-def]
 @kernel
 def _number(buffer, position, end, opcode):  # type: ignore[no-untyped-def]
     """INT, UINT, PORT, CODE: position after it or -1, and its value."""
-    negative = opcode == _INT and position < end and buffer[position] == 45
+    negative = opcode == _INT and position < end and _at(buffer, position) == 45
     first = position + 1 if negative else position
     at, value = _digits(buffer, first, end)
     count = at - first
@@ -575,8 +587,8 @@ def _number(buffer, position, end, opcode):  # type: ignore[no-untyped-def]
 def _hexadecimal(buffer, position, end):  # type: ignore[no-untyped-def]
     at = position
     value = 0
-    while at < end and _CLASSES[buffer[at]] & _HEXDIGIT:
-        symbol = np.int64(buffer[at])
+    while at < end and _at(_CLASSES, _at(buffer, at)) & _HEXDIGIT:
+        symbol = _at(buffer, at)
         if at - position < 15:
             value = value << 4 | (symbol - 48 if symbol <= 57 else (symbol | 32) - 87)
         at += 1
@@ -592,15 +604,15 @@ def _decimal(buffer, position, end):  # type: ignore[no-untyped-def]
     if at == position or at > position + 12:
         return -1, 0
     value = whole * 1_000_000
-    if at + 1 < end and buffer[at] == 46 and 48 <= buffer[at + 1] <= 57:
+    if at + 1 < end and _at(buffer, at) == 46 and 48 <= _at(buffer, at + 1) <= 57:
         first = at + 1
         weight = 100_000
         at = first
-        while at < end and 48 <= buffer[at] <= 57:
-            value += (np.int64(buffer[at]) - 48) * weight
+        while at < end and 48 <= _at(buffer, at) <= 57:
+            value += (_at(buffer, at) - 48) * weight
             weight //= 10
             at += 1
-        if at > first + 6 or (at + 1 < end and buffer[at] == 46 and 48 <= buffer[at + 1] <= 57):
+        if at > first + 6 or (at + 1 < end and _at(buffer, at) == 46 and 48 <= _at(buffer, at + 1) <= 57):
             return -1, 0
     return at, value
 
@@ -608,17 +620,17 @@ def _decimal(buffer, position, end):  # type: ignore[no-untyped-def]
 @kernel
 def _dsn(buffer, position, end):  # type: ignore[no-untyped-def]
     """Position after `d.ddd.ddd` or -1, and class * 1_000_000 + subject * 1000 + detail."""
-    if position + 5 > end or buffer[position + 1] != 46:
+    if position + 5 > end or _at(buffer, position + 1) != 46:
         return -1, 0
-    if not _CLASSES[buffer[position]] & _DIGIT:
+    if not _at(_CLASSES, _at(buffer, position)) & _DIGIT:
         return -1, 0
     dot, subject = _digits(buffer, position + 2, end)
-    if dot == position + 2 or dot > position + 5 or dot >= end or buffer[dot] != 46:
+    if dot == position + 2 or dot > position + 5 or dot >= end or _at(buffer, dot) != 46:
         return -1, 0
     at, detail = _digits(buffer, dot + 1, end)
     if at == dot + 1 or at > dot + 4:
         return -1, 0
-    return at, (np.int64(buffer[position]) - 48) * 1_000_000 + subject * 1000 + detail
+    return at, (_at(buffer, position) - 48) * 1_000_000 + subject * 1000 + detail
 
 
 @kernel
@@ -628,7 +640,7 @@ def _queue_id(buffer, position, end):  # type: ignore[no-untyped-def]
     digit = False
     all_af = True
     while at < end:
-        kind = _CLASSES[buffer[at]]
+        kind = _at(_CLASSES, _at(buffer, at))
         if kind & _DIGIT:
             digit = True
         elif kind & _ALPHA:
@@ -645,22 +657,22 @@ def _counters(buffer, position, end):  # type: ignore[no-untyped-def]
     done = position
     while True:
         at = done
-        if at >= end or buffer[at] != _BLANK:
+        if at >= end or _at(buffer, at) != _BLANK:
             return done
         at += 1
         name = at
-        while at < end and _CLASSES[buffer[at]] & _COUNTER:
+        while at < end and _at(_CLASSES, _at(buffer, at)) & _COUNTER:
             at += 1
-        if at == name or at >= end or buffer[at] != 61 or _is_commands(buffer, name, at):
+        if at == name or at >= end or _at(buffer, at) != 61 or _is_commands(buffer, name, at):
             return done
         number = at + 1
         at, _ = _digits(buffer, number, end)
         if at == number:
             return done
-        if at < end and buffer[at] == 47:
+        if at < end and _at(buffer, at) == 47:
             number = at + 1
             at, _ = _digits(buffer, number, end)
-            if at == number or (at < end and buffer[at] == 47):
+            if at == number or (at < end and _at(buffer, at) == 47):
                 return done
         done = at
 
@@ -671,7 +683,7 @@ def _is_commands(buffer, start, end):  # type: ignore[no-untyped-def]
     if end - start != 8:
         return False
     for index in range(8):
-        if buffer[start + index] != _COMMANDS[index]:
+        if _at(buffer, start + index) != _COMMANDS[index]:
             return False
     return True
 
@@ -686,19 +698,19 @@ _COMMANDS = np.frombuffer(b"commands", np.uint8).copy()
 def _is_stop(buffer, position, end, code, text, stops):  # type: ignore[no-untyped-def]
     """Whether a stop begins here. `stops` is a word of `code`, see `ops`."""
     if position >= end:
-        return code[stops + 1] == 1
-    if text[code[stops + 2] + np.int64(buffer[position])] & _STOP_BEGINS == 0:
+        return _at(code, stops + 1) == 1
+    if _at(text, _at(code, stops + 2) + _at(buffer, position)) & _STOP_BEGINS == 0:
         return False
-    for index in range(code[stops]):
+    for index in range(_at(code, stops)):
         entry = stops + _STOPS_HEAD + 3 * index
-        offset = code[entry]
-        length = code[entry + 1]
-        if position + length > end or (code[entry + 2] and position + length != end):
+        offset = _at(code, entry)
+        length = _at(code, entry + 1)
+        if position + length > end or (_at(code, entry + 2) and position + length != end):
             continue
         same = 1
-        while same < length and buffer[position + same] == text[offset + same]:
+        while same < length and _at(buffer, position + same) == _at(text, offset + same):
             same += 1
-        if same >= length and buffer[position] == text[offset]:
+        if same >= length and _at(buffer, position) == _at(text, offset):
             return True
     return False
 
@@ -713,37 +725,46 @@ def _is_forbidden(symbol, flags):  # type: ignore[no-untyped-def]
 @kernel
 def _rest(buffer, position, end, flags):  # type: ignore[no-untyped-def]
     """End of a field that goes to the end of the line, or -1."""
+    if flags & _NOT_EMPTY and position == end:
+        return np.int64(-1)
     if flags & _RESTRICTED:
         for at in range(position, end):
-            if _is_forbidden(buffer[at], flags):
+            if _is_forbidden(_at(buffer, at), flags):
                 return -1
     return end
 
 
 @kernel
 def _bounded(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
-    """Position of the first place where a stop begins, or -1."""
-    if flags & _SPECIAL:
-        if flags & _LAST:
-            return _bounded_last(buffer, position, end, code, text, stops, flags)
-        if flags & _MAILBOX:
-            return _bounded_mailbox(buffer, position, end, code, text, stops, flags)
-        return _bounded_quoted(buffer, position, end, code, text, stops, flags)
-    return _bounded_plain(buffer, position, end, code, text, stops)
+    """Position where a bounded field ends, or -1."""
+    if flags & _SPECIAL == 0:
+        after = _bounded_plain(buffer, position, end, code, text, stops)
+    elif flags & _LAST:
+        after = _bounded_last(buffer, position, end, code, text, stops, flags)
+    elif flags & _MAILBOX:
+        after = _bounded_mailbox(buffer, position, end, code, text, stops, flags)
+    else:
+        after = _bounded_quoted(buffer, position, end, code, text, stops, flags)
+    return after if after > position or flags & _NOT_EMPTY == 0 else np.int64(-1)
 
 
 @kernel
 def _bounded_plain(buffer, position, end, code, text, stops):  # type: ignore[no-untyped-def]
-    table = np.int64(code[stops + 2])
+    """Position of the first place where a stop begins, or -1."""
+    table = _at(code, stops + 2)
     at = position
     while True:
-        while at < end and text[table + np.int64(buffer[at])] == 0:
+        kind = np.int64(0)
+        while at < end:
+            kind = _at(text, table + _at(buffer, at))
+            if kind:
+                break
             at += 1
         if at >= end:
-            return at if code[stops + 1] and at == end else np.int64(-1)
-        if _is_stop(buffer, at, end, code, text, stops):
+            return at if _at(code, stops + 1) == 1 and at == end else np.int64(-1)
+        if kind & _STOP_BEGINS and _is_stop(buffer, at, end, code, text, stops):
             return at
-        if text[table + np.int64(buffer[at])] & _FORBIDDEN:
+        if kind & _FORBIDDEN:
             return np.int64(-1)
         at += 1
 
@@ -751,7 +772,7 @@ def _bounded_plain(buffer, position, end, code, text, stops):  # type: ignore[no
 @kernel
 def _bounded_last(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
     at = position
-    while at < end and not _is_forbidden(buffer[at], flags):
+    while at < end and not _is_forbidden(_at(buffer, at), flags):
         at += 1
     while at >= position:
         if _is_stop(buffer, at, end, code, text, stops):
@@ -765,9 +786,9 @@ def _closing_quote(buffer, position, end):  # type: ignore[no-untyped-def]
     """Position after the string that opens at `position`, or -1 when it is never closed."""
     at = position + 1
     while at < end:
-        if buffer[at] == _BACKSLASH:
+        if _at(buffer, at) == _BACKSLASH:
             at += 1
-        elif buffer[at] == _QUOTE:
+        elif _at(buffer, at) == _QUOTE:
             return at + 1
         at += 1
     return -1
@@ -778,10 +799,10 @@ def _bounded_quoted(buffer, position, end, code, text, stops, flags):  # type: i
     closed = True
     at = position
     while not _is_stop(buffer, at, end, code, text, stops):
-        if at >= end or _is_forbidden(buffer[at], flags):
+        if at >= end or _is_forbidden(_at(buffer, at), flags):
             return -1
         after = -1
-        if closed and buffer[at] == _QUOTE:
+        if closed and _at(buffer, at) == _QUOTE:
             after = _closing_quote(buffer, at, end)
             closed = after >= 0
         at = after if after >= 0 else at + 1
@@ -791,10 +812,10 @@ def _bounded_quoted(buffer, position, end, code, text, stops, flags):  # type: i
 @kernel
 def _bounded_mailbox(buffer, position, end, code, text, stops, flags):  # type: ignore[no-untyped-def]
     at = position
-    if at < end and buffer[at] == _QUOTE and not _is_stop(buffer, at, end, code, text, stops):
+    if at < end and _at(buffer, at) == _QUOTE and not _is_stop(buffer, at, end, code, text, stops):
         after = _closing_quote(buffer, at, end)
         if after >= 0:
-            local = after < end and buffer[after] == _AT
+            local = after < end and _at(buffer, after) == _AT
             if local or _is_stop(buffer, after, end, code, text, stops):
                 at = after
     return _bounded_plain(buffer, at, end, code, text, stops)
@@ -806,158 +827,188 @@ def _bounded_mailbox(buffer, position, end, code, text, stops, flags):  # type: 
 @kernel
 def _same(buffer, position, text, offset, length):  # type: ignore[no-untyped-def]
     for index in range(length):
-        if buffer[position + index] != text[offset + index]:
+        if _at(buffer, position + index) != _at(text, offset + index):
             return False
     return True
 
 
 @kernel
-def _match(buffer, position, end, start, code, text, log, stack):  # type: ignore[no-untyped-def]
-    """Match a range from the word `start`: the template's id or -1, and how many captures are in `log`.
+def _match(buffer, position, end, start, code, text, work):  # type: ignore[no-untyped-def]
+    """Match a range from the word `start`: the template's id or -1, and how many captures there are.
 
-    log: int64[MAX_CAPTURES, 3], field and two values; stack: int64[MAX_STACK + 2, 3], word, position, height of the log.
+    work: int64, first the captures (field and two values each), from STACK_BASE on the stack (word, position, number of captures
+    each). Both lie in one array, and the arrays are few, because each of them is seven words at every call.
+
+    One long chain of comparisons with `opcode`: the compiler makes a jump table of it. What runs for nearly every line is written
+    out here, the rest is in functions.
     """
-    word = start
-    height = 0
-    depth = 0
+    word = np.int64(start)
+    height = np.uint64(0)
+    depth = _STACK_START
     while True:
-        opcode = code[word]
+        opcode = _at(code, word)
         after = np.int64(-1)
-        if opcode == _SWITCH:
-            symbol = np.int64(buffer[position]) if position < end else 256
-            following = code[word + 1 + symbol]
-            if following >= 0:
-                word = following
+        first = np.int64(0)
+        second = np.int64(0)
+        if opcode == _LITERAL:
+            length = _at(code, word + 3)
+            if position + length <= end and _same(buffer, position, text, _at(code, word + 2), length):
+                position += length
+                word = _at(code, word + 1)
                 continue
-        elif opcode == _LITERAL:
-            length = np.int64(code[word + 3])
-            if position + length <= end:
-                offset = np.int64(code[word + 2])
-                same = np.int64(0)
-                while same < length and buffer[position + same] == text[offset + same]:
-                    same += 1
-                if same == length:
-                    after = position + length
+        elif opcode == _SWITCH:
+            symbol = _at(buffer, position) if position < end else np.int64(256)
+            word = _at(code, word + 1 + symbol)
+            if word >= 0:
+                continue
         elif opcode == _BYTE:
-            if position < end and buffer[position] == code[word + 2]:
-                after = position + 1
+            if position < end and _at(buffer, position) == _at(code, word + 2):
+                position += 1
+                word = _at(code, word + 1)
+                continue
         elif opcode == _TEST:
-            here = position < end and buffer[position] == code[word + 2]
-            word = code[word + 1] if here else code[word + 3]
+            here = position < end and _at(buffer, position) == _at(code, word + 2)
+            word = _at(code, word + 1) if here else _at(code, word + 3)
             continue
         elif opcode == _CHOICE:
-            stack[depth, 0] = code[word + 2]
-            stack[depth, 1] = position
-            stack[depth, 2] = height
-            depth += 1
-            word = code[word + 1]
+            work[depth] = _at(code, word + 2)
+            work[depth + _ONE] = position
+            work[depth + _TWO] = np.int64(height)
+            depth += _THREE
+            word = _at(code, word + 1)
             continue
         elif opcode == _COMMIT:
-            depth -= 1
-            word = code[word + 1]
+            depth -= _THREE
+            word = _at(code, word + 1)
             continue
         elif opcode == _END:
             if position == end:
-                return np.int64(code[word + 1]), height
-        elif opcode > _COMMIT:
-            first = np.int64(0)
-            second = np.int64(0)
-            captured = 1
-            if opcode <= _BOUNDED or opcode == _RETRY:
-                flags = code[word + 3]
-                if opcode == _UNTIL:
-                    symbol = np.int64(code[word + 4])
-                    at = position
-                    while at < end and np.int64(buffer[at]) != symbol:
-                        at += 1
-                    if at < end:
-                        after = at
-                elif opcode == _REST:
-                    after = _rest(buffer, position, end, flags)
-                elif flags & _SPECIAL:
-                    after = _bounded(buffer, position, end, code, text, code[word + 4], flags)
-                else:
-                    after = _bounded_plain(buffer, position, end, code, text, np.int64(code[word + 4]))
-                if flags & _NOT_EMPTY and after == position:
-                    after = -1
+                return _at(code, word + 1), np.int64(height) // 3
+        elif opcode == _UNTIL:
+            symbol = _at(code, word + 4)
+            at = position
+            while at < end and _at(buffer, at) != symbol:
+                at += 1
+            if at < end and (at > position or _at(code, word + 3) & _NOT_EMPTY == 0):
+                after = at
                 first = position << 32 | (after - position)
-            elif opcode <= _IP:
-                if opcode == _IP:
-                    after, first, second = _ip(buffer, position, end, code[word + 3])
-                elif opcode == _FLAG:
-                    length = code[word + 4]
-                    after = position
-                    if position + length <= end and _same(buffer, position, text, code[word + 3], length):
-                        after = position + length
-                        first = 1
-                else:
-                    for index in range(code[word + 3]):
-                        entry = word + 4 + 3 * index
-                        length = code[entry + 1]
-                        if position + length <= end and _same(buffer, position, text, code[entry], length):
-                            after = position + length
-                            first = code[entry + 2]
-                            break
-            elif opcode == _TIME:
-                after, first, second = _time(buffer, position, end, code[word + 3])
-            elif opcode == _UINT:
+        elif opcode == _BOUNDED:
+            flags = _at(code, word + 3)
+            stops = _at(code, word + 4)
+            if flags & _SPECIAL:
+                after = _bounded(buffer, position, end, code, text, stops, flags)
+            else:
+                table = _at(code, stops + 2)
                 at = position
-                while at < end and 48 <= buffer[at] <= 57:
-                    first = first * 10 + (np.int64(buffer[at]) - 48)
+                while True:
+                    kind = np.int64(0)
+                    while at < end:
+                        kind = _at(text, table + _at(buffer, at))
+                        if kind:
+                            break
+                        at += 1
+                    if at >= end:
+                        if _at(code, stops + 1) == 1:
+                            after = end
+                        break
+                    if kind & _STOP_BEGINS and _is_stop(buffer, at, end, code, text, stops):
+                        after = at
+                        break
+                    if kind & _FORBIDDEN:
+                        break
                     at += 1
-                if position < at <= position + _MAX_DIGITS:
-                    after = at
-            elif opcode <= _PORT or opcode == _CODE:
-                after, first = _number(buffer, position, end, opcode)
-            elif opcode == _QUEUE_ID:
-                after = _queue_id(buffer, position, end)
-                first = position << 32 | (after - position)
-            elif opcode == _DECIMAL:
-                after, first = _decimal(buffer, position, end)
-            elif opcode == _DSN:
-                after, first = _dsn(buffer, position, end)
-            elif opcode == _HEX:
-                after, first = _hexadecimal(buffer, position, end)
-            elif opcode == _COUNTERS:
-                after = _counters(buffer, position, end)
-                first = position << 32 | (after - position)
-            elif opcode == _OPEN:
-                after = position
-                first = position << 32
-            elif opcode == _CLOSE:
-                after = position
-                captured = 0
-                opened = height - 1
-                while log[opened, 0] != code[word + 2]:
-                    opened -= 1
-                log[opened, 1] = log[opened, 1] >> 32 << 32 | (position - (log[opened, 1] >> 32))
-            elif opcode == _AGAIN:
-                height -= 1
-                begin = log[height, 1] >> 32
-                if position <= end:
-                    after = _bounded(buffer, position, end, code, text, code[word + 4], code[word + 3])
-                first = begin << 32 | (after - begin)
-            if after >= 0:
-                if captured:
-                    log[height, 0] = code[word + 2]
-                    log[height, 1] = first
-                    log[height, 2] = second
-                    height += 1
-                if opcode == _RETRY or opcode == _AGAIN:
-                    stack[depth, 0] = word if opcode == _AGAIN else word + 5
-                    stack[depth, 1] = after + 1
-                    stack[depth, 2] = height
-                    depth += 1
-        if after >= 0:
-            position = after
-            word = code[word + 1]
+                if flags & _NOT_EMPTY and after == position:
+                    after = np.int64(-1)
+            first = position << 32 | (after - position)
+        elif opcode == _UINT:
+            at = position
+            while at < end:
+                digit = _at(buffer, at) - 48
+                if digit < 0 or digit > 9:
+                    break
+                first = first * 10 + digit
+                at += 1
+            if position < at <= position + _MAX_DIGITS:
+                after = at
+        elif opcode == _IP:
+            after, first, second = _ip(buffer, position, end, _at(code, word + 3))
+        elif opcode == _QUEUE_ID:
+            after = _queue_id(buffer, position, end)
+            first = position << 32 | (after - position)
+        elif opcode == _REST:
+            after = _rest(buffer, position, end, _at(code, word + 3))
+            first = position << 32 | (after - position)
+        elif opcode == _TIME:
+            after, first, second = _time(buffer, position, end, _at(code, word + 3))
+        elif opcode == _INT or opcode == _PORT or opcode == _CODE:
+            after, first = _number(buffer, position, end, opcode)
+        elif opcode == _FLAG:
+            length = _at(code, word + 4)
+            after = position
+            if position + length <= end and _same(buffer, position, text, _at(code, word + 3), length):
+                after = position + length
+                first = np.int64(1)
+        elif opcode == _ENUM:
+            after, first = _enum(buffer, position, end, code, text, word)
+        elif opcode == _DECIMAL:
+            after, first = _decimal(buffer, position, end)
+        elif opcode == _DSN:
+            after, first = _dsn(buffer, position, end)
+        elif opcode == _COUNTERS:
+            after = _counters(buffer, position, end)
+            first = position << 32 | (after - position)
+        elif opcode == _HEX:
+            after, first = _hexadecimal(buffer, position, end)
+        elif opcode == _OPEN:
+            after = position
+            first = position << 32
+        elif opcode == _CLOSE:
+            opened = height - _THREE
+            while work[opened] != _at(code, word + 2):
+                opened -= _THREE
+            begin = work[opened + _ONE] >> 32
+            work[opened + _ONE] = begin << 32 | (position - begin)
+            word = _at(code, word + 1)
             continue
-        if depth == 0:
-            return np.int64(-1), 0
-        depth -= 1
-        word = stack[depth, 0]
-        position = stack[depth, 1]
-        height = stack[depth, 2]
+        elif opcode == _RETRY:
+            after = _bounded(buffer, position, end, code, text, _at(code, word + 4), _at(code, word + 3))
+            first = position << 32 | (after - position)
+        elif opcode == _AGAIN:
+            height -= _THREE
+            begin = work[height + _ONE] >> 32
+            if position <= end:
+                after = _bounded(buffer, position, end, code, text, _at(code, word + 4), _at(code, word + 3))
+            first = begin << 32 | (after - begin)
+        if after >= 0:
+            work[height] = _at(code, word + 2)
+            work[height + _ONE] = first
+            work[height + _TWO] = second
+            height += _THREE
+            if opcode >= _RETRY and opcode <= _AGAIN:
+                work[depth] = word if opcode == _AGAIN else word + 5
+                work[depth + _ONE] = after + 1
+                work[depth + _TWO] = np.int64(height)
+                depth += _THREE
+            position = after
+            word = _at(code, word + 1)
+            continue
+        if depth == _STACK_START:
+            return np.int64(-1), np.int64(0)
+        depth -= _THREE
+        word = work[depth]
+        position = work[depth + _ONE]
+        height = np.uint64(work[depth + _TWO])
+
+
+@kernel
+def _enum(buffer, position, end, code, text, word):  # type: ignore[no-untyped-def]
+    """Position after the first word of an ENUM that is here (-1 when none is), and its number."""
+    for index in range(_at(code, word + 3)):
+        entry = word + 4 + 3 * index
+        length = _at(code, entry + 1)
+        if position + length <= end and _same(buffer, position, text, _at(code, entry), length):
+            return position + length, _at(code, entry + 2)
+    return np.int64(-1), np.int64(0)
 
 
 # --- names --------------------------------------------------------------------------------------------------------
@@ -969,17 +1020,17 @@ def _hash(data, start, end):  # type: ignore[no-untyped-def]
     value = 0x2545_F491
     at = start
     while at + 1 < end:
-        value = ((value ^ (np.int64(data[at]) | np.int64(data[at + 1]) << 8)) * 0x5BD1_E995) & 0x7FFF_FFFF
+        value = ((value ^ (_at(data, at) | _at(data, at + 1) << 8)) * 0x5BD1_E995) & 0x7FFF_FFFF
         value ^= value >> 13
         at += 2
     if at < end:
-        value = ((value ^ np.int64(data[at])) * 0x5BD1_E995) & 0x7FFF_FFFF
+        value = ((value ^ _at(data, at)) * 0x5BD1_E995) & 0x7FFF_FFFF
     return value ^ value >> 15
 
 
 @kernel
 def intern_name(buffer, start, end, table, offsets, data, control):  # type: ignore[no-untyped-def]
-    """The code of buffer[start:end] in the dictionary; there must be room for a new one.
+    """The code of _at(buffer, start:end) in the dictionary; there must be room for a new one.
 
     table: int32, a power of two long, code + 1 or 0; offsets: int64, name i is data[offsets[i]:offsets[i + 1]].
     """
@@ -987,13 +1038,13 @@ def intern_name(buffer, start, end, table, offsets, data, control):  # type: ign
     place = _hash(buffer, start, end) & (size - 1)
     length = end - start
     while True:
-        entry = table[place]
+        entry = _at(table, place)
         if entry == 0:
             break
-        begin = offsets[entry - 1]
-        if offsets[entry] - begin == length:
+        begin = _at(offsets, entry - 1)
+        if _at(offsets, entry) - begin == length:
             same = 0
-            while same < length and data[begin + same] == buffer[start + same]:
+            while same < length and _at(data, begin + same) == _at(buffer, start + same):
                 same += 1
             if same == length:
                 return np.int64(entry) - 1
@@ -1001,7 +1052,7 @@ def intern_name(buffer, start, end, table, offsets, data, control):  # type: ign
     number = control[NAMES_COUNT]
     begin = control[NAMES_USED]
     for index in range(length):
-        data[begin + index] = buffer[start + index]
+        data[begin + index] = _at(buffer, start + index)
     offsets[number] = begin
     offsets[number + 1] = begin + length
     table[place] = number + 1
@@ -1029,7 +1080,7 @@ def _is_utf8(buffer, start, end):  # type: ignore[no-untyped-def]
     """Whether a range is well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates, nothing past U+10FFFF)."""
     at = start
     while at < end:
-        lead = np.int64(buffer[at])
+        lead = _at(buffer, at)
         at += 1
         if lead < 0x80:
             continue
@@ -1038,13 +1089,13 @@ def _is_utf8(buffer, start, end):  # type: ignore[no-untyped-def]
         more = 1 if lead < 0xE0 else (2 if lead < 0xF0 else 3)
         if at + more > end:
             return False
-        second = np.int64(buffer[at])
+        second = _at(buffer, at)
         low = 0xA0 if lead == 0xE0 else (0x90 if lead == 0xF0 else 0x80)
         high = 0x9F if lead == 0xED else (0x8F if lead == 0xF4 else 0xBF)
         if second < low or second > high:
             return False
         for index in range(1, more):
-            if buffer[at + index] & 0xC0 != 0x80:
+            if _at(buffer, at + index) & 0xC0 != 0x80:
                 return False
         at += more
     return True
@@ -1059,15 +1110,15 @@ def _line_end(buffer, words, position, limit):  # type: ignore[no-untyped-def]
     at = position
     seen = 0
     while at < limit and at & 7:
-        if buffer[at] == _LF:
+        if _at(buffer, at) == _LF:
             return at, seen >= 128
-        seen |= np.int64(buffer[at])
+        seen |= _at(buffer, at)
         at += 1
     index = at >> 3
     last = min(limit >> 3, len(words))
     high = _ZERO
     while index < last:
-        word = words[index]
+        word = words[np.uint64(index)]
         # A byte of `zeros` is zero where the word has a line feed; the subtraction borrows into its highest bit.
         zeros = word ^ _LINE_FEEDS
         if (zeros - _ONES) & ~zeros & _HIGH_BITS != _ZERO:
@@ -1075,15 +1126,15 @@ def _line_end(buffer, words, position, limit):  # type: ignore[no-untyped-def]
         high |= word
         index += 1
     at = max(at, index << 3)
-    while at < limit and buffer[at] != _LF:
-        seen |= np.int64(buffer[at])
+    while at < limit and _at(buffer, at) != _LF:
+        seen |= _at(buffer, at)
         at += 1
     return at, seen >= 128 or high & _HIGH_BITS != _ZERO
 
 
 @kernel
 def scan(  # type: ignore[no-untyped-def]
-    buffer, words, code, text, slot_of, widths, captures, control, wide, narrow, small, arena, table, offsets, names, starts, log, stack
+    buffer, words, code, text, slot_of, widths, captures, control, wide, narrow, small, arena, table, offsets, names, starts, work
 ):
     """Scan lines from control[POSITION] on into rows; see the module for what is returned when there is no room."""
     limit = control[LIMIT]
@@ -1104,7 +1155,7 @@ def scan(  # type: ignore[no-untyped-def]
         if control[NAMES_USED] + 2 * (line_end - position) > len(names):
             return NEED_NAMES
         end = line_end
-        while end > position and (buffer[end - 1] == _CR or buffer[end - 1] == _BLANK or buffer[end - 1] == _TAB):
+        while end > position and (_at(buffer, end - 1) == _CR or _at(buffer, end - 1) == _BLANK or _at(buffer, end - 1) == _TAB):
             end -= 1
 
         stamp = _NULL
@@ -1115,17 +1166,17 @@ def scan(  # type: ignore[no-untyped-def]
         repeats = np.int64(1)
         message = position
         message_end = end
-        template, count = _match(buffer, position, end, control[ENVELOPE_START], code, text, log, stack)
+        template, count = _match(buffer, position, end, control[ENVELOPE_START], code, text, work)
         if template >= 0:
             for index in range(count):
-                field = log[index, 0]
-                value = log[index, 1]
+                field = _at(work, 3 * index)
+                value = _at(work, 3 * index + 1)
                 if field == control[MESSAGE]:
                     message = value >> 32
                     message_end = message + (value & _SPAN_LENGTH)
                 elif field == control[STAMP]:
                     stamp = value
-                    stamp_kind = log[index, 2]
+                    stamp_kind = _at(work, 3 * index + 2)
                 elif field == control[HOST]:
                     begin = value >> 32
                     host = intern_name(
@@ -1148,44 +1199,45 @@ def scan(  # type: ignore[no-untyped-def]
         attempt = FIRST_START
         while template < 0 and attempt < START_COLUMNS and starts[service + 1, attempt] >= 0:
             template, count = _match(
-                buffer, message, message_end, starts[service + 1, attempt], code, text, log, stack
+                buffer, message, message_end, np.int64(starts[service + 1, attempt]), code, text, work
             )
             attempt += 1
 
         used = control[ARENA_USED]
         if template >= 0:
-            for index in range(widths[template]):
-                arena[used + index] = _NULL
+            for index in range(_at(widths, template)):
+                arena[np.uint64(used + index)] = _NULL
             for index in range(count):
-                field = log[index, 0]
-                value = log[index, 1]
-                slot = used + slot_of[template, field]
-                how = captures[field]
+                field = _at(work, 3 * index)
+                value = _at(work, 3 * index + 1)
+                slot = used + np.int64(slot_of[np.uint64(template), np.uint64(field)])
+                how = _at(captures, field)
                 if how == _INTERNED:
                     begin = value >> 32
                     value = intern_name(
                         buffer, begin, begin + (value & _SPAN_LENGTH), table, offsets, names, control
                     )
                 elif how == _WIDE:
-                    arena[slot + 1] = log[index, 2]
-                arena[slot] = value
-            control[ARENA_USED] = used + widths[template]
+                    arena[np.uint64(slot + 1)] = _at(work, 3 * index + 2)
+                arena[np.uint64(slot)] = value
+            control[ARENA_USED] = used + _at(widths, template)
         elif starts[service + 1, WHOSE] == 0:
             template = np.int64(_FOREIGN)
 
-        wide[LINE_START, row] = position
-        wide[LINE_END, row] = line_end
-        wide[START, row] = used
-        wide[STAMP_NS, row] = stamp
-        wide[PID_NUMBER, row] = pid
-        wide[REPEATS, row] = repeats
-        wide[MESSAGE_START, row] = message
-        wide[MESSAGE_END, row] = message_end
-        narrow[TEMPLATE, row] = template
-        narrow[HOST_NAME, row] = host
-        narrow[SERVICE_NAME, row] = service
-        small[STAMP_KIND, row] = stamp_kind
-        small[NOT_UTF8, row] = 1 if high and not _is_utf8(buffer, position, end) else 0
+        at_row = np.uint64(row)
+        wide[LINE_START, at_row] = position
+        wide[LINE_END, at_row] = line_end
+        wide[START, at_row] = used
+        wide[STAMP_NS, at_row] = stamp
+        wide[PID_NUMBER, at_row] = pid
+        wide[REPEATS, at_row] = repeats
+        wide[MESSAGE_START, at_row] = message
+        wide[MESSAGE_END, at_row] = message_end
+        narrow[TEMPLATE, at_row] = template
+        narrow[HOST_NAME, at_row] = host
+        narrow[SERVICE_NAME, at_row] = service
+        small[STAMP_KIND, at_row] = stamp_kind
+        small[NOT_UTF8, at_row] = 1 if high and not _is_utf8(buffer, position, end) else 0
         control[ROWS] = row + 1
         position = line_end + 1 if line_end < limit else limit
         control[POSITION] = position

@@ -74,8 +74,7 @@ class _Kernel:
         self._arena = np.zeros(_FIRST_ARENA, np.int64)
         self._starts = np.full((1024, kernel.START_COLUMNS), -1, np.int32)
         self._starts[:, kernel.KNOWN] = 0
-        self._log = np.zeros((ops.MAX_CAPTURES + 2, 3), np.int64)
-        self._stack = np.zeros((ops.MAX_STACK + 4, 3), np.int64)
+        self._work = np.zeros(kernel.WORK_WORDS, np.int64)
         self._in_table = 0
         self._enter(0, dispatcher.without_service())
 
@@ -119,8 +118,7 @@ class _Kernel:
             names.offsets,
             names.data,
             self._starts,
-            self._log,
-            self._stack,
+            self._work,
         )
         names.count = self._in_table = int(self._control[kernel.NAMES_COUNT])
         return short
