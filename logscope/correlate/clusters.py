@@ -14,13 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope.correlate.layout import *
-from logscope.correlate.links import finish_screen, gap, link_visit, skew_known, skew_of, address_chain
+from logscope.correlate.links import IMPOSSIBLE, SOON, address_chain, finish_screen, gap, join_key, link_visit, skew_known, skew_of, talk_difference
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
 SECONDS_OVER = 5 * SECOND  # a session that the balancer saw end this long before cannot be the one that starts now
 MOST = 384  # sessions solved together
-IMPOSSIBLE = 1e6
+LINES_BETWEEN = 3.0  # typical count of other lines between a verdict and smtpd's connect
+OUT_OF_ORDER = 1.5  # nats for each place in the order of starts or ends
+MOST_OUT_OF_ORDER = 4.0
+BYTES_APART = 4.0
 UNMATCHED = 30.0  # cost of leaving one alone, in nats
 EXACT_ODDS = 2e-4  # all other assignments together must be less likely than this
 
@@ -203,24 +206,27 @@ def surprise(difference: float, scale: float) -> float:
 
 @kernel
 def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
-    """How badly an smtpd session fits behind a postscreen session of the same address, in nats."""
+    """How badly an smtpd session fits behind a postscreen session of the same address, in nats.
+
+    A session is handed over at its verdict, or without one right after CONNECT while another session of its address is still
+    being tested. With whole seconds, the lines in between say more than the stamps.
+    """
     started = m[s + S_STARTED]
     coarse = m[s + S_COARSE]
-    slack = SECOND if coarse else SECOND // 20
-    scale = float(SECOND) if coarse else SECOND / 50
-    if m[p + P_VERDICT_AT] != NULL:
-        late = started - m[p + P_VERDICT_AT]
-        if late < -slack:
-            return IMPOSSIBLE
-        cost = surprise(late, scale)
+    silent = m[p + P_VERDICT_AT] == NULL
+    late = started - (m[p + P_CONNECTED] if silent else m[p + P_VERDICT_AT])
+    lines = m[s + S_MOMENT] - m[p + P_MOMENT]
+    if late < (-SECOND if coarse else -SECOND // 20) or (coarse and lines < 0):
+        return IMPOSSIBLE
+    if coarse:
+        cost = surprise(float(late), 2.0 * SECOND) + surprise(float(lines), LINES_BETWEEN)
     else:
-        late = started - m[p + P_CONNECTED]
-        if late < -slack:
-            return IMPOSSIBLE
-        cost = 4.0 + surprise(late, float(SECOND))
+        cost = surprise(float(late), SECOND / 50)
+    if silent:
+        cost += 1.0
     b = m[p + P_B]
     if b >= 0 and m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, m[p + P_HOST], s, now)
+        cost += end_cost(m, b, m[p + P_HOST], s, now) + surprise(float(talk_difference(m, b, s)), BYTES_APART)
     elif m[s + S_ENDED] != NULL:
         cost += 6.0 if m[p + P_NO_BALANCER] == 0 else 2.0
     return cost
@@ -279,6 +285,9 @@ def solve_screens(m: Memory, c: int) -> None:
     for i in range(lefts):
         left[i] = p
         p = m[p + P_CNEXT]
+    for i in range(lefts):  # the balancer's end of a session says which smtpd was its own
+        if m[left[i] + P_KEY] >= 0:
+            join_key(m, m[left[i] + P_HI], m[left[i] + P_LO], m[left[i] + P_PORT], SOON)
     s = m[c + C_S_FIRST]
     for j in range(rights):
         right[j] = s
@@ -287,6 +296,7 @@ def solve_screens(m: Memory, c: int) -> None:
     for j in range(rights):
         for i in range(lefts):
             cost[j, i] = screen_cost(m, left[i], right[j], m[NOW])
+    add_order(m, left, right, cost)
     chosen = assign(cost)
     odds = rival_odds(cost, chosen)
     for j in range(rights):
@@ -300,6 +310,47 @@ def solve_screens(m: Memory, c: int) -> None:
         else:
             m[right[j] + S_AMBIGUOUS] = 1
             m[p + P_AMBIGUOUS] = 1
+
+
+@kernel
+def add_order(m: Memory, left: Vector, right: Vector, cost: NDArray[np.float64]) -> None:
+    """Sessions of one address mostly start, and end, in one order at both hops, however close together."""
+    rows = right.shape[0]
+    columns = left.shape[0]
+    started = np.empty(rows, np.int64)
+    ended = np.empty(rows, np.int64)
+    handed = np.empty(columns, np.int64)
+    closed = np.empty(columns, np.int64)
+    for j in range(rows):
+        started[j] = m[right[j] + S_MOMENT]
+        ended[j] = m[right[j] + S_END_MOMENT]
+    for i in range(columns):
+        handed[i] = m[left[i] + P_MOMENT]
+        b = m[left[i] + P_B]
+        closed[i] = m[b + B_END] if b >= 0 and m[b + B_ASAP] == 0 else NULL
+    start_rank = ranks(started)
+    end_rank = ranks(ended)
+    handed_rank = ranks(handed)
+    closed_rank = ranks(closed)
+    for j in range(rows):
+        for i in range(columns):
+            if cost[j, i] >= IMPOSSIBLE:
+                continue
+            cost[j, i] += min(OUT_OF_ORDER * abs(start_rank[j] - handed_rank[i]), MOST_OUT_OF_ORDER)
+            if ended[j] != NULL and closed[i] != NULL:
+                cost[j, i] += min(OUT_OF_ORDER * abs(end_rank[j] - closed_rank[i]), MOST_OUT_OF_ORDER)
+
+
+@kernel
+def ranks(moments: Vector) -> Vector:
+    """How many come before each; those without a moment come before nobody."""
+    count = moments.shape[0]
+    rank = np.zeros(count, np.int64)
+    for i in range(count):
+        for other in range(count):
+            if moments[other] != NULL and moments[other] < moments[i]:
+                rank[i] += 1
+    return rank
 
 
 @kernel

@@ -6,7 +6,7 @@ import numpy as np
 
 from logscope.correlate.clusters import enter_screen, enter_smtpd, find_cluster, leave_screen, link_only, link_smtpd
 from logscope.correlate.layout import *
-from logscope.correlate.links import address_chain, finish_screen, join_key
+from logscope.correlate.links import AT_ONCE, address_chain, finish_screen, join_key
 from logscope.correlate.messages import message_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -73,9 +73,9 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     enchain(m, address_chain(m, e[E_HI], e[E_LO]), B_NEXT, b)
     if e[E_PORT] != NULL:
         m[b + B_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_BALANCER_CLIENT, b)
-        join_key(m, e[E_HI], e[E_LO], e[E_PORT], False)
+        join_key(m, e[E_HI], e[E_LO], e[E_PORT], AT_ONCE)
     if m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY2] >= 0:
-        join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], False)
+        join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
 # --- postscreen -----------------------------------------------------------------------------------------------------
@@ -100,12 +100,13 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[p + P_PID] = e[E_PID]
     m[p + P_STAMP] = e[E_STAMP]
     m[p + P_CONNECTED] = e[E_TIME]
+    m[p + P_MOMENT] = m[MOMENT]
     m[p + P_COARSE] = e[E_COARSE]
     push_event(m, p + P_EVENTS, e)
     m[p + P_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SCREEN_PEER, p)
     enter_screen(m, p)
     push_timer(m, TIMER_SCREEN, WAIT, p)
-    join_key(m, e[E_HI], e[E_LO], e[E_PORT], False)
+    join_key(m, e[E_HI], e[E_LO], e[E_PORT], AT_ONCE)
 
 
 @kernel
@@ -155,6 +156,7 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
         m[p + P_VERDICT] = e[E_N0]
         if e[E_N0] != V_DENYLISTED:
             m[p + P_VERDICT_AT] = e[E_TIME]
+            m[p + P_MOMENT] = m[MOMENT]
     elif role == R_SCREEN_TEST:
         if e[E_N0] >= 0:
             m[p + P_TESTS] |= 1 << e[E_N0]
@@ -191,7 +193,7 @@ def header_seen(m: Memory, p: int, e: Vector) -> None:
     m[p + P_HEADER_LO] = e[E_LO2]
     m[p + P_HEADER_PORT] = e[E_PORT2]
     m[p + P_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_SCREEN_HEADER, p)
-    join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], False)
+    join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
 @kernel
@@ -248,6 +250,7 @@ def new_smtpd(m: Memory, e: Vector) -> int:
 @kernel
 def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
     m[s + S_STARTED] = e[E_TIME]
+    m[s + S_MOMENT] = m[MOMENT]
     m[s + S_STAMP] = e[E_STAMP]
     m[s + S_COARSE] = e[E_COARSE]
     m[s + S_HI] = e[E_HI]
@@ -263,7 +266,7 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
             link_smtpd(m, p, s, L_ADDRESS_PORT, SURE_EXACT, 1_000_000)
             return
         m[s + S_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SMTPD_PEER, s)
-        join_key(m, e[E_HI], e[E_LO], e[E_PORT], False)
+        join_key(m, e[E_HI], e[E_LO], e[E_PORT], AT_ONCE)
     else:
         enter_smtpd(m, s)
 
@@ -272,6 +275,7 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
 def end_smtpd(m: Memory, s: int, moment: int) -> None:
     """The session is over; its process is free for the next."""
     m[s + S_ENDED] = moment
+    m[s + S_END_MOMENT] = m[MOMENT]
     unchain(m, pid_chain(m, m[s + S_HOST], m[s + S_PID]), S_NEXT, s)
     push_timer(m, TIMER_SMTPD, WAIT_END, s)
 
@@ -324,6 +328,8 @@ def on_smtpd(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
 def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int) -> None:
     if role == R_SMTPD_DISCONNECT:
         m[s + S_COMMANDS] = keep(m, heap, pool, e[E_T0])
+        if e[E_T0] != NULL:
+            m[s + S_SIGNATURE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), m[s + S_HOST])
         m[s + S_COMMANDS_OK] = e[E_N0]
         m[s + S_COMMANDS_ALL] = e[E_N1]
         end_smtpd(m, s, e[E_TIME])
@@ -357,7 +363,7 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
             m[s + S_HEADER_PORT] = e[E_PORT2]
             m[s + S_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_SMTPD_HEADER, s)
             if m[s + S_STARTED] != NULL:
-                join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], False)
+                join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
 @kernel

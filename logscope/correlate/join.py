@@ -146,7 +146,9 @@ def move_text(m: Memory, columns: Matrix, old: Bytes, new: Bytes) -> int:
 def _new_memory(heads: int) -> Memory:
     tables = (KEY_HEADS, ADDRESS_HEADS, PID_HEADS, CLUSTER_HEADS, QUEUE_HEADS)
     skew = HEADER + len(tables) * heads
-    bottom = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
+    servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
+    talks = servers + 2 * SERVER_PLACES
+    bottom = talks + 2 * TALK_PLACES
     memory = np.zeros(bottom + 1024, np.int64)
     memory[:skew] = -1
     memory[NOW] = NULL
@@ -154,7 +156,8 @@ def _new_memory(heads: int) -> Memory:
     memory[HEADS_MASK] = heads - 1
     for number, table in enumerate(tables):
         memory[table] = HEADER + number * heads
-    memory[SKEW] = skew
-    for counter in (HEAP_TOP, FINISHING, UNTOLD, SESSIONS_COUNT, MESSAGES_COUNT, DELIVERIES_COUNT, OPEN_SESSIONS):
+    memory[SKEW], memory[SERVERS], memory[TALKS] = skew, servers, talks
+    memory[servers:bottom] = -1
+    for counter in (MOMENT, HEAP_TOP, FINISHING, UNTOLD, SESSIONS_COUNT, MESSAGES_COUNT, DELIVERIES_COUNT, OPEN_SESSIONS):
         memory[counter] = 0
     return memory

@@ -205,6 +205,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_COARSE,
     P_VERDICT,
     P_VERDICT_AT,
+    P_MOMENT,  # count of events up to its verdict, else its CONNECT: order where stamps have whole seconds
     P_ENDED,
     P_HANGUP,
     P_TESTS,
@@ -228,7 +229,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_HEADER_LO,
     P_HEADER_PORT,
     P_WIDTH,
-) = range(45)
+) = range(46)
 
 # --- smtpd sessions --------------------------------------------------------------------------------------------
 (
@@ -251,6 +252,8 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_STARTED,
     S_COARSE,
     S_ENDED,
+    S_MOMENT,  # count of events up to its start, and to its end
+    S_END_MOMENT,
     S_P,
     S_B,
     S_NAME,
@@ -260,6 +263,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_SASL_METHOD,
     S_SASL_USER,
     S_COMMANDS,
+    S_SIGNATURE,  # hash of host and disconnect counters: sessions that talked alike got about as many bytes
     S_COMMANDS_OK,
     S_COMMANDS_ALL,
     S_LOST,  # 1 lost connection, 2 timeout, 3 too many errors
@@ -284,7 +288,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_HEADER_LO,
     S_HEADER_PORT,
     S_WIDTH,
-) = range(52)
+) = range(55)
 
 # --- clusters: postscreen and smtpd sessions of one host and client address that may belong together ----------------
 (

@@ -7,7 +7,10 @@ Ports are reused, so among equal keys time decides, with the skew between the tw
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+from numpy.typing import NDArray
 
 from logscope.correlate.layout import *
 from logscope.correlate.tables import *
@@ -19,6 +22,12 @@ FAR = 60 * SECOND  # a balancer may wait this long for a busy server; beyond it,
 CLEAR = 5 * SECOND  # by how much the second best candidate must be worse for the best to be taken at once
 SKEW_ENOUGH = 8  # samples before a skew counts as known
 MOST_RIVALS = 64
+AT_ONCE, SOON, LAST = range(3)  # how long the sessions of a key have waited
+IMPOSSIBLE = 1e6
+ALONE = 40.0  # seconds that a match may be apart before leaving both sides alone is cheaper
+OTHER_HOST = 60.0  # seconds that the wrong host weighs
+SURELY = 1.0  # seconds by which other matches must be worse
+UNSURE = 0.1
 
 
 @kernel
@@ -154,11 +163,11 @@ def method_of(balancer_side: int, visit_side: int) -> int:
 
 
 @kernel
-def join_key(m: Memory, hi: int, lo: int, port: int, final: bool) -> None:
+def join_key(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
     """Link those seen with this address and port whose partner is decided.
 
-    At once where one balancer session and one visit have the key and are near in time, or where all others are far;
-    with `final` (one of them has waited long enough) the nearest pairs are taken, as far as `FAR`.
+    AT_ONCE where one balancer session and one visit have the key and are near in time, or where all others are far;
+    SOON when the sessions of both logs should be there; LAST when one of them has waited long enough, as far as `FAR`.
     """
     balancers = 0
     visits = 0
@@ -177,13 +186,13 @@ def join_key(m: Memory, hi: int, lo: int, port: int, final: bool) -> None:
     if balancers == 0 or visits == 0:
         return
     if balancers == 1 and visits == 1:
-        join_pair(m, b_node, v_node, final)
+        join_pair(m, b_node, v_node, patience)
     else:
-        join_many(m, hi, lo, port, final)
+        join_many(m, hi, lo, port, patience)
 
 
 @kernel
-def join_pair(m: Memory, b_node: int, v_node: int, final: bool) -> None:
+def join_pair(m: Memory, b_node: int, v_node: int, patience: int) -> None:
     b_side = m[b_node + X_SIDE]
     v_side = m[v_node + X_SIDE]
     if not fits(b_side, v_side):
@@ -194,7 +203,11 @@ def join_pair(m: Memory, b_node: int, v_node: int, final: bool) -> None:
     balancer_host = m[b + B_HOST]
     near = NEAR_KNOWN if skew_known(m, balancer_host, host) else NEAR_UNKNOWN
     distance = abs(visit_gap(m, b, v_side, v))
-    if distance <= (FAR if final else near):
+    usual = usual_host(m, b)
+    if usual >= 0 and usual != host and patience != LAST:
+        return
+    if distance <= (FAR if patience == LAST else near):
+        note_host(m, b, host)
         if v_side <= K_SCREEN_HEADER:
             sample_skew(m, balancer_host, host, m[v + P_CONNECTED], m[v + P_COARSE], m[b + B_START])
         else:
@@ -203,65 +216,206 @@ def join_pair(m: Memory, b_node: int, v_node: int, final: bool) -> None:
 
 
 @kernel
-def join_many(m: Memory, hi: int, lo: int, port: int, final: bool) -> None:
-    """Several sessions used one port: the nearest pair first, as long as one stands out or no more can come."""
-    b_nodes = np.empty(MOST_RIVALS, np.int64)
-    v_nodes = np.empty(MOST_RIVALS, np.int64)
-    balancers = 0
-    visits = 0
+def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
+    """Several sessions used one port.
+
+    At once, the nearest pair is taken as long as it stands out from all others. Later, both sides are put in order of time and
+    aligned at the least cost: whoever came first to the balancer came first to the server.
+    """
+    balancers = np.empty(MOST_RIVALS, np.int64)
+    visits = np.empty(MOST_RIVALS, np.int64)
+    rows = 0
+    columns = 0
     node = m[key_chain(m, hi, lo, port)]
     while node >= 0:
         if m[node + X_HI] == hi and m[node + X_LO] == lo and m[node + X_PORT] == port:
             if m[node + X_SIDE] <= K_BALANCER_BACKEND:
-                if balancers < MOST_RIVALS:
-                    b_nodes[balancers] = node
-                    balancers += 1
-            elif visits < MOST_RIVALS:
-                v_nodes[visits] = node
-                visits += 1
+                if rows < MOST_RIVALS:
+                    insert_balancer(m, balancers, rows, node)
+                    rows += 1
+            elif columns < MOST_RIVALS:
+                insert_visit(m, visits, columns, node)
+                columns += 1
         node = m[node + X_NEXT]
-    while True:
-        best = FAR + 1
-        best_b = -1
-        best_v = -1
-        for i in range(balancers):
-            for j in range(visits):
-                if b_nodes[i] < 0 or v_nodes[j] < 0 or not fits(m[b_nodes[i] + X_SIDE], m[v_nodes[j] + X_SIDE]):
-                    continue
-                distance = abs(
-                    visit_gap(m, m[b_nodes[i] + X_INDEX], m[v_nodes[j] + X_SIDE], m[v_nodes[j] + X_INDEX])
+    cost = np.empty((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            cost[i, j] = key_cost(m, balancers[i], visits[j])
+    if patience == AT_ONCE:
+        take_outstanding(m, balancers, visits, cost)
+    else:
+        take_aligned(m, balancers, visits, cost, patience)
+
+
+@kernel
+def insert_balancer(m: Memory, nodes: Vector, count: int, node: int) -> None:
+    moment = m[m[node + X_INDEX] + B_START]
+    at = count
+    while at > 0 and m[m[nodes[at - 1] + X_INDEX] + B_START] >= moment:
+        nodes[at] = nodes[at - 1]
+        at -= 1
+    nodes[at] = node
+
+
+@kernel
+def visit_moment(m: Memory, node: int) -> int:
+    if m[node + X_SIDE] <= K_SCREEN_HEADER:
+        return m[m[node + X_INDEX] + P_CONNECTED]
+    return m[m[node + X_INDEX] + S_STARTED]
+
+
+@kernel
+def insert_visit(m: Memory, nodes: Vector, count: int, node: int) -> None:
+    """Chains hold the latest first, so that of two with equal stamps the one met later stood earlier in the log."""
+    moment = visit_moment(m, node)
+    at = count
+    while at > 0 and visit_moment(m, nodes[at - 1]) >= moment:
+        nodes[at] = nodes[at - 1]
+        at -= 1
+    nodes[at] = node
+
+
+@kernel
+def key_cost(m: Memory, b_node: int, v_node: int) -> float:
+    """Seconds apart; more where the server's name was always another host's; IMPOSSIBLE where the keys may not meet."""
+    side = m[v_node + X_SIDE]
+    if not fits(m[b_node + X_SIDE], side):
+        return IMPOSSIBLE
+    b = m[b_node + X_INDEX]
+    v = m[v_node + X_INDEX]
+    seconds = abs(visit_gap(m, b, side, v)) / SECOND
+    if seconds > FAR / SECOND:
+        return IMPOSSIBLE
+    usual = usual_host(m, b)
+    if usual >= 0 and usual != visit_host(m, side, v):
+        seconds += OTHER_HOST
+    return seconds
+
+
+@kernel
+def take_pair(m: Memory, b_node: int, v_node: int, confidence: int, probability: int) -> None:
+    side = m[v_node + X_SIDE]
+    method = method_of(m[b_node + X_SIDE], side)
+    link_visit(m, m[b_node + X_INDEX], side, m[v_node + X_INDEX], method, confidence, probability)
+
+
+@kernel
+def take_outstanding(m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.float64]) -> None:
+    best_i = -1
+    best_j = -1
+    best = IMPOSSIBLE
+    for i in range(cost.shape[0]):
+        for j in range(cost.shape[1]):
+            if cost[i, j] < best:
+                best = cost[i, j]
+                best_i = i
+                best_j = j
+    if best_i < 0 or best > NEAR_KNOWN / SECOND:
+        return
+    second = IMPOSSIBLE
+    for i in range(cost.shape[0]):
+        if i != best_i:
+            second = min(second, cost[i, best_j])
+    for j in range(cost.shape[1]):
+        if j != best_j:
+            second = min(second, cost[best_i, j])
+    if second - best >= CLEAR / SECOND:
+        take_pair(m, balancers[best_i], visits[best_j], SURE_EXACT, 1_000_000)
+
+
+@kernel
+def take_aligned(m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.float64], patience: int) -> None:
+    """Alignment of two sequences (Needleman and Wunsch 1970): match at its cost, or leave one of either side alone."""
+    rows = cost.shape[0]
+    columns = cost.shape[1]
+    total = np.zeros((rows + 1, columns + 1))
+    for i in range(rows + 1):
+        for j in range(columns + 1):
+            if i == 0 or j == 0:
+                total[i, j] = ALONE * (i + j)
+            else:
+                total[i, j] = min(
+                    total[i - 1, j - 1] + cost[i - 1, j - 1], min(total[i - 1, j], total[i, j - 1]) + ALONE
                 )
-                if distance < best:
-                    best = distance
-                    best_b = i
-                    best_v = j
-        if best_b < 0:
-            return
-        b_side = m[b_nodes[best_b] + X_SIDE]
-        v_side = m[v_nodes[best_v] + X_SIDE]
-        b = m[b_nodes[best_b] + X_INDEX]
-        v = m[v_nodes[best_v] + X_INDEX]
-        second = 3600 * SECOND
-        for i in range(balancers):
-            if i != best_b and b_nodes[i] >= 0 and fits(m[b_nodes[i] + X_SIDE], v_side):
-                second = min(second, abs(visit_gap(m, m[b_nodes[i] + X_INDEX], v_side, v)))
-        for j in range(visits):
-            if j != best_v and v_nodes[j] >= 0 and fits(b_side, m[v_nodes[j] + X_SIDE]):
-                second = min(second, abs(visit_gap(m, b, m[v_nodes[j] + X_SIDE], m[v_nodes[j] + X_INDEX])))
-        known = skew_known(m, m[b + B_HOST], visit_host(m, v_side, v))
-        near = NEAR_KNOWN if known else NEAR_UNKNOWN
-        stands_out = best <= near and second - best >= CLEAR
-        if not final and not stands_out:
-            return
-        if stands_out or (known and second - best >= SECOND):
-            confidence, probability = SURE_EXACT, 1_000_000
-        elif second - best >= SECOND // 10:
-            confidence, probability = SURE_PROBABLE, 900_000
+    partner = np.empty(rows, np.int64)
+    i = rows
+    j = columns
+    alone = 0
+    while i > 0 or j > 0:
+        if i > 0 and j > 0 and total[i, j] == total[i - 1, j - 1] + cost[i - 1, j - 1]:
+            i -= 1
+            j -= 1
+            partner[i] = j
+        elif i > 0 and total[i, j] == total[i - 1, j] + ALONE:
+            i -= 1
+            partner[i] = -1
+            alone += 1
         else:
-            confidence, probability = SURE_PROBABLE, 500_000
-        b_nodes[best_b] = -1
-        v_nodes[best_v] = -1
-        link_visit(m, b, v_side, v, method_of(b_side, v_side), confidence, probability)
+            j -= 1
+            alone += 1
+    for i in range(rows):
+        j = partner[i]
+        if j < 0 or cost[i, j] >= OTHER_HOST or (patience == SOON and cost[i, j] > NEAR_KNOWN / SECOND):
+            continue
+        second = IMPOSSIBLE
+        for other in range(rows):
+            if other != i and (alone or other < i):
+                second = min(second, cost[other, j])
+        for other in range(columns):
+            if other != j and (alone or other < j):
+                second = min(second, cost[i, other])
+        if alone == 0 or second - cost[i, j] >= SURELY:
+            take_pair(m, balancers[i], visits[j], SURE_EXACT, 1_000_000)
+        elif patience == LAST:
+            odds = math.exp(min(cost[i, j] - second, 0.0) / UNSURE)
+            take_pair(m, balancers[i], visits[j], SURE_PROBABLE, int(1_000_000 / (1.0 + odds)))
+
+
+# --- which host a server is -------------------------------------------------------------------------------------------
+
+
+@kernel
+def note_host(m: Memory, b: int, host: int) -> None:
+    """Remember where the sessions of a server turn up: learnt from links that needed no guess."""
+    server = m[b + B_SERVER]
+    if server >= 0:
+        at = m[SERVERS] + 2 * (server & (SERVER_PLACES - 1))
+        m[at] = server
+        m[at + 1] = host
+
+
+@kernel
+def usual_host(m: Memory, b: int) -> int:
+    server = m[b + B_SERVER]
+    at = m[SERVERS] + 2 * (server & (SERVER_PLACES - 1))
+    if server >= 0 and m[at] == server:
+        return m[at + 1]
+    return -1
+
+
+# --- how many bytes a dialogue has ------------------------------------------------------------------------------------
+
+
+@kernel
+def note_talk(m: Memory, b: int, s: int) -> None:
+    """Remember how many bytes the client got in a session with these disconnect counters."""
+    signature = m[s + S_SIGNATURE]
+    if signature != NULL and m[b + B_ASAP] == 0:
+        at = m[TALKS] + 2 * (signature & (TALK_PLACES - 1))
+        m[at] = signature
+        m[at + 1] = m[b + B_BYTES_CLIENT]
+
+
+@kernel
+def talk_difference(m: Memory, b: int, s: int) -> int:
+    """Bytes by which the balancer's count differs from that of sessions with these counters; 0 where none is known."""
+    signature = m[s + S_SIGNATURE]
+    if signature == NULL or m[b + B_ASAP] == 1:
+        return 0
+    at = m[TALKS] + 2 * (signature & (TALK_PLACES - 1))
+    if m[at] != signature:
+        return 0
+    return abs(m[at + 1] - m[b + B_BYTES_CLIENT])
 
 
 # --- sessions that are over -------------------------------------------------------------------------------------------
@@ -279,6 +433,8 @@ def finish_screen(m: Memory, p: int) -> None:
         if m[s + S_ENDED] == NULL or m[s + S_OPEN_MESSAGES] > 0:
             return
         m[s + S_STATE] = CLOSED
+        if m[p + P_CONFIDENCE] == SURE_EXACT and m[p + P_B] >= 0:
+            note_talk(m, m[p + P_B], s)
     elif m[p + P_ENDED] == NULL and m[p + P_EXPIRED] == 0:
         return
     m[p + P_STATE] = CLOSED

@@ -16,7 +16,7 @@ from logscope.correlate.hops import (
     pid_chain,
 )
 from logscope.correlate.layout import *
-from logscope.correlate.links import add_closed, finish_screen, finish_smtpd, join_key, settle_balancer, settle_screen, settle_smtpd
+from logscope.correlate.links import LAST, add_closed, finish_screen, finish_smtpd, join_key, settle_balancer, settle_screen, settle_smtpd
 from logscope.correlate.messages import end_message, on_queue
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -76,6 +76,7 @@ def take_event(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     if e[E_ORDER] > m[NOW]:
         run_timers(m, e[E_ORDER])
         m[NOW] = e[E_ORDER]
+    m[MOMENT] += 1
     role = e[E_ROLE]
     if role == R_NONE:
         return
@@ -178,7 +179,7 @@ def fire_smtpd(m: Memory, s: int) -> None:
 @kernel
 def join_last(m: Memory, hi: int, lo: int, port: int, node: int, final: bool) -> None:
     if node >= 0 and final:
-        join_key(m, hi, lo, port, True)
+        join_key(m, hi, lo, port, LAST)
 
 
 @kernel
@@ -248,9 +249,9 @@ def fire_balancer(m: Memory, b: int) -> None:
     if m[b + B_P] >= 0 or m[b + B_S] >= 0:
         return
     if m[b + B_KEY] >= 0:
-        join_key(m, m[b + B_HI], m[b + B_LO], m[b + B_PORT], True)
+        join_key(m, m[b + B_HI], m[b + B_LO], m[b + B_PORT], LAST)
     if m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY2] >= 0:
-        join_key(m, m[b + B_SOURCE_HI], m[b + B_SOURCE_LO], m[b + B_SOURCE_PORT], True)
+        join_key(m, m[b + B_SOURCE_HI], m[b + B_SOURCE_LO], m[b + B_SOURCE_PORT], LAST)
     if m[b + B_P] < 0 and m[b + B_S] < 0:
         settle_balancer(m, b)
         m[b + B_EXPIRED] = 1
@@ -309,7 +310,7 @@ def close_smtpd(m: Memory, s: int) -> None:
         return
     if m[s + S_B] < 0 and m[s + S_NO_BALANCER] == 0:
         if m[s + S_KEY] >= 0:
-            join_key(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], True)
+            join_key(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], LAST)
         if m[s + S_B] < 0:
             m[s + S_NO_BALANCER] = 1
             settle_smtpd(m, s)

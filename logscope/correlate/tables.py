@@ -26,6 +26,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
 # --- the first words of the memory -------------------------------------------------------------------------------------
 (
     NOW,
+    MOMENT,  # events taken so far
     TOP,  # first word that no row has used yet
     BOTTOM,  # first word of the first row
     HEADS_MASK,
@@ -35,6 +36,8 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     CLUSTER_HEADS,
     QUEUE_HEADS,
     SKEW,  # where the skew estimates begin
+    SERVERS,  # where the hosts of servers begin
+    TALKS,  # where the byte counts of sessions that talked alike begin
     HEAP_TOP,
     WANT_EVENTS,
     WANT_DELIVERIES,
@@ -52,7 +55,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_COUNT,
     OPEN_SESSIONS,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(27)
+) = range(30)
 TIMERS_FIRST = FREE_FIRST + KINDS  # first and last deadline of each kind of timer
 HEADER = TIMERS_FIRST + 8
 
@@ -62,6 +65,8 @@ SKEW_SAMPLES = 63
 SKEW_HOSTS = 32  # hosts beyond this share no estimate; their sessions are joined all the same
 SKEW_COUNT, SKEW_MEDIAN, SKEW_FIRST = 0, 1, 2
 SKEW_WIDTH = SKEW_FIRST + SKEW_SAMPLES
+SERVER_PLACES = 1024
+TALK_PLACES = 4096
 
 
 # --- hashing -----------------------------------------------------------------------------------------------------
