@@ -48,7 +48,7 @@ READS = (
 )
 """Columns of the sessions that are looked at; others need not be made."""
 
-_WANTED = frozenset((*READS, "recipient_count"))
+_WANTED = frozenset((*READS, "recipient_count", "reject_count"))
 _AT_ONCE = 1 << 17
 """Sessions counted at once: each batch costs as much as its distinct clients, so large ones cost less."""
 
@@ -113,7 +113,7 @@ def clients_report(clients: ClientTable, quality: dict[str, int], limit: int = 3
     """
     table = clients.table()
     totals = clients.totals()
-    shown = table.slice(0, limit).to_pylist()
+    shown = _in_nanoseconds(table.slice(0, limit)).to_pylist()
     rows = tuple(_row(row) for row in shown)
     note = ""
     if table.num_rows > limit:
@@ -161,7 +161,7 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
         Cell(size(row["bytes_to_client"])),
         Cell(span(row["duration_ms_p50"])),
         Cell(span(row["duration_ms_p95"])),
-        Cell(moment(_ns(row["last_seen"])), "quiet"),
+        Cell(moment(row["last_seen"]), "quiet"),
         Cell(", ".join(row["screen_tests"]), "warn"),
     )
 
@@ -171,9 +171,9 @@ def _count(count: int, outcome: str) -> Cell:
 
 
 def _facts(table: pa.Table, totals: dict[str, Any]) -> Facts:
-    first, last = pc.min(table["first_seen"]), pc.max(table["last_seen"])
+    first, last = pc.min(table["first_seen"]).value, pc.max(table["last_seen"]).value
     pairs = [
-        ("Period", Cell(period(_ns(first.as_py()), _ns(last.as_py())))),
+        ("Period", Cell(period(first, last))),
         ("Clients", Cell(number(totals["clients"]))),
         ("Sessions", Cell(number(totals["sessions"] - totals["probes"]))),
     ]
@@ -186,11 +186,12 @@ def _facts(table: pa.Table, totals: dict[str, Any]) -> Facts:
     return Facts(tuple(pairs))
 
 
-def _ns(value: Any) -> int | None:
-    """Nanoseconds of a time as Arrow gives it: pandas' where it needs nanoseconds, else datetime's."""
-    if value is None:
-        return None
-    return int(value.value) if hasattr(value, "value") else int(value.timestamp() * 1_000_000) * 1000
+def _in_nanoseconds(table: pa.Table) -> pa.Table:
+    """The times as plain numbers; Arrow would import pandas to give them as objects."""
+    for position, column in enumerate(table.schema):
+        if pa.types.is_timestamp(column.type):
+            table = table.set_column(position, column.name, table.column(position).cast(pa.int64()))
+    return table
 
 
 # --- columns
@@ -248,7 +249,9 @@ def _sums(batch: pa.RecordBatch, codes: Longs, count: int) -> dict[str, Longs]:
     )
     for name in ("bytes_to_client", "bytes_to_server"):
         sums[name] = _sum(batch.column(name), codes, count)
-    sums["rejects"] = _sum(pc.list_value_length(batch.column("rejects")), codes, count)
+    counted = "reject_count" in batch.schema.names
+    rejects = batch.column("reject_count") if counted else pc.list_value_length(batch.column("rejects"))
+    sums["rejects"] = _sum(rejects, codes, count)
     sums["masked_sessions"] = _sum(masked.cast(pa.int64()), codes, count)
     sums["recovered_sessions"] = _sum(recovered.cast(pa.int64()), codes, count)
     return sums

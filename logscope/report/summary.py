@@ -54,7 +54,7 @@ _TIMES = ("accepted_at", "mta_connected_at", "ended_at")
 
 @dataclass
 class Summary:
-    """Gathers sessions and deliveries for the screen. Its memory does not grow with the number of sessions."""
+    """Gathers sessions and deliveries for the screen, in memory that their number does not matter to."""
 
     clients: ClientTable = field(default_factory=ClientTable)
     outcomes: Counter[str] = field(default_factory=Counter)

@@ -130,6 +130,7 @@ def _widths(table: Table, width: int) -> dict[int, int]:
     for position, column in enumerate(table.columns):
         texts = [column.title, *(visible(row[position].text) for row in table.rows)]
         widths[position] = max(map(cell_len, texts))
+    natural = dict(widths)
     if _total(widths) <= width:
         return widths
     growing = [position for position in widths if table.columns[position].grow]
@@ -143,6 +144,9 @@ def _widths(table: Table, width: int) -> dict[int, int]:
         if _total(widths) <= width or len(widths) == 1:
             break
         del widths[position]
+    for position in growing:
+        if position in widths:
+            widths[position] = min(natural[position], widths[position] + max(0, width - _total(widths)))
     return widths
 
 

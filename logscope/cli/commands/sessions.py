@@ -1,0 +1,52 @@
+"""`logscope sessions`: the joined tables, row by row."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from logscope.cli import options
+from logscope.cli.run import start
+from logscope.errors import UsageError
+
+
+def sessions(
+    files: options.Files = None,
+    messages: Annotated[
+        bool, typer.Option("--messages", help="Messages, one row for each queue id life.")
+    ] = False,
+    deliveries: Annotated[
+        bool, typer.Option("--deliveries", help="Deliveries, one row for each recipient and attempt.")
+    ] = False,
+    since: options.Since = None,
+    until: options.Until = None,
+    tz: options.Zone = None,
+    year: options.Year = None,
+    grammar: options.Grammar = None,
+    haproxy_cfg: options.HaproxyCfg = None,
+    postfix_config: options.PostfixConfig = None,
+    output: options.Output = None,
+    to: options.To = None,
+    color: options.Color = None,
+    quiet: options.Quiet = None,
+) -> int:
+    """Every session with what each hop knows of it and how surely the hops belong together."""
+    run = start(
+        options.said(
+            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            postfix_config=postfix_config, output=output, color=color, quiet=quiet,
+        ),
+        to,
+        "table",
+    )  # fmt: skip
+    if messages and deliveries:
+        raise UsageError("--messages and --deliveries are two tables", hint="Run the command once for each.")
+    table = "messages" if messages else "deliveries" if deliveries else "sessions"
+    from logscope.report.writers import table_writer
+
+    with run.output() as stream:
+        writer = table_writer(run.target.output, table, stream, run.canvas)
+        run.tables(files, {table: ()}, lambda _table, batch: writer.write(batch))
+        writer.close()
+    return run.exit_code()

@@ -1,0 +1,115 @@
+"""The command `logscope`: which command is meant, and the boundary around it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from logscope import __version__
+from logscope.cli.boundary import guarded
+from logscope.cli.commands import grammar, report
+from logscope.cli.commands.sessions import sessions
+from logscope.cli.commands.summary import summary
+from logscope.errors import ExitCode, UsageError, did_you_mean
+
+HELP = """Put mail sessions back together from the logs of HAProxy and Postfix.
+
+\b
+logscope haproxy.log mail.log    one screen: is mail flowing, what is broken, where
+logscope COMMAND --help          what a command does
+
+Exit codes: 0 fine; 1 a finding; 2 wrong usage, or some input could not be read;
+3 not enough evidence to judge; 130 interrupted.
+"""
+
+app = typer.Typer(
+    name="logscope",
+    help=HELP,
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command(short_help="One screen for the person on call; `logscope FILES` is short for it.")(summary)
+app.add_typer(report.app, name="report", short_help="Who, how much, and what became of it.")
+app.command(short_help="The joined table: every session, message or delivery.")(sessions)
+app.add_typer(grammar.app, name="grammar", short_help="Which lines are understood; test your own grammars.")
+
+COMMANDS = ("summary", "report", "sessions", "grammar")
+_OWN_OPTIONS = ("-h", "--help", "--version")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"logscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """See HELP."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        the exit code; the console script hands it to the shell.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded(lambda: _dispatch(given), sys.stderr, os.environ)
+
+
+def _dispatch(given: list[str]) -> int:
+    """Run the command that the arguments mean."""
+    try:
+        code: Any = app(with_command(given), prog_name="logscope", standalone_mode=False)
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        if _is_usage(error):
+            raise _usage_error(error) from None
+        raise
+    return int(code) if isinstance(code, int) else ExitCode.FINE
+
+
+def with_command(given: list[str]) -> list[str]:
+    """The arguments with a command in front: files alone, or options alone, mean the summary.
+
+    Raises:
+        UsageError: the first word is neither a command nor a file, but looks like a misspelt command.
+    """
+    if not given or given[0] in COMMANDS or given[0] in _OWN_OPTIONS:
+        return given or ["summary"]
+    first = given[0]
+    is_word = first.isalpha() and not Path(first).exists()
+    if is_word:
+        hint = did_you_mean(first, COMMANDS)
+        if hint:
+            raise UsageError(f"no command and no file {first!r}", hint=hint)
+    return ["summary", *given]
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether an exception is the option parser's. By shape: its class has lived in more than one package."""
+    return hasattr(error, "format_message") and hasattr(error, "exit_code")
+
+
+def _usage_error(error: Any) -> UsageError:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "logscope"
+    return UsageError(error.format_message().rstrip("."), hint=f"See: {path} --help")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The options that commands share, each spelled once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+_INPUT = "What is read"
+_TIME = "Time"
+_OUTPUT = "Output"
+
+Files = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FILES...",
+        help="Logs in any mix and order: plain or gz, bz2, xz, zst; patterns; `-` for standard input. "
+        "Without any, the usual places are looked at.",
+        show_default=False,
+    ),
+]
+Since = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        "-S",
+        metavar="TIME",
+        rich_help_panel=_TIME,
+        help="Only from then on: 2026-07-26, 10:00, 2h, yesterday.",
+    ),
+]
+Until = Annotated[
+    str | None, typer.Option("--until", "-U", metavar="TIME", rich_help_panel=_TIME, help="Only before then.")
+]
+Zone = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tz",
+        metavar="[HOST=]ZONE",
+        rich_help_panel=_TIME,
+        help="Zone of stamps that have none, for all hosts or one.",
+    ),
+]
+Year = Annotated[
+    int | None,
+    typer.Option("--year", metavar="YYYY", rich_help_panel=_TIME, help="Year of stamps that have none."),
+]
+Grammar = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--grammar",
+        metavar="FILE",
+        rich_help_panel=_INPUT,
+        help="A grammar of your own, or a directory of them.",
+    ),
+]
+HaproxyCfg = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--haproxy-cfg",
+        metavar="FILE",
+        rich_help_panel=_INPUT,
+        help="Learn log formats and servers from a haproxy.cfg.",
+    ),
+]
+PostfixConfig = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--postfix-config",
+        metavar="FILE",
+        rich_help_panel=_INPUT,
+        help="Learn listeners from a main.cf or master.cf.",
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT",
+        rich_help_panel=_OUTPUT,
+        help="table, jsonl, json, csv or parquet.",
+    ),
+]
+To = Annotated[
+    str | None,
+    typer.Option(
+        "--to",
+        metavar="FILE",
+        rich_help_panel=_OUTPUT,
+        help="Write to a file; its suffix chooses the format.",
+    ),
+]
+Color = Annotated[
+    str | None,
+    typer.Option("--color", metavar="WHEN", rich_help_panel=_OUTPUT, help="auto, always or never."),
+]
+Quiet = Annotated[
+    bool | None,
+    typer.Option("--quiet", "-q", rich_help_panel=_OUTPUT, help="No progress and no notes; errors only."),
+]
+
+
+def said(**flags: Any) -> dict[str, Any]:
+    """What the command line said: options that were given, by the key of the settings."""
+    return {name: value for name, value in flags.items() if value not in (None, [], False)}

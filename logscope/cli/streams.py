@@ -1,0 +1,122 @@
+"""Where data goes: standard output or a file, in which format, in which width, with or without colours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from logscope.errors import OutputError, UsageError
+
+FORMATS = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".txt": "table",
+}
+"""The format that a file's suffix asks for."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where data goes and how.
+
+    Args:
+        output: the format.
+        path: a file; None for standard output.
+        width: columns of the terminal; None where lines may have any length.
+        colour: whether colours are wanted.
+    """
+
+    output: str
+    path: Path | None
+    width: int | None
+    colour: bool
+
+
+def choose_target(
+    output: str | None,
+    to: str | None,
+    color: str,
+    default: str,
+    environ: Mapping[str, str],
+    *,
+    terminal: bool,
+) -> Target:
+    """Decide where data goes.
+
+    Args:
+        output: the format asked for, if any.
+        to: the file asked for, if any.
+        color: auto, always or never.
+        default: the format of the command.
+        environ: `NO_COLOR` (no-color.org) and `TERM`.
+        terminal: whether standard output is one.
+
+    Raises:
+        UsageError: the suffix says no format; binary data would go to the terminal.
+    """
+    path = Path(to) if to not in (None, "-") else None
+    if output is None:
+        output = default if path is None else _format_of(path)
+    shown = terminal and path is None
+    if output == "parquet" and shown:
+        raise UsageError(
+            "Parquet is binary data and would garble the terminal", hint="Add --to FILE.parquet, or a pipe."
+        )
+    wanted = color == "always" or (color == "auto" and shown and _colours_welcome(environ))
+    width = shutil.get_terminal_size((80, 24)).columns if shown else None
+    return Target(output, path, width, wanted)
+
+
+@contextmanager
+def opened(target: Target) -> Iterator[IO[bytes]]:
+    """The stream to write to. A file appears when it is complete; an error leaves what was there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if target.path is None:
+        stream = sys.stdout.buffer
+        yield stream
+        stream.flush()
+        return
+    if target.path.exists() and not target.path.is_file():  # a device or a named pipe
+        with _writable(target.path) as special:
+            yield special
+        return
+    part = target.path.with_name(f".{target.path.name}.{os.getpid()}.part")
+    try:
+        with _writable(part) as file:
+            yield file
+        part.replace(target.path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _writable(path: Path) -> IO[bytes]:
+    try:
+        return path.open("wb")
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _format_of(path: Path) -> str:
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        known = ", ".join(FORMATS)
+        raise UsageError(
+            f"--to {path}: its suffix names no format", hint=f"Use one of {known}, or add -o."
+        ) from None
+
+
+def _colours_welcome(environ: Mapping[str, str]) -> bool:
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"

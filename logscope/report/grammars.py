@@ -1,0 +1,96 @@
+"""The catalogue of grammars for people and machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from logscope.report.model import Cell, Column, Facts, Note, Report, Section, Table
+from logscope.report.wording import number, plural
+
+if TYPE_CHECKING:
+    from logscope.grammar.model import Template
+
+
+def grammars_report(templates: Sequence[Template]) -> Report:
+    """One row for each grammar."""
+    by_name: dict[str, list[Template]] = {}
+    for template in templates:
+        by_name.setdefault(template.grammar, []).append(template)
+    rows: list[dict[str, Any]] = [
+        {
+            "grammar": name,
+            "programs": sorted({program for one in own for program in one.programs}),
+            "kinds": len({one.kind for one in own}),
+            "templates": len(own),
+            "file": own[0].file,
+        }
+        for name, own in sorted(by_name.items())
+    ]
+    columns = (
+        Column("grammar", keep=10),
+        Column("kinds", right=True, keep=8),
+        Column("templates", right=True, keep=7),
+        Column("programs", grow=True, keep=9),
+    )
+    cells = tuple(map(_cells, rows))
+    note = f"{plural(len(rows), 'grammar')}, {plural(len(templates), 'template')}."
+    note += " logscope grammar show NAME has the wording."
+    section = Section("", (Table(columns, cells, note=note, empty="No grammars are installed."),))
+    return Report(
+        "grammars", "Grammars", (section,), {"grammars": rows}, pa.Table.from_pylist(rows) if rows else None
+    )
+
+
+def templates_report(name: str, templates: Sequence[Template]) -> Report:
+    """What is known of some templates."""
+    rows = [_template(template) for template in templates]
+    sections = tuple(
+        Section(row["kind"], (Facts(tuple((what, Cell(text)) for what, text in _facts(row) if text)),))
+        for row in rows
+    )
+    return Report(f"grammar {name}", name, sections, {"templates": rows}, pa.Table.from_pylist(rows))
+
+
+def problems_report(problems: Sequence[str]) -> Report:
+    """What a self test found."""
+    notes = tuple(Note(problem, "bad") for problem in problems) or (Note("No problems.", "good"),)
+    return Report("check", "Check", (Section("", notes),), {"problems": list(problems)})
+
+
+def _template(template: Template) -> dict[str, Any]:
+    return {
+        "kind": template.kind,
+        "grammar": template.grammar,
+        "programs": list(template.programs),
+        "text": template.text,
+        "fields": list(template.fields),
+        "severity": template.severity,
+        "since": template.since,
+        "until": template.until,
+        "source": template.source,
+        "structured": template.structured,
+    }
+
+
+def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
+    releases = " to ".join(part for part in (row["since"] and f"since {row['since']}", row["until"]) if part)
+    return [
+        ("text", row["text"]),
+        ("fields", ", ".join(row["fields"])),
+        ("logged by", ", ".join(row["programs"])),
+        ("severity", row["severity"]),
+        ("releases", releases),
+        ("source", row["source"]),
+    ]
+
+
+def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    return (
+        Cell(row["grammar"], "strong"),
+        Cell(number(row["kinds"])),
+        Cell(number(row["templates"])),
+        Cell(", ".join(row["programs"]), "quiet"),
+    )

@@ -1,0 +1,174 @@
+"""From open sources and settings to the joined tables: the one call behind every command and library
+function.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from logscope.errors import GrammarError, Place
+from logscope.schema import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from logscope.grammar.catalogue import Catalogue
+    from logscope.pipeline import Options, Result
+    from logscope.settings import Settings
+    from logscope.sources.source import Source
+
+_HAPPENED: dict[str, tuple[str, ...]] = {
+    "sessions": ("accepted_at", "mta_connected_at", "ended_at"),
+    "messages": ("queued_at",),
+    "deliveries": ("logged_at",),
+    "events": ("logged_at",),
+}
+"""The column that says when a row happened: the first of these that is known."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the settings come to.
+
+    Attributes:
+        catalogue: the compiled grammars, the user's own and configured log formats included.
+        options: for the pipeline.
+        notes: what could not be learnt from the configurations given.
+    """
+
+    catalogue: Catalogue
+    options: Options
+    notes: tuple[str, ...]
+
+
+def prepare(settings: Settings) -> Preparation:
+    """Load what is needed to read.
+
+    Raises:
+        GrammarError: a grammar is wrong.
+        LogscopeError: a configuration given cannot be read.
+    """
+    from zoneinfo import ZoneInfo
+
+    from logscope.grammar import catalogue
+    from logscope.pipeline import Options
+    from logscope.syslog.zones import Zones
+
+    grammars: list[Any] = list(grammar_files(settings.grammars))
+    notes: list[str] = []
+    balancers: frozenset[tuple[int, int]] = frozenset()
+    if settings.haproxy_cfg:
+        from logscope.haproxy import config
+
+        haproxy = config.read(map(Path, settings.haproxy_cfg))
+        notes += [*haproxy.notes, *haproxy.format_problems]
+        balancers = frozenset(_halves(haproxy.source_addresses))
+        if haproxy.formats:
+            grammars.append(haproxy.grammar)
+    named = dict(settings.zones)
+    default = named.pop("", None)
+    zones = Zones(
+        {host: ZoneInfo(zone) for host, zone in named.items()}, ZoneInfo(default) if default else None
+    )
+    return Preparation(
+        catalogue.load(grammars), Options(zones=zones, year=settings.year, balancers=balancers), tuple(notes)
+    )
+
+
+def grammar_files(named: Iterable[str]) -> list[Path]:
+    """Grammar files out of files and directories of them.
+
+    Raises:
+        GrammarError: there is no such file, or none in the directory.
+    """
+    files: list[Path] = []
+    for name in named:
+        path = Path(name)
+        found = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+        if not found or not all(entry.is_file() for entry in found):
+            what = "no grammar (*.toml) inside" if path.is_dir() else "no such grammar file"
+            raise GrammarError(what, place=Place(name))
+        files += found
+    return files
+
+
+def read_tables(
+    sources: Sequence[Source],
+    settings: Settings,
+    tables: Mapping[str, Sequence[str]],
+    sink: Callable[[str, pa.RecordBatch], None],
+) -> Result:
+    """Join the sources and hand each batch to `sink(table, batch)`.
+
+    Args:
+        sources: open inputs.
+        settings: what the run was told.
+        tables: the tables wanted, and of each the columns; no column means all.
+        sink: takes the rows of the period that the settings name.
+
+    Returns:
+        the pipeline's result, with the notes of the preparation in front of its own.
+    """
+    from logscope import pipeline
+
+    ready = prepare(settings)
+    wanted = {table: list(columns) or column_names(table) for table, columns in tables.items()}
+    if _bounded(settings):
+        for table, columns in wanted.items():
+            columns += [name for name in _HAPPENED[table] if name not in columns]
+
+    def within(table: str, batch: pa.RecordBatch) -> None:
+        batch = in_period(table, batch, settings)
+        sink(table, batch.select(list(tables[table])) if tables[table] else batch)
+
+    result = pipeline.run(sources, ready.catalogue, ready.options, wanted, within, now=time.time_ns())
+    result.notes[:0] = ready.notes
+    return result
+
+
+def column_names(table: str) -> list[str]:
+    """The names of a table's columns."""
+    return [column.name for column in TABLES[table]]
+
+
+def in_period(table: str, batch: pa.RecordBatch, settings: Settings) -> pa.RecordBatch:
+    """The rows of a batch that happened in the period asked for; those without any time are left out of a
+    period.
+    """
+    if not _bounded(settings):
+        return batch
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    happened = pc.coalesce(*(batch.column(name) for name in _HAPPENED[table])).cast(pa.int64())
+    keep = happened.is_valid()
+    if settings.since is not None:
+        keep = pc.and_kleene(keep, pc.greater_equal(happened, settings.since))
+    if settings.until is not None:
+        keep = pc.and_kleene(keep, pc.less(happened, settings.until))
+    return batch.filter(keep)
+
+
+def _bounded(settings: Settings) -> bool:
+    return settings.since is not None or settings.until is not None
+
+
+def _halves(addresses: Iterable[str]) -> Iterable[tuple[int, int]]:
+    """Addresses as signed halves of their 128 bits, IPv4 as ::ffff:a.b.c.d, as the joins hold them."""
+    from ipaddress import ip_address
+
+    for address in addresses:
+        try:
+            found = ip_address(address)
+        except ValueError:  # a host name; HAProxy resolved it where it ran
+            continue
+        bits = int(found) if found.version == 6 else 0xFFFF_0000_0000 | int(found)
+        yield _signed(bits >> 64), _signed(bits & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def _signed(bits: int) -> int:
+    return bits - (1 << 64) if bits >> 63 else bits
