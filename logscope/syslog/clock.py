@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from logscope.syslog.years import Reference, YearOrigin, in_years, turns, year_near
+from logscope.syslog.years import Reference, YearOrigin, in_year, in_years, turns, year_near
 from logscope.syslog.zones import HOUR, SECOND, UTC_ZONE, Times, Zones, offset_at, to_utc
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -144,17 +144,16 @@ class Clock:
         years = self._year + turns(stamps, self._last)
         anchors = np.flatnonzero(has_accepted[rows])
         if anchors.size:
-            said = year_near(stamps[anchors], ended[rows[anchors]])
-            correction = np.zeros(rows.size, np.int64)
-            correction[anchors] = said - years[anchors]
-            latest = np.full(rows.size, -1)
-            latest[anchors] = anchors
-            latest = np.maximum.accumulate(latest)
-            years = years + np.where(latest < 0, 0, correction[np.maximum(latest, 0)])
+            years = _corrected(
+                years, anchors, year_near(stamps[anchors], ended[rows[anchors]], years[anchors])
+            )
         self._note_years(anchors, rows.size)
         self._last, self._year = int(stamps[-1]), int(years[-1])
+        moments = in_year(stamps, self._year) if np.all(years == self._year) else in_years(stamps, years)
+        if rows.size == stamp.size:
+            return moments
         local = stamp.copy()
-        local[rows] = in_years(stamps, years)
+        local[rows] = moments
         return local
 
     def _note_years(self, anchors: NDArray[np.intp], count: int) -> None:
@@ -192,9 +191,11 @@ class Clock:
             utc = local - tracker.follow(apart)
             self._note_zone(name, ZoneOrigin.ACCEPT_DATE)
         else:
+            self._note_zone(name, ZoneOrigin.OPTION if named else ZoneOrigin.ASSUMED)
+            if not zoned.any():
+                return self._in_order(named or UTC_ZONE, local)
             utc = local.copy()
             utc[~zoned] = self._in_order(named or UTC_ZONE, local[~zoned])
-            self._note_zone(name, ZoneOrigin.OPTION if named else ZoneOrigin.ASSUMED)
         utc[zoned] = local[zoned]
         return utc
 
@@ -207,9 +208,14 @@ class Clock:
     def _in_order(self, zone: ZoneInfo, local: Times) -> Times:
         """UTC of local times; in an hour that exists twice, the second one once the first would be a step
         back."""
+        if zone is UTC_ZONE:
+            return local
         utc, fold = to_utc(zone, local)
         latest = self._latest.get(zone, NULL)
         ambiguous = np.flatnonzero(fold)
+        if ambiguous.size == 0:
+            self._latest[zone] = max(latest, int(utc.max()))
+            return utc
         certain = np.maximum.accumulate(np.where(fold == 0, utc, NULL))
         for row in ambiguous.tolist():
             latest = max(latest, int(certain[row]))
@@ -226,6 +232,15 @@ class Clock:
         if named is not None:
             return offset_at(named, logged_at - duration * _MILLISECOND)
         return self._accept_offsets.setdefault(code, OffsetTracker()).follow(ended - logged_at)
+
+
+def _corrected(years: Times, anchors: NDArray[np.intp], said: Times) -> Times:
+    """Years as lines that say theirs have it; each holds for the lines behind it up to the next such line."""
+    correction = said - years[anchors]
+    if not correction.any():
+        return years
+    latest = np.searchsorted(anchors, np.arange(years.size), side="right") - 1
+    return years + np.where(latest < 0, 0, correction[np.maximum(latest, 0)])
 
 
 def _by_host(host: Codes, present: Mask) -> Iterator[tuple[int, NDArray[np.intp]]]:

@@ -50,7 +50,7 @@ def resolve(clock, stamps, *, kind=YEARLESS, host=None, accepted=None, duration=
     return logged, np.concatenate([part.accepted_at for part in parts])
 
 
-GAPS = st.lists(st.integers(-20, 40 * 86400), min_size=1, max_size=60)
+GAPS = st.lists(st.integers(-20, 86400) | st.integers(-20, 300 * 86400), min_size=1, max_size=60)
 CUTS = st.lists(st.integers(0, 60), max_size=6)
 STARTS = st.integers(at(2003, 1, 1) // SECOND, at(2035, 1, 1) // SECOND)
 
