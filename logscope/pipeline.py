@@ -88,6 +88,13 @@ class Counts:
         self.parsed += len(template) - foreign - unparsed
 
 
+    def merge(self, other: Counts) -> None:
+        self.lines_read += other.lines_read
+        self.parsed += other.parsed
+        self.foreign += other.foreign
+        self.unparsed += other.unparsed
+
+
 class Dictionary:
     """Codes of the names of one run, shared by all scanners; any thread may translate."""
 
@@ -261,6 +268,18 @@ def _references(
         else Reference.end(source.modified_at, YearOrigin.MODIFIED)
         for source in sources
     ]
+
+
+def clocks(sources: Sequence[Input], catalogue: Catalogue, options: Options, now: int) -> list[Clock]:
+    """One clock for each source, with what the heads of all of them tell about the year."""
+    references = _references(sources, heads(sources, catalogue), catalogue, options.year, now)
+    return [Clock(reference, options.zones) for reference in references]
+
+
+def chunk_buffers(sources: int, machine_code: bool) -> list[NDArray[np.uint8]]:
+    """A buffer to read one source's chunks into, one after the other."""
+    size = SMALL_CHUNK if not machine_code or sources > 8 else CHUNK
+    return [np.zeros(size + _PADDING, np.uint8)]
 
 
 def _in_time_order(sources: Sequence[Input], scanned: Sequence[Rows]) -> list[int]:
@@ -441,8 +460,7 @@ class Pipeline:
         """Counts and remarks; complete once `finished` is exhausted."""
         counts = Counts()
         for feed in self._feeds:
-            for name in ("lines_read", "parsed", "foreign", "unparsed"):
-                setattr(counts, name, getattr(counts, name) + getattr(feed.counts, name))
+            counts.merge(feed.counts)
         problems = [source.problem for source in self._sources if source.problem is not None]
         names = self._hosts.names(self._dictionary.texts())
         skew = {

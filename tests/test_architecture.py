@@ -25,7 +25,7 @@ LAYERS = (
     ("correlate",),
     ("detect",),
     ("report",),
-    ("pipeline", "settings"),
+    ("pipeline", "events", "settings"),
     ("sources", "store", "relay", "cli", "__init__", "__main__"),
 )
 """A part may import what stands on its own line or above it."""

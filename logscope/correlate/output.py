@@ -14,7 +14,7 @@ from logscope import engine
 from logscope.correlate import balancers as balancer_addresses
 from logscope.correlate.layout import *
 from logscope.correlate.tables import *
-from logscope.correlate.text import address_texts, code_texts, dsn_texts, hex_texts, span_texts
+from logscope.correlate.text import address_texts, code_texts, counter_maps, dsn_texts, hex_texts, span_texts
 from logscope.engine import kernel
 from logscope.schema import CLIENT_KNOWN_FROM, OUTCOMES
 
@@ -458,12 +458,8 @@ class Finished:
         return self.flags(SCREEN_TESTS, [(tests >> bit) & 1 == 1 for bit in range(len(SCREEN_TESTS))])
 
     def commands(self) -> pa.Array:
-        """map of command to [accepted, all], from smtpd's text ` ehlo=1 rcpt=1/2`."""
-        texts = self.heap(self.smtpd(S_COMMANDS))
-        unique = texts.dictionary_encode()
-        parsed = [_counters(text) for text in unique.dictionary.to_pylist()]
-        kind = pa.map_(pa.string(), pa.list_(pa.int64()))
-        return pa.array(parsed, kind).take(unique.indices)
+        """map of command to [accepted, all]."""
+        return counter_maps(self.heap(self.smtpd(S_COMMANDS)))
 
     def balancer_list(self) -> pa.Array:
         offsets = np.concatenate(([0], np.cumsum(self.has_balancer)))
@@ -607,13 +603,6 @@ def _times(values: Codes) -> pa.Array:
 
 def _decimals(values: Codes) -> pa.Array:
     return pa.array(values / 1e6, mask=values == NULL)
-
-
-def _counters(text: str | None) -> list[tuple[str, list[int]]] | None:
-    if text is None:
-        return None
-    pairs = (word.split("=") for word in text.split())
-    return [(name, [int(part) for part in (value.split("/") * 2)[:2]]) for name, value in pairs]
 
 
 def _by_termination(state: str) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
+from socket import AF_INET6, inet_ntop
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from logscope import engine
@@ -28,6 +29,22 @@ def dsn_texts(values: Codes) -> pa.Array:
     unique, inverse = np.unique(values, return_inverse=True)
     words = [None if value == NULL else dsn_text(value) for value in unique.tolist()]
     return pa.array(words, pa.string()).take(pa.array(inverse.reshape(-1)))
+
+
+COUNTER_MAP = pa.map_(pa.string(), pa.list_(pa.int64()))
+
+
+def counter_maps(texts: pa.Array) -> pa.Array:
+    """map<string, list<int64>>[n]: smtpd's disconnect counters, ` ehlo=1 rcpt=1/2`, as command to [accepted, all]."""
+    unique = texts.dictionary_encode()
+    parsed = [None if text is None else [_counter(word) for word in text.split()] for text in unique.dictionary.to_pylist()]
+    return pa.array(parsed, COUNTER_MAP).take(unique.indices)
+
+
+def _counter(word: str) -> tuple[str, list[int]]:
+    name, _, value = word.partition("=")
+    accepted, _, total = value.partition("/")
+    return name, [int(accepted), int(total or accepted)]
 
 
 def hex_texts(values: NDArray[np.uint64]) -> pa.Array:
@@ -88,7 +105,7 @@ def address_texts(hi: Codes, lo: Codes, *, machine_code: bool) -> pa.Array:
         return texts
     pairs = np.stack([hi[six], lo[six]], axis=1)
     unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    words = [socket.inet_ntop(socket.AF_INET6, pair.astype(">i8").tobytes()) for pair in unique]
+    words = [inet_ntop(AF_INET6, pair.astype(">i8").tobytes()) for pair in unique]
     indices = np.full(len(hi), -1, np.int64)
     indices[six] = inverse.reshape(-1)
     return pa.compute.coalesce(texts, code_texts(words, indices))

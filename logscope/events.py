@@ -1,0 +1,168 @@
+"""The `events` table: one row for each input line, as Arrow batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from logscope.correlate.text import COUNTER_MAP, address_texts, code_texts, counter_maps, dsn_texts
+from logscope.grammar import ops
+from logscope.grammar.catalogue import Catalogue
+from logscope.grammar.fields import Kind
+from logscope.grammar.model import ENVELOPE, FieldInfo
+from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Rows
+from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers, clocks, wants_machine_code
+
+_TIMES = pa.timestamp("ns", tz="UTC")
+_TYPES = {
+    Kind.INTEGER: pa.int64(),
+    Kind.DECIMAL: pa.float64(),
+    Kind.FLAG: pa.bool_(),
+    Kind.TIME: _TIMES,
+    Kind.COUNTERS: COUNTER_MAP,
+}
+_RESOLUTIONS = ("s", "ms", "us")
+_HEAD = {
+    "source": pa.string(),
+    "line_number": pa.int64(),
+    "logged_at": _TIMES,
+    "resolution": pa.string(),
+    "host": pa.string(),
+    "service": pa.string(),
+    "program": pa.string(),
+    "pid": pa.int64(),
+    "kind": pa.string(),
+    "structured": pa.bool_(),
+    "repeat_count": pa.int64(),
+}
+_TAIL = {"reason": pa.string(), "raw": pa.string()}
+
+
+def schema(catalogue: Catalogue) -> pa.Schema:
+    """All columns that the table can have: those of every line, then one for each field of the grammars."""
+    fields = {info.name: _TYPES.get(Kind(info.kind), pa.string()) for info in message_fields(catalogue)}
+    return pa.schema(list((_HEAD | fields | _TAIL).items()))
+
+
+def message_fields(catalogue: Catalogue) -> list[FieldInfo]:
+    """The fields of messages; those of envelopes have columns of their own."""
+    names = {name for template in catalogue.templates if ENVELOPE not in template.programs for name in template.types}
+    return [info for info in catalogue.fields if info.name in names and info.name not in _HEAD | _TAIL]
+
+
+def events(
+    sources: Sequence[Input],
+    catalogue: Catalogue,
+    options: Options | None = None,
+    *,
+    counts: Counts | None = None,
+    progress: Callable[[int], None] | None = None,
+    now: int = 0,
+) -> Iterator[pa.RecordBatch]:
+    """Every line of every source, in the order given.
+
+    A batch has the columns of all lines and those fields that occur in it, in the order of `schema`.
+
+    Args:
+        counts: filled as lines are read.
+        progress: told the bytes consumed after each batch.
+        now: the current time in nanoseconds, used only where nothing else says which year it is.
+    """
+    options = options or Options()
+    machine_code = wants_machine_code(sources, options.machine_code)
+    read = 0
+    for source, clock in zip(sources, clocks(sources, catalogue, options, now), strict=True):
+        feed = Feed(source, catalogue, clock, chunk_buffers(1, machine_code), machine_code=machine_code)
+        while not feed.ended:
+            chunk = feed.next_chunk()
+            if chunk.rows.count:
+                yield _batch(chunk, source.name, machine_code=machine_code)
+            if progress:
+                progress(read + source.position)
+        read += source.position
+        if counts is not None:
+            counts.merge(feed.counts)
+
+
+def _batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
+    rows, catalogue = chunk.rows, chunk.rows.catalogue
+    names = rows.names.texts()
+    count = rows.count
+    kinds = [*catalogue.kinds, "unparsed", "foreign"]
+    codes = rows.kind_codes().astype(np.int64)
+    codes = np.where(codes == UNPARSED, len(catalogue.kinds), np.where(codes == FOREIGN, len(catalogue.kinds) + 1, codes))
+    programs = [name.rpartition("/")[2] for name in names]
+    structured = np.array([template.structured for template in catalogue.templates] + [False])
+    ununderstood = rows.template < 0
+    columns: dict[str, Any] = {
+        "source": code_texts([source], np.zeros(count, np.int64)),
+        "line_number": pa.array(np.arange(chunk.first_line, chunk.first_line + count)),
+        "logged_at": _times(chunk.logged_at),
+        "resolution": code_texts(_RESOLUTIONS, _resolution(rows)),
+        "host": code_texts(names, rows.host.astype(np.int64)),
+        "service": code_texts(names, rows.service.astype(np.int64)),
+        "program": code_texts(programs, rows.service.astype(np.int64)),
+        "pid": _integers(rows.pid),
+        "kind": code_texts(kinds, codes),
+        "structured": pa.array(structured[rows.template] & ~ununderstood),
+        "repeat_count": pa.array(rows.repeat_count),
+    }
+    present = np.unique(rows.template[rows.template >= 0])
+    occurring = (catalogue.slot_of[present] >= 0).any(axis=0)
+    for info in message_fields(catalogue):
+        if occurring[info.id]:
+            array = _column(chunk, info, names, machine_code=machine_code)
+            if array.null_count < count:
+                columns[info.name] = array
+    if ununderstood.any():
+        columns["reason"] = _reasons(rows)
+        lines = rows.line_start << ops.SPAN_SHIFT | rows.line_end - rows.line_start
+        columns["raw"] = rows.spans(np.where(ununderstood, lines, NULL))
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _column(chunk: Chunk, info: FieldInfo, names: list[str], *, machine_code: bool) -> pa.Array:
+    rows, kind = chunk.rows, Kind(info.kind)
+    if kind is Kind.ADDRESS:
+        halves = rows.addresses(info.id)
+        return address_texts(halves[:, 0].copy(), halves[:, 1].copy(), machine_code=machine_code)
+    values = rows.integers(info.id)
+    if kind is Kind.INTEGER:
+        return _integers(values)
+    if kind is Kind.DECIMAL:
+        return pa.array(values / 1e6, mask=values == NULL)
+    if kind is Kind.FLAG:
+        return pa.array(values == 1, mask=values == NULL)
+    if kind is Kind.TIME:
+        return _times(chunk.accepted_at if info.name == "accepted_at" else values)
+    if kind is Kind.DSN:
+        return dsn_texts(values)
+    if kind is Kind.NAME:
+        return code_texts(names, values)
+    if kind is Kind.ENUM:
+        return code_texts(rows.catalogue.enum_texts, values)
+    texts = rows.spans(values)
+    return counter_maps(texts) if kind is Kind.COUNTERS else texts
+
+
+def _reasons(rows: Rows) -> pa.Array:
+    words = ("no syslog envelope was recognised", "no template of its program matches", "of another program")
+    reason = np.where(rows.template == FOREIGN, 2, np.where(rows.service < 0, 0, 1))
+    return code_texts(words, np.where(rows.template >= 0, -1, reason))
+
+
+def _resolution(rows: Rows) -> NDArray[np.int64]:
+    fine = np.where(rows.stamp_kind & ops.MICROSECONDS != 0, 2, np.where(rows.stamp_kind & ops.MILLISECONDS != 0, 1, 0))
+    return np.where(rows.stamp == NULL, -1, fine)
+
+
+def _integers(values: NDArray[np.int64]) -> pa.Array:
+    return pa.array(values, mask=values == NULL)
+
+
+def _times(values: NDArray[np.int64]) -> pa.Array:
+    return pa.array(values, mask=values == NULL).cast(_TIMES)
