@@ -83,7 +83,8 @@ def test_accept_dates_overrule_a_wrong_reference(start, gaps, cuts, data):
     moments = lines(start, gaps)
     durations = np.array([data.draw(st.integers(0, 60_000)) for _ in moments])
     accepted = moments - durations * 1_000_000
-    clock = Clock(Reference.year(1999))
+    year = datetime.fromtimestamp(start, UTC).year
+    clock = Clock(Reference.year(year + data.draw(st.integers(-3, 3))))
     logged, accepted_at = resolve(
         clock, without_year(moments), accepted=accepted, duration=durations, cuts=cuts
     )
