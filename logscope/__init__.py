@@ -46,12 +46,12 @@ def read_sessions(*files: str | os.PathLike[str], **options: object) -> pd.DataF
 
 
 def read_messages(*files: str | os.PathLike[str], **options: object) -> pd.DataFrame:
-    """One row for each life of a queue id; columns of `logscope.schema.MESSAGES`. See `read_sessions`."""
+    """One row for each life of a queue id; columns of `logscope.schema.MESSAGES`, else as `read_sessions`."""
     return _table("messages", files, options)
 
 
 def read_deliveries(*files: str | os.PathLike[str], **options: object) -> pd.DataFrame:
-    """One row for each recipient and attempt; columns of `logscope.schema.DELIVERIES`. See `read_sessions`."""
+    """One row for each recipient and attempt; columns of `logscope.schema.DELIVERIES`, else the same."""
     return _table("deliveries", files, options)
 
 

@@ -76,13 +76,14 @@ def _template(template: Template) -> dict[str, Any]:
 
 
 def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
-    releases = " to ".join(part for part in (row["since"] and f"since {row['since']}", row["until"]) if part)
+    since, until = row["since"], row["until"]
+    releases = f"{since} only" if since == until else f"{since} to {until}" if until else f"since {since}"
     return [
         ("text", row["text"]),
         ("fields", ", ".join(row["fields"])),
         ("logged by", ", ".join(row["programs"])),
         ("severity", row["severity"]),
-        ("releases", releases),
+        ("releases", releases if since else ""),
         ("source", row["source"]),
     ]
 

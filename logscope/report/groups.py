@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from logscope.report.arrow_arrays import lists, longs
+
 Longs = NDArray[np.int64]
 
 FAR = np.iinfo(np.int64).max
@@ -99,13 +101,12 @@ def moved(pairs: Longs, places: Longs) -> Longs:
 
 def distinct(values: Longs) -> Longs:
     """The distinct values, in no order; a hash table is several times faster than sorting."""
-    unique: Longs = np.asarray(pa.array(values).unique())
+    unique: Longs = longs(values).unique().to_numpy()
     return unique
 
 
-def percentiles(pairs: Longs, count: int, wanted: tuple[float, ...]) -> list[NDArray[np.float64]]:
-    """Percentiles of each key's values by nearest rank, so that each is a value that occurred; NaN without
-    values.
+def percentiles(pairs: Longs, count: int, wanted: tuple[float, ...]) -> list[pa.Array]:
+    """Percentiles of each key's values by nearest rank: a value that occurred, or null where there is none.
 
     Args:
         pairs: key index << 32 | value, values below 2**32.
@@ -115,13 +116,13 @@ def percentiles(pairs: Longs, count: int, wanted: tuple[float, ...]) -> list[NDA
     ordered = np.sort(pairs)
     starts = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32)
     sizes = np.diff(starts)
+    known = sizes > 0
     found = []
     for part in wanted:
         rank = np.maximum(np.ceil(part * sizes).astype(np.int64) - 1, 0)
-        result = np.full(count, np.nan)
-        known = sizes > 0
+        result = np.zeros(count, dtype=np.int64)
         result[known] = ordered[(starts[:-1] + rank)[known]] & 0xFFFFFFFF
-        found.append(result)
+        found.append(longs(result, ~known))
     return found
 
 
@@ -131,8 +132,8 @@ def listed(pairs: Longs, values: pa.Array, count: int) -> pa.Array:
     rank = np.empty(len(order), dtype=np.int64)
     rank[order] = np.arange(len(order))
     ordered = np.sort(((pairs >> 32) << 32) | rank[pairs & 0xFFFFFFFF]) if len(pairs) else pairs
-    offsets = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), values.take(pa.array(order[ordered & 0xFFFFFFFF])))
+    offsets = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32)
+    return lists(offsets, values.take(longs(order[ordered & 0xFFFFFFFF])))
 
 
 def _unified(columns: list[pa.Array]) -> tuple[pa.Array, list[Longs]]:

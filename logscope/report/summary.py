@@ -74,28 +74,26 @@ class Summary:
         self.clients.add(batch)
         where = pc.coalesce(_text(batch, "server"), _text(batch, "mta_host"), pa.scalar("(no server)"))
         outcome = pc.fill_null(_text(batch, "outcome"), "unknown")
-        for server, what, count in _counted([where, outcome]):
+        for (server, what), count, _ in _counted([where, outcome]):
             self.servers[server, what] += count
             self.outcomes[what] += count
         self._add_times(batch)
         self._add_rejects(pc.list_flatten(batch.column("rejects")))
-        for test, count in _counted([pc.list_flatten(batch.column("screen_tests"))]):
+        for (test,), count, _ in _counted([pc.list_flatten(batch.column("screen_tests"))]):
             self.tests[test] += count
 
     def add_deliveries(self, batch: pa.RecordBatch) -> None:
         """Take some deliveries."""
         status = pc.fill_null(_text(batch, "status"), "unknown")
-        for what, count in _counted([status]):
+        for (what,), count, _ in _counted([status]):
             self.statuses[what] += count
         late = batch.filter(pc.equal(status, "deferred"))
         if not late.num_rows:
             return
         domain = pc.replace_substring_regex(_text(late, "recipient"), pattern="^.*@", replacement="")
-        table = pa.table({"domain": pc.fill_null(domain, "–"), "reply": _text(late, "reply")})
-        found = table.group_by("domain").aggregate([("domain", "count"), ("reply", "one")])
-        for row in found.to_pylist():
-            self.deferrals[row["domain"]] += row["domain_count"]
-            self.deferral_reply.setdefault(row["domain"], row["reply_one"] or "")
+        for (name,), count, row in _counted([pc.fill_null(domain, "–")]):
+            self.deferrals[name] += count
+            self.deferral_reply.setdefault(name, late.column("reply")[row].as_py() or "")
         _forget_rare(self.deferrals, self.deferral_reply)
 
     def _add_times(self, batch: pa.RecordBatch) -> None:
@@ -117,20 +115,10 @@ class Summary:
         if not len(rejects):
             return
         members = dict(zip([member.name for member in rejects.type], rejects.flatten(), strict=True))
-        code = pc.fill_null(members["code"].cast(pa.string()), "–")
-        table = pa.table(
-            {
-                "stage": pc.fill_null(members["stage"], "–"),
-                "code": code,
-                "dsn": pc.fill_null(members["dsn"], "–"),
-                "text": members["text"],
-            }
-        )
-        found = table.group_by(["stage", "code", "dsn"]).aggregate([("stage", "count"), ("text", "one")])
-        for row in found.to_pylist():
-            key = (row["stage"], row["code"], row["dsn"])
-            self.rejects[key] += row["stage_count"]
-            self.reject_text.setdefault(key, row["text_one"] or "")
+        keys = [pc.fill_null(members[name].cast(pa.string()), "–") for name in ("stage", "code", "dsn")]
+        for (stage, code, dsn), count, row in _counted(keys):
+            self.rejects[stage, code, dsn] += count
+            self.reject_text.setdefault((stage, code, dsn), members["text"][row].as_py() or "")
 
 
 def _text(batch: pa.RecordBatch, name: str) -> pa.Array:
@@ -138,13 +126,22 @@ def _text(batch: pa.RecordBatch, name: str) -> pa.Array:
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
-def _counted(columns: list[pa.Array]) -> list[tuple[Any, ...]]:
-    """Each combination of values and how often it occurs."""
+def _counted(columns: list[pa.Array]) -> list[tuple[tuple[Any, ...], int, int]]:
+    """Each combination of values, how often it occurs, and a row where it does.
+
+    By dictionary codes: Arrow's own grouping takes a tenth of a second to load.
+    """
     if not len(columns[0]):
         return []
-    names = [f"c{position}" for position in range(len(columns))]
-    found = pa.table(dict(zip(names, columns, strict=True))).group_by(names).aggregate([([], "count_all")])
-    return list(zip(*(found[name].to_pylist() for name in (*names, "count_all")), strict=True))
+    encoded = [column.dictionary_encode(null_encoding="encode") for column in columns]
+    codes = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in encoded:
+        codes = codes * len(column.dictionary) + column.indices.to_numpy()
+    _, rows, counts = np.unique(codes, return_index=True, return_counts=True)
+    return [
+        (tuple(column[row].as_py() for column in columns), count, row)
+        for row, count in zip(rows.tolist(), counts.tolist(), strict=True)
+    ]
 
 
 def _forget_rare(counts: Counter[str], texts: dict[str, str]) -> None:

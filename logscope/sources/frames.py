@@ -69,7 +69,8 @@ def frame(table: pa.Table) -> pd.DataFrame:
             return pd.StringDtype("pyarrow")
         return pd.ArrowDtype(kind)
 
-    return table.to_pandas(types_mapper=dtype)
+    made: pd.DataFrame = table.to_pandas(types_mapper=dtype)
+    return made
 
 
 def _listed(name: str, value: Any) -> Any:

@@ -1,0 +1,53 @@
+"""`logscope explain LINE`: why a line was read the way it was, or why it was not."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from logscope.cli import options
+from logscope.cli.run import start
+from logscope.errors import ExitCode, UsageError
+
+
+def explain(
+    lines: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="LINE...", help="Log lines, each quoted; `-` or nothing reads them from standard input."
+        ),
+    ] = None,
+    grammar: options.Grammar = None,
+    haproxy_cfg: options.HaproxyCfg = None,
+    output: options.Output = None,
+    to: options.To = None,
+    color: options.Color = None,
+) -> int:
+    """The kind of a line and its fields, or the wordings that came nearest and the column where each failed.
+
+    Exit code 1 when a line of HAProxy or Postfix is not understood.
+    """
+    run = start(
+        options.said(grammar=grammar, haproxy_cfg=haproxy_cfg, output=output, color=color), to, "table"
+    )
+    given = [
+        line.encode("utf-8", "surrogateescape") for line in lines or () if line != "-"
+    ] or _standard_input()
+    from logscope.grammar.explain import explain as explained
+    from logscope.report.explain import explain_report
+    from logscope.sources.reading import prepare
+
+    catalogue = prepare(run.settings).catalogue
+    found = [explained(line, catalogue) for line in given]
+    run.write(explain_report(found))
+    return ExitCode.FINDING if any(one.kind == "unparsed" for one in found) else ExitCode.FINE
+
+
+def _standard_input() -> list[bytes]:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError(
+            "no line given", hint="Quote the line: logscope explain 'Jul 26 10:00:00 mx-a postfix/…'"
+        )
+    return [line for line in sys.stdin.buffer.read().splitlines() if line.strip()]
