@@ -21,11 +21,15 @@ from logscope.engine import kernel
 SECONDS_OVER = 5 * SECOND  # a session that the balancer saw end this long before cannot be the one that starts now
 MOST = 384  # sessions solved together
 LINES_BETWEEN = 3.0  # typical count of other lines between a verdict and smtpd's connect
-OUT_OF_ORDER = 1.5  # nats for each place in the order of starts or ends
-MOST_OUT_OF_ORDER = 4.0
+START_ORDER = 3.0  # nats for each place away from the order of starts
+END_ORDER = 1.5  # and of ends
+MOST_OUT_OF_ORDER = 6.0
+FINE_START = 0.02  # seconds that are little between a verdict and smtpd's connect
+FINE_END = 0.1  # and between the two ends of a session
+SKIPPED = 12.0  # cost of leaving one side out of an alignment
 BYTES_APART = 4.0
 UNMATCHED = 30.0  # cost of leaving one alone, in nats
-EXACT_ODDS = 2e-4  # all other assignments together must be less likely than this
+EXACT_ODDS = 1e-5  # all other assignments together must be less likely than this
 
 
 @kernel
@@ -221,7 +225,7 @@ def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
     if coarse:
         cost = surprise(float(late), 2.0 * SECOND) + surprise(float(lines), LINES_BETWEEN)
     else:
-        cost = surprise(float(late), SECOND / 50)
+        cost = surprise(float(late), FINE_START * SECOND)
     if silent:
         cost += 1.0
     b = m[p + P_B]
@@ -239,7 +243,7 @@ def end_cost(m: Memory, b: int, host: int, s: int, now: int) -> float:
     end = m[b + B_END] + skew_of(m, balancer_host, host)
     known = skew_known(m, balancer_host, host)
     coarse = m[s + S_COARSE]
-    scale = SECOND / 2 if coarse or not known else SECOND / 50
+    scale = SECOND / 2 if coarse or not known else FINE_END * SECOND
     ended = m[s + S_ENDED]
     if ended == NULL:
         return 12.0 if end + SECONDS_OVER < now else 0.0
@@ -314,7 +318,10 @@ def solve_screens(m: Memory, c: int) -> None:
 
 @kernel
 def add_order(m: Memory, left: Vector, right: Vector, cost: NDArray[np.float64]) -> None:
-    """Sessions of one address mostly start, and end, in one order at both hops, however close together."""
+    """Sessions of one address mostly start, and end, in one order at both hops, however close together.
+
+    Both orders are aligned by themselves first, so that one session without a partner does not shift all others.
+    """
     rows = right.shape[0]
     columns = left.shape[0]
     started = np.empty(rows, np.int64)
@@ -328,29 +335,56 @@ def add_order(m: Memory, left: Vector, right: Vector, cost: NDArray[np.float64])
         handed[i] = m[left[i] + P_MOMENT]
         b = m[left[i] + P_B]
         closed[i] = m[b + B_END] if b >= 0 and m[b + B_ASAP] == 0 else NULL
-    start_rank = ranks(started)
-    end_rank = ranks(ended)
-    handed_rank = ranks(handed)
-    closed_rank = ranks(closed)
-    for j in range(rows):
-        for i in range(columns):
-            if cost[j, i] >= IMPOSSIBLE:
-                continue
-            cost[j, i] += min(OUT_OF_ORDER * abs(start_rank[j] - handed_rank[i]), MOST_OUT_OF_ORDER)
-            if ended[j] != NULL and closed[i] != NULL:
-                cost[j, i] += min(OUT_OF_ORDER * abs(end_rank[j] - closed_rank[i]), MOST_OUT_OF_ORDER)
+    plain = cost.copy()
+    add_alignment(started, handed, plain, cost, START_ORDER)
+    add_alignment(ended, closed, plain, cost, END_ORDER)
 
 
 @kernel
-def ranks(moments: Vector) -> Vector:
-    """How many come before each; those without a moment come before nobody."""
-    count = moments.shape[0]
-    rank = np.zeros(count, np.int64)
-    for i in range(count):
-        for other in range(count):
-            if moments[other] != NULL and moments[other] < moments[i]:
-                rank[i] += 1
-    return rank
+def add_alignment(
+    row_moments: Vector,
+    column_moments: Vector,
+    plain: NDArray[np.float64],
+    cost: NDArray[np.float64],
+    weight: float,
+) -> None:
+    """Add what it costs to be away from the place that the two orders, aligned, give to each row."""
+    row_order = in_order(row_moments)
+    column_order = in_order(column_moments)
+    rows = row_order.shape[0]
+    columns = column_order.shape[0]
+    total = np.zeros((rows + 1, columns + 1))
+    for j in range(rows + 1):
+        for i in range(columns + 1):
+            if i == 0 or j == 0:
+                total[j, i] = SKIPPED * (i + j)
+            else:
+                pair = total[j - 1, i - 1] + plain[row_order[j - 1], column_order[i - 1]]
+                total[j, i] = min(pair, min(total[j - 1, i], total[j, i - 1]) + SKIPPED)
+    j = rows
+    i = columns
+    while j > 0:
+        if i > 0 and total[j, i] == total[j - 1, i - 1] + plain[row_order[j - 1], column_order[i - 1]]:
+            j -= 1
+            i -= 1
+            for k in range(columns):
+                at = column_order[k]
+                if cost[row_order[j], at] < IMPOSSIBLE:
+                    cost[row_order[j], at] += min(weight * abs(k - i), MOST_OUT_OF_ORDER)
+        elif i > 0 and total[j, i] == total[j, i - 1] + SKIPPED:
+            i -= 1
+        else:
+            j -= 1
+
+
+@kernel
+def in_order(moments: Vector) -> Vector:
+    """Indices of those that have a moment, earliest first."""
+    order = np.argsort(moments, kind="mergesort")
+    first = 0
+    while first < order.shape[0] and moments[order[first]] == NULL:
+        first += 1
+    return order[first:]
 
 
 @kernel
