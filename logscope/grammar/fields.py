@@ -106,6 +106,8 @@ def field_type(field: Field) -> FieldType:
         raise TemplateError(f"{field.type} does not take {field.arguments}; it takes: {allowed}", column=field.column)
     if found.arguments is None and not all(field.arguments or [""]):
         raise TemplateError(f"{field.type} needs arguments, as in {field.type}(a|b)", column=field.column)
+    if found.op in (ops.FLAG, ops.TIME) and len(field.arguments) != 1:
+        raise TemplateError(f"{field.type} takes one argument", column=field.column)
     if found.op == ops.TIME and field.arguments[0] not in times.FORMATS:
         raise TemplateError(f"unknown time format; known: {', '.join(times.FORMATS)}", column=field.column)
     return found
@@ -164,8 +166,9 @@ def _read_hex(data: bytes, _arguments: Arguments) -> int:
     return int(data, 16)
 
 
-def _write_hex(value: Value, arguments: Arguments) -> bytes:
-    _write_unsigned(value, arguments)
+def _write_hex(value: Value, _arguments: Arguments) -> bytes:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 60:
+        raise ValueError(f"{value!r} is not a whole number of at most 15 hexadecimal digits")
     return b"%x" % value
 
 

@@ -1191,7 +1191,7 @@ def scan(  # type: ignore[no-untyped-def]
                     pid = value
                 elif field == control[REPEAT_COUNT]:
                     repeats = value
-        if starts[service + 1, KNOWN] == 0:
+        if service + 1 >= len(starts) or starts[service + 1, KNOWN] == 0:
             control[SERVICE_CODE] = service
             return NEED_SERVICE
 

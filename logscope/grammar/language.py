@@ -41,6 +41,9 @@ def parse(text: str) -> Sequence:
 
 def _advice(error: pp.ParseBaseException) -> str:
     found = error.pstr[error.loc : error.loc + 12]
+    wanted = error.msg.removeprefix("Expected ").removeprefix(", ")
+    if "end of text" not in wanted:
+        return f"expected {wanted}, found {found!r}" if found else f"expected {wanted}, found the end of the template"
     if found.startswith(("]}", ")}")):
         return f"{found[:2]!r} closes a part that was not opened here; open it with {{[ or {{(, or double the brace"
     if found.startswith("{|}"):
@@ -49,8 +52,7 @@ def _advice(error: pp.ParseBaseException) -> str:
         return "a single '}' means nothing here; write }} for a literal brace"
     if found.startswith("{"):
         return "expected a field {name:type}, a part {[ or {(, a macro {@, or {{ for a literal brace"
-    wanted = error.msg.removeprefix("Expected ").removeprefix(", ")
-    return f"expected {wanted}, found {found!r}" if found else f"expected {wanted}, found the end of the template"
+    return f"expected the end of the template, found {found!r}"
 
 
 @cache

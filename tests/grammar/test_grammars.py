@@ -1,0 +1,177 @@
+"""Every template of every grammar: its samples, and what must hold for lines nobody wrote down."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from logscope.grammar.catalogue import Catalogue, grammar_files, load
+from logscope.grammar.check import check
+from logscope.grammar.compile import Assembler
+from logscope.grammar.errors import RenderError
+from logscope.grammar.interpret import Log, Machine
+from logscope.grammar.model import ENVELOPE, Template
+from logscope.grammar.prepare import prepare
+from logscope.grammar.reference import Mismatch, Reference
+from logscope.grammar.render import render
+from logscope.grammar.scan import Scanner
+from logscope.grammar.surface import captured
+
+from .. import strategies
+from .conftest import in_envelope, outcome
+
+CATALOGUE = load()
+FILES = [path.name for path in grammar_files()]
+THOROUGH = settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+
+
+@cache
+def scanners() -> tuple[Scanner, Scanner]:
+    return Scanner(CATALOGUE, compiled=False), Scanner(CATALOGUE)
+
+
+@cache
+def reference(number: int) -> Reference:
+    return Reference(CATALOGUE.details[number].sequence)
+
+
+@cache
+def alone(number: int) -> tuple[Machine, int]:
+    """A table of one template only, so that no other one can get in its way."""
+    assembler = Assembler(CATALOGUE.enum_code)
+    ids = {info.name: info.id for info in CATALOGUE.fields}
+    start = assembler.program([(number, prepare(CATALOGUE.details[number].sequence, ids))])
+    return Machine(*assembler.tables()), start
+
+
+def read_alone(number: int, line: bytes) -> dict[str, Any] | None:
+    machine, start = alone(number)
+    line = line.rstrip(b" \t\r")
+    log: Log = []
+    return captured(CATALOGUE, log, line) if machine.match(line, 0, len(line), start, log) >= 0 else None
+
+
+def as_line(template: Template, message: bytes) -> bytes:
+    program = template.programs[0]
+    if program == ENVELOPE:
+        return message
+    tag = {"haproxy": b"haproxy", "*": b"postfix/smtp"}.get(program, f"postfix/{program}".encode())
+    return in_envelope(message, tag)
+
+
+def test_there_are_grammars() -> None:
+    assert len(FILES) > 10
+    assert len(CATALOGUE) > 500
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_self_test_of_a_grammar(file: str) -> None:
+    """Samples have their values, near misses do not match, both directions and both matchers agree."""
+    path = next(path for path in grammar_files() if path.name == file)
+    assert [] == [str(problem) for problem in check([path])]
+
+
+@pytest.mark.parametrize("template", CATALOGUE.templates, ids=lambda template: f"{template.kind}-{template.id}")
+@THOROUGH
+@given(data=st.data())
+def test_written_values_are_read_again(template: Template, data: st.DataObject) -> None:
+    """parse(render(x)) == x, for new values in the place of each sample's."""
+    samples = CATALOGUE.details[template.id].samples
+    sample = data.draw(st.sampled_from(samples))
+    values = read_alone(template.id, sample.line.encode())
+    assert values is not None
+    values = {name: value for name, value in values.items() if template.types[name][0] != "group"}
+    new = data.draw(strategies.values_like(template, values))
+    try:
+        line = render(CATALOGUE.details[template.id].sequence, new)
+    except RenderError:
+        # An enum that has other words in another alternative, a group whose inside was given: no such line.
+        assert any(template.types[name][0] == "enum" for name in new)
+        return
+    found = read_alone(template.id, line)
+    assert found is not None, line
+    assert {name: value for name, value in found.items() if template.types[name][0] != "group"} == new
+    assert reference(template.id).match(line) == found
+
+
+@pytest.mark.parametrize("template", CATALOGUE.templates, ids=lambda template: f"{template.kind}-{template.id}")
+@THOROUGH
+@given(data=st.data())
+def test_matchers_agree_on_spoiled_lines(template: Template, data: st.DataObject) -> None:
+    """On hostile values and on lines cut or changed, scanner and reference read the same or nothing."""
+    sample = data.draw(st.sampled_from(CATALOGUE.details[template.id].samples))
+    line = sample.line.encode()
+    if data.draw(st.booleans()):
+        values = read_alone(template.id, line)
+        assert values is not None
+        try:
+            line = render(CATALOGUE.details[template.id].sequence, data.draw(strategies.hostile_like(template, values)))
+        except RenderError:
+            return
+    else:
+        line = data.draw(strategies.spoiled(line))
+    found = reference(template.id).match(line)
+    assert read_alone(template.id, line) == (None if isinstance(found, Mismatch) else found)
+    interpreter, kernel = scanners()
+    assert outcome(interpreter.scan_bytes(as_line(template, line))) == outcome(kernel.scan_bytes(as_line(template, line)))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_rows_do_not_depend_on_how_the_bytes_arrive(data: st.DataObject) -> None:
+    """One scan or many pieces: the same rows, whichever engine."""
+    lines = data.draw(st.lists(st.sampled_from(all_lines()).flatmap(sometimes_spoiled), max_size=12))
+    text = b"\n".join(lines) + data.draw(st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]))
+    whole = outcome(scanners()[1].scan_bytes(text))
+    for scanner in scanners():
+        assert relative(in_pieces(scanner, text, data.draw(strategies.chunkings(len(text))))) == relative(whole)
+
+
+@cache
+def all_lines() -> list[bytes]:
+    return [
+        as_line(template, sample.line.encode())
+        for template in CATALOGUE.templates
+        for sample in CATALOGUE.details[template.id].samples[:2]
+    ]
+
+
+def sometimes_spoiled(line: bytes) -> st.SearchStrategy[bytes]:
+    return st.one_of(st.just(line), strategies.spoiled(line))
+
+
+def in_pieces(scanner: Scanner, text: bytes, sizes: list[int]) -> list[tuple[Any, ...]]:
+    """Scan as a reader would: what is left of a piece goes before the next one."""
+    found: list[tuple[Any, ...]] = []
+    left, at = b"", 0
+    for size in sizes:
+        left += text[at : at + size]
+        at += size
+        rows = scanner.scan_bytes(left, final=False)
+        found += outcome(rows)
+        left = left[rows.consumed :]
+    return found + outcome(scanner.scan_bytes(left, final=True))
+
+
+def relative(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Rows with positions counted from the beginning of each line."""
+    return [(row[1] - row[0], *row[2:7], row[7] - row[0], row[8] - row[0], *row[9:]) for row in rows]
+
+
+def test_all_samples_in_one_scan(catalogue: Catalogue) -> None:
+    """The whole corpus at once, by both engines; every sample of an envelope's own and of a daemon's finds a template."""
+    text = b"\n".join(all_lines())
+    interpreter, kernel = scanners()
+    rows = kernel.scan_bytes(text)
+    assert outcome(interpreter.scan_bytes(text)) == outcome(rows)
+    daemon = [
+        template.programs[0] not in (ENVELOPE, "*")
+        for template in catalogue.templates
+        for _ in catalogue.details[template.id].samples[:2]
+    ]
+    unread = [rows.line(row) for row in range(rows.count) if daemon[row] and rows.template[row] < 0]
+    assert unread == []
