@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from logscope import engine
 from logscope.correlate import balancers as balancer_addresses
+from logscope.correlate.balancers import CHECK_COMMANDS
 from logscope.correlate.layout import *
 from logscope.correlate.tables import *
 from logscope.correlate.text import address_texts, code_texts, counter_maps, dsn_texts, hex_texts, span_texts
@@ -116,14 +117,14 @@ class Finished:
 
     @cached_property
     def masked(self) -> Codes:
-        """1 masked, 0 not, NULL unknown."""
+        """1 masked, 0 not, NULL unknown; a health check hides nobody."""
         method = self.balancer(B_METHOD)
         joined = self.has_balancer & (self.has_screen | self.has_smtpd)
         seen = (joined & ((method == L_ADDRESS_PORT) | (method == L_TIMING))).astype(np.int64)
         masked = joined & ((method == L_BACKEND_PORT) | (method == L_HEADER_TEXT))
         alone = ~self.has_balancer & (self.has_screen | self.has_smtpd)
         hi, lo, _ = self.peer
-        by_address = self._balancers.is_one(self.host, hi, lo) & alone
+        by_address = self._balancers.is_one(self.host, hi, lo) & alone & ~self.probe
         return np.where(masked | by_address, 1, np.where(seen == 1, 0, NULL))
 
     @cached_property
@@ -132,7 +133,7 @@ class Finished:
         by_method = np.array([_BALANCER, _PROXY_HEADER, _BACKEND_PORT, _TIMING, _TIMING, _NONE, _NONE, _HEADER_TEXT])
         both = self.has_balancer & (self.has_screen | self.has_smtpd)
         hi, lo, _ = self.peer
-        by_mta = np.where((self.masked == 1) | (hi == NULL), _NONE, _MTA)
+        by_mta = np.where((self.masked == 1) | self.probe | (hi == NULL), _NONE, _MTA)
         by_balancer = np.where(self.balancer(B_HI) == NULL, _NONE, _BALANCER)
         return np.where(
             both, by_method[np.where(method == NULL, 0, method)], np.where(self.has_balancer, by_balancer, by_mta)
@@ -208,15 +209,30 @@ class Finished:
         return np.where(self.has_screen, np.where(verdict == V_UNKNOWN, derived, verdict), V_NONE)
 
     @cached_property
-    def probe(self) -> NDArray[np.bool_]:
-        """Health checks: the balancer's own address, no balancer line, nothing said."""
-        hi, lo, _ = self.peer
-        own = self._balancers.is_one(self.host, hi, lo) | self._balancers.is_own(hi, lo)
-        quiet_screen = self.has_screen & ~self.has_smtpd & (self.screen(P_REJECTED) == 0) & (self.screen(P_TESTS) == 0)
-        quiet_smtpd = self.has_smtpd & (self.smtpd(S_COMMANDS_OK) <= 0) & (self.smtpd(S_COMMANDS_ALL) <= 0)
-        hang = self.screen(P_HANGUP) == 1
+    def silent(self) -> NDArray[np.bool_]:
+        """Sessions that no balancer line explains, in which next to nothing was said, and that ended at once."""
+        untested = (self.screen(P_REJECTED) == 0) & (self.screen(P_TESTS) == 0) & (self.screen(P_HANGUP) == 1)
+        quiet_screen = self.has_screen & ~self.has_smtpd & untested
+        wordless = self.has_smtpd & (self.said <= CHECK_COMMANDS) & (self.rejects == 0)
+        quiet_smtpd = wordless & (self.smtpd(S_HEADER) <= 0) & (self.smtpd(S_MESSAGE_COUNT) <= 0)
         short = (self.ended_at == NULL) | (self.connected_at == NULL) | (self.ended_at - self.connected_at <= 2 * SECOND)
-        return ~self.has_balancer & own & ((quiet_screen & hang) | quiet_smtpd) & short
+        silent: NDArray[np.bool_] = ~self.has_balancer & (quiet_screen | quiet_smtpd) & short
+        return silent
+
+    @cached_property
+    def probe(self) -> NDArray[np.bool_]:
+        """Health checks: the balancer's own address, nothing said, and no balancer session of that moment."""
+        hi, lo, _ = self.peer
+        known = self._balancers.is_one(self.host, hi, lo)
+        probe: NDArray[np.bool_] = known & self.silent
+        rows = np.flatnonzero(probe & ~self._balancers.only_checks(self.host, hi, lo))
+        probe[rows] = ~self._balancers.accompanied(self, rows)
+        return probe
+
+    @cached_property
+    def said(self) -> Codes:
+        """Commands that smtpd counted, accepted or not; `commands=5` alone means that all were accepted."""
+        return np.maximum(np.maximum(self.smtpd(S_COMMANDS_OK), self.smtpd(S_COMMANDS_ALL)), 0)
 
     @cached_property
     def outcome(self) -> Codes:
