@@ -11,7 +11,7 @@ import hashlib
 import os
 import pickle
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class Catalogue:
         captures: int8[fields], how a capture enters the arena (PLAIN, WIDE, INTERNED).
     """
 
-    def __init__(self, tables: Tables, details: list[Detail] | Path) -> None:
+    def __init__(self, tables: Tables, details: list[Detail] | Callable[[], list[Detail]]) -> None:
         self.templates: list[Template] = tables.templates
         self.fields: list[FieldInfo] = tables.fields
         self.enum_texts: list[str] = tables.enum_texts
@@ -95,11 +95,7 @@ class Catalogue:
     @cached_property
     def details(self) -> list[Detail]:
         """Syntax tree, samples and near misses of each template; read from disk when first asked for."""
-        if isinstance(self._details, Path):
-            with self._details.open("rb") as file:
-                loaded: list[Detail] = pickle.load(file)
-            return loaded
-        return self._details
+        return self._details if isinstance(self._details, list) else self._details()
 
     @cached_property
     def machine(self) -> Machine:
@@ -139,7 +135,7 @@ def load(extra: Iterable[Extra] = (), files: Iterable[Path] | None = None) -> Ca
     paths += [Path(entry) for entry in extras if not isinstance(entry, Mapping)]
     mappings = [entry for entry in extras if isinstance(entry, Mapping)]
     base = _cache_file(paths, mappings)
-    return (base and _cached(base)) or _compiled(paths, mappings, base)
+    return (base and _cached(base, paths, mappings)) or _compiled(paths, mappings, base)
 
 
 def read_sources(paths: Iterable[Path], mappings: Iterable[Mapping[str, Any]] = ()) -> list[GrammarSource]:
@@ -162,13 +158,23 @@ def _compiled(paths: list[Path], mappings: list[Mapping[str, Any]], base: Path |
     return Catalogue(tables, details)
 
 
-def _cached(base: Path) -> Catalogue | None:
+def _cached(base: Path, paths: list[Path], mappings: list[Mapping[str, Any]]) -> Catalogue | None:
+    tables: Tables | None = _read(base)
+
+    def details() -> list[Detail]:
+        kept: list[Detail] | None = _read(_details_file(base))
+        return _compiled(paths, mappings, base).details if kept is None else kept
+
+    return None if tables is None else Catalogue(tables, details)
+
+
+def _read(path: Path) -> Any:
+    """What was kept, or None. The directory is private to the user, see `engine`: nobody else can put code there."""
     try:
-        with base.open("rb") as file:
-            tables = pickle.load(file)
-    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
+        with path.open("rb") as file:
+            return pickle.load(file)
+    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, ValueError, IndexError):
         return None
-    return Catalogue(tables, _details_file(base))
 
 
 def _cache_file(paths: list[Path], mappings: list[Mapping[str, Any]]) -> Path | None:
