@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from logscope import engine
 from logscope.correlate.inputs import Plans, extract
 from logscope.correlate.layout import E_WIDTH, NULL
+from logscope.detect.header_lines import Collector, Signals, merged
 from logscope.errors import InputError
 from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
@@ -162,6 +163,7 @@ class Feed:
         self.counts = Counts()
         self.clock = clock
         self.names = Names()
+        self.collector = Collector(catalogue)
         self._catalogue = catalogue
         self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names)
         self._buffers = buffers
@@ -197,6 +199,7 @@ class Feed:
         self._rest = bytes(buffer[rows.consumed : filled])
         chunk = self._timed(rows)
         self.counts.add(rows.template)
+        self.collector.add(rows, chunk.logged_at, self.source.name, chunk.first_line)
         self._lines += rows.count
         return chunk
 
@@ -314,6 +317,7 @@ class Result:
         notes: remarks for the user: guessed years and zones, skew, inputs that ended early.
         problems: inputs that could not be read to their end.
         skew_s: seconds by which a mail server's clock is ahead of a balancer's, by pair of host names, with its samples.
+        signals: lines about PROXY headers that belong to no session, and who logged at all.
     """
 
     counts: Counts
@@ -322,6 +326,7 @@ class Result:
     problems: list[InputError]
     skew_s: dict[tuple[str, str], tuple[float, int]]
     years: set[str] = field(default_factory=set)
+    signals: Signals = field(default_factory=Signals)
 
 
 class Pipeline:
@@ -470,7 +475,8 @@ class Pipeline:
         years = {str(origin) for feed in self._feeds for origin in feed.clock.year_origins}
         quality = dict(vars(counts)) | {"sessions": int(self._joined.sum())}
         quality |= dict(zip(JOIN_CLASSES, self._joined.tolist(), strict=True))
-        return Result(counts, quality, self._notes(years), problems, skew, years)
+        signals = merged(feed.collector.signals for feed in self._feeds)
+        return Result(counts, quality, self._notes(years), problems, skew, years, signals)
 
     def _notes(self, years: set[str]) -> list[str]:
         notes = []
