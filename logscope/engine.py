@@ -1,11 +1,12 @@
 """Runs the same function as plain Python or as machine code.
 
-A function marked `@kernel` stays an ordinary Python function over numpy arrays. `compiled(function)` returns its
-Numba version; kernels that it calls by name are compiled along. Nothing is compiled, and Numba is not even
-imported, until `compiled` is called, so small inputs and `--help` never wait for a compiler.
+A function marked `@kernel` stays an ordinary Python function over numpy arrays. `compiled(function)`
+returns its Numba version; kernels that it calls by name are compiled along. Nothing is compiled, and Numba
+is not even imported, until `compiled` is called, so small inputs and `--help` never wait for a compiler.
 
-Machine code is kept on disk in a directory named after a hash of every kernel's source and the versions of Python and
-Numba: a changed callee in another module can therefore never leave stale code behind (Numba's own key is the caller's file alone).
+Machine code is kept on disk in a directory named after a hash of every kernel's source and the versions of
+Python and Numba: a changed callee in another module can therefore never leave stale code behind (Numba's
+own key is the caller's file alone).
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ def kernel(function: _F) -> _F:
 
 
 def lean_kernel(function: _F) -> _F:
-    """The same for a function that creates no array; it is compiled without counting references to its arguments.
+    """The same for a function that creates no array: compiled without counting references to its arguments.
 
-    Counting is atomic and happens at each call: small functions called for each field of each line run at half the speed.
+    Counting is atomic and happens at each call: small functions called for each field of each line run at
+    half the speed.
     """
     function.__lean__ = True  # type: ignore[attr-defined]
     return kernel(function)
@@ -57,13 +59,13 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def is_cached() -> bool:
-    """Whether machine code of these very sources is on disk already, so that nobody will wait for the compiler."""
+    """Whether machine code of these very sources is on disk already: nobody will wait for the compiler."""
     directory = cache_directory()
     return directory is not None and any(directory.glob("**/*.nbi"))
 
 
 def cache_directory() -> Path | None:
-    """The first place where machine code can be kept: the user's cache, else a private directory for temporary files.
+    """The first place where machine code can be kept: the user's cache, else a private temporary directory.
 
     None where neither can be written; the code is then compiled anew in each process.
     """
@@ -112,17 +114,21 @@ def _compile(function: FunctionType) -> Any:
 
     directory = cache_directory()
     if directory is not None:
-        numba.config.CACHE_DIR = str(directory)
+        configuration: Any = numba.config
+        configuration.CACHE_DIR = str(directory)
     names = dict(function.__globals__)
     for name in _names_used(function.__code__):
         callee = names.get(name)
-        if getattr(callee, "__kernel__", False) and callee is not function:
+        if isinstance(callee, FunctionType) and callee is not function and hasattr(callee, "__kernel__"):
             names[name] = compiled(callee)
-    clone = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    clone = FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
     clone.__module__ = function.__module__
     clone.__qualname__ = function.__qualname__
     counted = not getattr(function, "__lean__", False)
-    return numba.njit(clone, cache=directory is not None, nogil=True, _nrt=counted)
+    options: dict[str, Any] = {"cache": directory is not None, "nogil": True, "_nrt": counted}
+    return numba.njit(**options)(clone)
 
 
 def _names_used(code: CodeType) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Hypothesis strategies: values of each field type, lines, and ways to cut and spoil them.
 
-`tame` values stay clear of what a template could mistake for its own text; `hostile` ones are what a client could send.
+`tame` values stay clear of what a template could mistake for its own text; `hostile` ones are what a client
+could send.
 """
 
 from __future__ import annotations
@@ -23,7 +24,24 @@ hostile_texts = st.one_of(
     st.text(st.characters(blacklist_characters="\n", blacklist_categories=["Cs"]), max_size=30),
     st.text("[]()<>{}:,;=\"'\\/ \t#|-+.%\r\0\x7f", max_size=20),
     st.sampled_from(
-        ["", '"', '"a> b"@x', ")", "(", "a) b", "]: ", "; from=<", "> to=<x@y>", "é", "\\", '"\\', "]]:25", " ", "[", "unknown["]
+        [
+            "",
+            '"',
+            '"a> b"@x',
+            ")",
+            "(",
+            "a) b",
+            "]: ",
+            "; from=<",
+            "> to=<x@y>",
+            "é",
+            "\\",
+            '"\\',
+            "]]:25",
+            " ",
+            "[",
+            "unknown[",
+        ]
     ),
 )
 hostile_lines = st.one_of(
@@ -31,12 +49,11 @@ hostile_lines = st.one_of(
     st.binary(max_size=60).map(lambda data: data.replace(b"\n", b"")),
 )
 
-addresses = st.one_of(
-    st.ip_addresses(v=4).map(str),
-    st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None).map(str),
-)
+_ipv6 = st.ip_addresses(v=6).filter(lambda address: address.ipv4_mapped is None).map(str)
+addresses = st.one_of(st.ip_addresses(v=4).map(str), _ipv6)
 queue_ids = st.one_of(
-    st.from_regex(r"\A[0-9A-F]{4,12}[0-9]\Z"), st.from_regex(r"\A4[B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z0-9]{9,14}\Z")
+    st.from_regex(r"\A[0-9A-F]{4,12}[0-9]\Z"),
+    st.from_regex(r"\A4[B-DF-HJ-NP-TV-Zb-df-hj-np-tv-z0-9]{9,14}\Z"),
 )
 decimals = st.integers(0, 10**11).map(lambda micro: micro / 1e6)
 counters = st.dictionaries(
@@ -44,7 +61,7 @@ counters = st.dictionaries(
     st.one_of(st.integers(0, 99), st.tuples(st.integers(0, 9), st.integers(0, 9)).map(list)),
     max_size=5,
 )
-moments = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1))
+moments = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1))  # noqa: DTZ001 (stamps have no zone)
 
 _NUMBERS = {
     "int": st.integers(-(10**9), 10**12),
@@ -91,16 +108,27 @@ def _stamp(moment: datetime, form: str) -> str:
     )
 
 
-def values_like(template: Template, sample: Mapping[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """New values for the fields that a sample has; which parts are there stays as it is."""
-    return st.fixed_dictionaries({name: _like(template, name, value) for name, value in sample.items()})
+def values_like(
+    template: Template, sample: Mapping[str, Any], stops: Mapping[str, set[str]]
+) -> st.SearchStrategy[dict[str, Any]]:
+    """New values for the fields that a sample has; which parts are there stays as it is.
+
+    `stops` are the texts that end each bounded field: no value may hold one.
+    """
+    return st.fixed_dictionaries(
+        {name: _like(template, name, value, stops.get(name, set())) for name, value in sample.items()}
+    )
 
 
-def _like(template: Template, name: str, value: Any) -> st.SearchStrategy[Any]:
+def _like(template: Template, name: str, value: Any, stops: set[str]) -> st.SearchStrategy[Any]:
     type_name, arguments = template.types[name]
     kind = TYPES[type_name].kind
     if type_name == "group" or value == "" or kind in (Kind.ENUM, Kind.FLAG):
         return st.just(value)
+    if kind is Kind.ADDRESS:
+        return st.ip_addresses(v=4).map(str) if "." in value else _ipv6
+    if " " in stops and isinstance(value, str):
+        return tame_words
     return value_of(type_name, arguments)
 
 
@@ -108,7 +136,9 @@ def hostile_like(template: Template, sample: Mapping[str, Any]) -> st.SearchStra
     """The same with hostile text."""
     return st.fixed_dictionaries(
         {
-            name: hostile_texts if isinstance(value, str) and template.types[name][0] in _TEXTS else _like(template, name, value)
+            name: hostile_texts
+            if isinstance(value, str) and template.types[name][0] in _TEXTS
+            else _like(template, name, value, set())
             for name, value in sample.items()
         }
     )

@@ -1,5 +1,8 @@
 """Grammars of log lines: a template language with two directions, and the engines that run it.
 
-`catalogue.load()` gives the compiled grammars, `scan.Scanner` turns bytes into rows, `render` writes lines,
-`reference` and `explain` say why a line does not match, `check` is the self test.
+catalogue.load()                                     all grammars, compiled; from disk after the first time
+scan.Scanner(catalogue).scan(buffer, start, end)     rows.Rows: one entry for each line
+render.render_kind(catalogue, kind, values)          a line, as the relay and the simulator write it
+explain.explain(line, catalogue)                     what matched, or how far which templates came
+check.check(paths)                                   the self test, also `python -m logscope.grammar check`
 """

@@ -1,4 +1,6 @@
-"""`python -m logscope.grammar check [FILE...]`: the self test of the grammars; exit code 1 when something is wrong."""
+"""`python -m logscope.grammar check [FILE...]`: the self test of the grammars; exit code 1 when something
+is wrong.
+"""
 
 from __future__ import annotations
 

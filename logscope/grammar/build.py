@@ -67,7 +67,9 @@ def build(grammars: Iterable[GrammarSource]) -> tuple[Tables, list[Detail]]:
         text=text,
         slot_of=_slots(drafts, registry),
     )
-    return tables, [Detail(draft.sequence, draft.source.samples, draft.source.near_misses) for draft in drafts]
+    return tables, [
+        Detail(draft.sequence, draft.source.samples, draft.source.near_misses) for draft in drafts
+    ]
 
 
 def _check_names(grammars: list[GrammarSource]) -> None:
@@ -75,14 +77,15 @@ def _check_names(grammars: list[GrammarSource]) -> None:
     for grammar in grammars:
         if grammar.name in seen:
             raise GrammarError(
-                f"the name {grammar.name!r} is taken by {seen[grammar.name]}; choose another", place=Place(grammar.file)
+                f"the name {grammar.name!r} is taken by {seen[grammar.name]}; choose another",
+                place=Place(grammar.file),
             )
         seen[grammar.name] = grammar.file
         if grammar.templates and not grammar.programs:
             raise GrammarError("has templates but no programs = [...]", place=Place(grammar.file))
 
 
-# --- reading the templates ----------------------------------------------------------------------------------------
+# --- reading the templates -----------------------------------------------------------------------
 
 
 def _drafts(grammars: list[GrammarSource]) -> list[_Draft]:
@@ -116,8 +119,9 @@ def _visible(grammar: GrammarSource, macros: Mapping[str, Mapping[str, Sequence]
         if name not in macros:
             known = ", ".join(sorted(macros))
             raise GrammarError(f"uses unknown grammar {name!r}; known: {known}", place=Place(grammar.file))
-        visible |= macros[name]
-    return visible | macros[grammar.name]
+        visible.update(macros[name])
+    visible.update(macros[grammar.name])
+    return visible
 
 
 def _placed(draft: _Draft, numbers: Mapping[str, int]) -> Parts:
@@ -175,7 +179,9 @@ def _template(number: int, draft: _Draft) -> Template:
     )
 
 
-def _slots(drafts: list[_Draft], registry: list[FieldInfo]) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+def _slots(
+    drafts: list[_Draft], registry: list[FieldInfo]
+) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
     slot_of = np.full((max(1, len(drafts)), max(1, len(registry))), -1, np.int16)
     numbers = {info.name: info for info in registry}
     for row, draft in enumerate(drafts):
@@ -187,7 +193,7 @@ def _slots(drafts: list[_Draft], registry: list[FieldInfo]) -> np.ndarray[tuple[
     return slot_of
 
 
-# --- programs and the order inside them ---------------------------------------------------------------------------
+# --- programs and the order inside them ----------------------------------------------------------
 
 
 def _members(drafts: list[_Draft]) -> dict[str, list[int]]:
@@ -202,7 +208,9 @@ def _members(drafts: list[_Draft]) -> dict[str, list[int]]:
 
 
 def _is_session(draft: _Draft) -> bool:
-    """Whether a line of HAProxy tells of one client: such a line is known by its shape alone, under any tag."""
+    """Whether a line of HAProxy tells of one client: such a line is known by its shape alone, under any
+    tag.
+    """
     names = {field.name for field in fields(draft.sequence)}
     return "frontend" in names and bool(names & {"client_address", "client_port"})
 
@@ -210,8 +218,8 @@ def _is_session(draft: _Draft) -> bool:
 def _ordered(drafts: list[_Draft], ids: list[int]) -> list[tuple[int, Parts]]:
     """Templates of one program, the particular before the general.
 
-    They keep the order of their files, except that those that begin alike come together and that a literal is tried before a
-    field; then a template that matches a sample of another one is the more general of the
+    They keep the order of their files, except that those that begin alike come together and that a literal
+    is tried before a field; then a template that matches a sample of another one is the more general of the
     two and is moved behind it.
     """
     ids = arrange({number: drafts[number].parts for number in ids})
@@ -248,5 +256,3 @@ def _place(number: int, before: Mapping[int, list[int]], order: list[int], place
     for particular in before.get(number, ()):
         _place(particular, before, order, placed)
     order.append(number)
-
-

@@ -1,8 +1,9 @@
 """The catalogue of all grammars, found, compiled and kept.
 
-Grammars are looked for inside the package (as the wheel has them), else in the checkout beside it, and then in the
-user's own directories, `$XDG_CONFIG_HOME/logscope/grammars` (by default under `~/.config`). Compiling them takes a second or so;
-the result is kept in the private cache directory of `engine`, under a hash of every file that went into it.
+Grammars are looked for inside the package (as the wheel has them), else in the checkout beside it, and then
+in the user's own directories, `$XDG_CONFIG_HOME/logscope/grammars` (by default under `~/.config`).
+Compiling them takes a second or so; the result is kept in the private cache directory of `engine`, under a
+hash of every file that went into it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Catalogue:
     def has_kind(self, kind: str) -> NDArray[np.bool_]:
         """bool[templates]: which templates are of a kind; one that ends in a dot names a whole program."""
         return np.array(
-            [t.kind == kind or (kind.endswith(".") and t.kind.startswith(kind)) for t in self.templates], np.bool_
+            [t.kind == kind or (kind.endswith(".") and t.kind.startswith(kind)) for t in self.templates],
+            np.bool_,
         )
 
     @cached_property
@@ -103,7 +105,7 @@ class Catalogue:
         return Machine(self.code, self.text)
 
 
-# --- finding and keeping ------------------------------------------------------------------------------------------
+# --- finding and keeping -------------------------------------------------------------------------
 
 
 def grammar_files() -> list[Path]:
@@ -169,7 +171,9 @@ def _cached(base: Path, paths: list[Path], mappings: list[Mapping[str, Any]]) ->
 
 
 def _read(path: Path) -> Any:
-    """What was kept, or None. The directory is private to the user, see `engine`: nobody else can put code there."""
+    """What was kept, or None. The directory is private to the user, see `engine`: nobody else can put
+    code there.
+    """
     try:
         with path.open("rb") as file:
             return pickle.load(file)
@@ -200,4 +204,4 @@ def _write(path: Path, content: object) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     with os.fdopen(handle, "wb") as file:
         pickle.dump(content, file, protocol=pickle.HIGHEST_PROTOCOL)
-    os.replace(name, path)
+    Path(name).replace(path)

@@ -1,6 +1,6 @@
 """The self test of grammars: samples, near misses, round trip, and two matchers that must agree.
 
-    python -m logscope.grammar check [FILE...]
+python -m logscope.grammar check [FILE...]
 """
 
 from __future__ import annotations
@@ -36,14 +36,19 @@ def check(paths: Iterable[Path | str] = ()) -> list[Problem]:
     try:
         catalogue = load(files=files)
     except GrammarError as error:
-        problems.append(Problem(str(error.place or ""), "cannot be compiled", error.message, error.hint or ""))
+        problems.append(
+            Problem(str(error.place or ""), "cannot be compiled", error.message, error.hint or "")
+        )
         if not chosen or str(error.place or "").startswith(tuple(names)):
             return problems
         # Another file is at fault: test the chosen ones as well as can be without the others.
         try:
             catalogue = load(files=_with_macros(chosen, files))
         except GrammarError as own:
-            return [*problems, Problem(str(own.place or ""), "cannot be compiled", own.message, own.hint or "")]
+            return [
+                *problems,
+                Problem(str(own.place or ""), "cannot be compiled", own.message, own.hint or ""),
+            ]
     return problems + [
         problem
         for template in catalogue.templates
@@ -82,12 +87,16 @@ def _check_sample(catalogue: Catalogue, template: Template, sample: Sample) -> I
             continue
         shown = f"{sample.line}\ntemplate: {template.text}"
         if winner < 0:
-            yield _problem(template, "sample is not matched", f"{shown}\n{_furthest(catalogue, program, data)}")
+            yield _problem(
+                template, "sample is not matched", f"{shown}\n{_furthest(catalogue, program, data)}"
+            )
         else:
             other = catalogue.templates[winner]
             own = "which it does not match itself" if template.id not in found else "which is tried before it"
             yield _problem(
-                template, "sample is matched by another template", f"{shown}\n{own}: {other.kind}: {other.text}"
+                template,
+                "sample is matched by another template",
+                f"{shown}\n{own}: {other.kind}: {other.text}",
             )
         break
     if template.id not in found:
@@ -102,12 +111,16 @@ def _check_sample(catalogue: Catalogue, template: Template, sample: Sample) -> I
 def _check_directions(
     catalogue: Catalogue, template: Template, data: bytes, values: dict[str, Any]
 ) -> Iterator[Problem]:
-    """What the reference matcher reads, and what becomes of the values when they are written and read again."""
+    """What the reference matcher reads, and what becomes of the values when they are written and read
+    again.
+    """
     sequence = catalogue.details[template.id].sequence
     reference = Reference(sequence)
     found = reference.match(data)
     if found != values:
-        yield _problem(template, "the two matchers disagree", f"{data!r}\nscanner: {values}\nreference: {found}")
+        yield _problem(
+            template, "the two matchers disagree", f"{data!r}\nscanner: {values}\nreference: {found}"
+        )
     try:
         written = render(sequence, values)
     except RenderError as error:
@@ -137,7 +150,9 @@ def _check_near_miss(catalogue: Catalogue, template: Template, line: str) -> Ite
         _winner(catalogue, program, data, found)
     if template.id in found:
         values = captured(catalogue, found[template.id], data)
-        yield _problem(template, "near miss is matched", f"{line}\ntemplate: {template.text}\nvalues: {values}")
+        yield _problem(
+            template, "near miss is matched", f"{line}\ntemplate: {template.text}\nvalues: {values}"
+        )
 
 
 def _differences(catalogue: Catalogue, found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:

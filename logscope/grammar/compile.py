@@ -1,8 +1,9 @@
 """Turns prepared templates into the one table that every engine runs (see `ops` for its instructions).
 
-The templates of a program are an ordered choice. What they begin with in common is matched once, as in a trie; where they
-part, the next byte picks those that can still match. Both keep the meaning of trying them one after the other, because
-matching is deterministic: equal beginnings match equally. Tails that are equal share their instructions.
+The templates of a program are an ordered choice. What they begin with in common is matched once, as in a
+trie; where they part, the next byte picks those that can still match. Both keep the meaning of trying them
+one after the other, because matching is deterministic: equal beginnings match equally. Tails that are equal
+share their instructions.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Assembler:
         # One spare byte: an empty text would be an array without an address.
         return np.array(self.code, np.int32), np.frombuffer(bytes(self.text) + b"\0", np.uint8).copy()
 
-    # --- tails ----------------------------------------------------------------------------------------------------
+    # --- tails -----------------------------------------------------------------------------------
 
     def _cell(self, content: tuple[Part, Cell] | _Finish) -> Cell:
         cell = self._cell_of.get(content)
@@ -97,7 +98,7 @@ class Assembler:
             self._first_of[cell] = known
         return known
 
-    # --- ordered choice between tails -----------------------------------------------------------------------------
+    # --- ordered choice between tails ------------------------------------------------------------
 
     def _build(self, cells: tuple[Cell, ...]) -> int:
         """Where to start to try these tails in order."""
@@ -171,7 +172,7 @@ class Assembler:
         ]
         return self._literal(shared, self._build(tuple(dict.fromkeys(rests))))
 
-    # --- one tail -------------------------------------------------------------------------------------------------
+    # --- one tail --------------------------------------------------------------------------------
 
     def _chain(self, cell: Cell) -> int:
         """One tail to its end; a loop, since a template can be long."""
@@ -202,7 +203,9 @@ class Assembler:
         return self._branch(part, start, self._first(after))
 
     def _branch(self, branch: Branch, start: int, follow: int) -> int:
-        """Alternatives, from the last to the first. Where the next byte decides, nothing need be remembered."""
+        """Alternatives, from the last to the first. Where the next byte decides, nothing need be
+        remembered.
+        """
         last = branch.alternatives[-1]
         other = self._chain(self._tail(last, _Finish(target=start, first=follow)))
         later = first_of(last, follow)
@@ -222,7 +225,7 @@ class Assembler:
             return self._emit(ops.TEST, body, begins.bit_length() - 1, other)
         return self._switch(tuple(body if begins >> symbol & 1 else other for symbol in range(257)))
 
-    # --- instructions ---------------------------------------------------------------------------------------------
+    # --- instructions ----------------------------------------------------------------------------
 
     def _emit(self, opcode: int, *operands: int) -> int:
         start = self._store(opcode, *operands)
@@ -235,7 +238,9 @@ class Assembler:
         return start
 
     def _height_of(self, opcode: int, operands: tuple[int, ...]) -> int:
-        """How high the stack can grow from here. What comes after an instruction is always emitted before it."""
+        """How high the stack can grow from here. What comes after an instruction is always emitted before
+        it.
+        """
         if opcode in (ops.END, ops.FAIL):
             return 0
         known = self._height.get
@@ -288,7 +293,12 @@ class Assembler:
     def _bounded(self, slot: Slot, start: int) -> int:
         if slot.stops == _END_ONLY:  # also when retried: there is only one end
             return self._emit(ops.REST, start, slot.field, slot.flags)
-        if not slot.flags & ~ops.NOT_EMPTY and len(slot.stops) == 1 and len(slot.stops[0].text) == 1 and not slot.stops[0].anchored:
+        if (
+            not slot.flags & ~ops.NOT_EMPTY
+            and len(slot.stops) == 1
+            and len(slot.stops[0].text) == 1
+            and not slot.stops[0].anchored
+        ):
             return self._emit(ops.UNTIL, start, slot.field, slot.flags, slot.stops[0].text[0])
         stops = self._stop_list(slot.stops, slot.flags)
         if not slot.flags & ops.RETRIED:

@@ -1,8 +1,9 @@
 """Which programs a message is tried against, by the tag of its line.
 
-The last part of the tag names the daemon (`postfix/submission/smtpd` is `smtpd`). A daemon's own templates come first, then
-those of any Postfix daemon, then the catch-alls of both in the same order. The tag may lie (`haproxy/postscreen` is a Postfix
-service whose `syslog_name` is `haproxy`), which the last part sees through.
+The last part of the tag names the daemon (`postfix/submission/smtpd` is `smtpd`). A daemon's own templates
+come first, then those of any Postfix daemon, then the catch-alls of both in the same order. The tag may lie
+(`haproxy/postscreen` is a Postfix service whose `syslog_name` is `haproxy`), which the last part sees
+through.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Dispatcher:
         self.envelope = catalogue.programs.get(ENVELOPE, 0)
 
     def without_service(self) -> tuple[int, list[int]]:
-        """For a line without a tag: HAProxy writes such lines (`format raw`, `short`); no other is foreign for sure."""
+        """For a line without a tag: HAProxy writes such lines (`format raw`, `short`); no other is
+        foreign for sure.
+        """
         return HAPROXY_LINE, search_order(self._catalogue, HAPROXY)
 
     def names(self, tag: str | None) -> set[str]:
@@ -60,7 +63,8 @@ class Dispatcher:
         if daemon in self._daemons:
             return POSTFIX_LINE, search_order(catalogue, daemon)
         if slash and daemon:
-            # A daemon nobody described: Postfix if its first name says so, else perhaps under another syslog_name.
+            # A daemon nobody described: Postfix if its first name says so, else perhaps under another
+            # syslog_name.
             whose = POSTFIX_LINE if first.startswith("postfix") else OTHER_LINE
             return whose, search_order(catalogue, daemon)
         return OTHER_LINE, [catalogue.programs[SESSION]] if SESSION in catalogue.programs else []

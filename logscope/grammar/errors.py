@@ -17,7 +17,9 @@ class TemplateError(GrammarError):
         self.column = column
 
     def placed(self, place: str) -> GrammarError:
-        """The same error with the file and the template's kind in front, and the text with a pointer below."""
+        """The same error with the file and the template's kind in front, and the text with a pointer
+        below.
+        """
         where = f"{place}: column {self.column}" if self.column else place
         pointer = f"{self.text}\n{' ' * (self.column - 1)}^" if self.column and self.text else None
         return GrammarError(self.problem, place=Place(where), hint=pointer)

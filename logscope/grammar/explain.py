@@ -1,6 +1,7 @@
 """Why a line was read the way it was, or why it was not.
 
-The scanner says which template matched; when none did, the reference matcher is asked how far each template that was tried came.
+The scanner says which template matched; when none did, the reference matcher is asked how far each template
+that was tried came.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Explanation:
         template: the template that matched the message, or None; `values` are its fields.
         kind: its kind, `unparsed` or `foreign`.
         reason: why nothing matched; empty when something did.
-        nearest: the templates that came furthest, when none matched; columns count from the beginning of the message.
+        nearest: the templates that came furthest, when none matched; columns count from the beginning of
+            the message.
     """
 
     line: str
@@ -68,7 +70,9 @@ def explain(line: str | bytes, catalogue: Catalogue) -> Explanation:
     if template is not None:
         return Explanation(*common, kind=template.kind)
     if whose not in (POSTFIX_LINE, HAPROXY_LINE):
-        return Explanation(*common, kind="foreign", reason=f"{service} is neither HAProxy nor a Postfix daemon")
+        return Explanation(
+            *common, kind="foreign", reason=f"{service} is neither HAProxy nor a Postfix daemon"
+        )
     tried = list(_tried(catalogue, service, dispatcher))
     nearest = _nearest(catalogue, message, tried)
     reason = "no syslog envelope; " if envelope is None else ""

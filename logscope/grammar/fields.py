@@ -1,7 +1,9 @@
-"""The types a field can have, one entry for each: how it is read, what it is worth at the surface, how it is written.
+"""The types a field can have, one entry for each: how it is read, what it is worth at the surface, how it
+is written.
 
-At the surface an address is canonical text, a time is ISO 8601 text, seconds are a float, counters are a mapping whose
-`n/m` entries are lists `[n, m]`, and text is a string (bytes that are not UTF-8 appear as backslash escapes).
+At the surface an address is canonical text, a time is ISO 8601 text, seconds are a float, counters are a
+mapping whose `n/m` entries are lists `[n, m]`, and text is a string (bytes that are not UTF-8 appear as
+backslash escapes).
 """
 
 from __future__ import annotations
@@ -100,10 +102,14 @@ def field_type(field: Field) -> FieldType:
     """
     found = TYPES.get(field.type)
     if found is None:
-        raise TemplateError(f"unknown field type {field.type}; known: {', '.join(sorted(TYPES))}", column=field.column)
+        raise TemplateError(
+            f"unknown field type {field.type}; known: {', '.join(sorted(TYPES))}", column=field.column
+        )
     if found.arguments is not None and not found.arguments.issuperset(field.arguments):
         allowed = ", ".join(sorted(found.arguments)) or "none"
-        raise TemplateError(f"{field.type} does not take {field.arguments}; it takes: {allowed}", column=field.column)
+        raise TemplateError(
+            f"{field.type} does not take {field.arguments}; it takes: {allowed}", column=field.column
+        )
     if found.arguments is None and not all(field.arguments or [""]):
         raise TemplateError(f"{field.type} needs arguments, as in {field.type}(a|b)", column=field.column)
     if found.op in (ops.FLAG, ops.TIME) and len(field.arguments) != 1:
@@ -130,7 +136,7 @@ def text_of(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")
 
 
-# --- reading and writing ------------------------------------------------------------------------------------------
+# --- reading and writing -------------------------------------------------------------------------
 
 
 def _read_integer(data: bytes, _arguments: Arguments) -> int:
@@ -246,7 +252,9 @@ def _write_host(value: Value, arguments: Arguments) -> bytes:
 def _write_queue_id(value: Value, arguments: Arguments) -> bytes:
     data = _write_word(value, arguments)
     if not re.fullmatch(_QUEUE_ID.encode(), data):
-        raise ValueError(f"{value!r} is not a queue id: five or more letters and digits, a digit among them or all A-F")
+        raise ValueError(
+            f"{value!r} is not a queue id: five or more letters and digits, a digit among them or all A-F"
+        )
     return data
 
 
@@ -267,7 +275,9 @@ def _write_counters(value: Value, _arguments: Arguments) -> bytes:
     for name, count in value.items():
         if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "commands":
             raise ValueError(f"{name!r} cannot name a counter")
-        parts.append(f" {name}={count[0]}/{count[1]}" if isinstance(count, list | tuple) else f" {name}={count}")
+        parts.append(
+            f" {name}={count[0]}/{count[1]}" if isinstance(count, list | tuple) else f" {name}={count}"
+        )
     return "".join(parts).encode()
 
 
@@ -321,7 +331,7 @@ def address_text(number: int) -> str:
     return str(IPv6Address(number))
 
 
-# --- the table ----------------------------------------------------------------------------------------------------
+# --- the table -----------------------------------------------------------------------------------
 
 _QUEUE_ID = r"(?=[0-9A-Za-z]*[0-9]|[A-F]+(?![0-9A-Za-z]))[0-9A-Za-z]{5,}"
 _DSN = r"[0-9]\.[0-9]{1,3}\.[0-9]{1,3}(?![0-9])"
@@ -345,16 +355,22 @@ def longest_first(arguments: Arguments) -> list[str]:
     return sorted(arguments, key=lambda word: -len(word))
 
 
-def _bounded(kind: Kind, write: Callable[[Value, Arguments], bytes], flags: int, *arguments: str) -> FieldType:
+def _bounded(
+    kind: Kind, write: Callable[[Value, Arguments], bytes], flags: int, *arguments: str
+) -> FieldType:
     first = ANYTHING
     if flags & ops.NO_SPACE:
         first = _WORD_BYTES & ~mask(b"[") if flags & ops.NO_BRACKET else _WORD_BYTES
     allowed = frozenset({"last", *arguments})
     rank = 4 if flags & ops.NO_SPACE else 5
-    return FieldType(kind, ops.BOUNDED, _read_text, write, _constant(first), _pattern(""), flags, allowed, rank)
+    return FieldType(
+        kind, ops.BOUNDED, _read_text, write, _constant(first), _pattern(""), flags, allowed, rank
+    )
 
 
-def _number(op: int, pattern: str, write: Callable[[Value, Arguments], bytes], first: bytes = _DIGITS) -> FieldType:
+def _number(
+    op: int, pattern: str, write: Callable[[Value, Arguments], bytes], first: bytes = _DIGITS
+) -> FieldType:
     read = {ops.PORT: _read_port, ops.HEX: _read_hex}.get(op, _read_integer)
     return FieldType(Kind.INTEGER, op, read, write, _constant(mask(first)), _pattern(pattern))
 
@@ -437,7 +453,14 @@ TYPES: dict[str, FieldType] = {
     "escaped": _bounded(Kind.TEXT, _write_text, 0, "quoted", "retry"),
     "hexbytes": _bounded(Kind.TEXT, _write_text, 0, "quoted"),
     "group": FieldType(
-        Kind.TEXT, ops.OPEN, _read_text, _write_text, _constant(0), _pattern(""), arguments=frozenset(), rank=2
+        Kind.TEXT,
+        ops.OPEN,
+        _read_text,
+        _write_text,
+        _constant(0),
+        _pattern(""),
+        arguments=frozenset(),
+        rank=2,
     ),
     "message": _bounded(Kind.TEXT, _write_text, 0),
 }

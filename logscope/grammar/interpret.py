@@ -1,7 +1,8 @@
-"""The machine of `ops` in plain Python: what small inputs run on, what `explain` asks, and the oracle of the kernel.
+"""The machine of `ops` in plain Python: what small inputs run on, what `explain` asks, and the oracle of
+the kernel.
 
-It decodes the very table that the kernel runs, once for each instruction, and uses slices, `find` and `re` where the
-kernel has loops over bytes.
+It decodes the very table that the kernel runs, once for each instruction, and uses slices, `find` and `re`
+where the kernel has loops over bytes.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Machine:
         self._decoded: list[Instruction | None] = [None] * len(self._code)
 
     def match(self, data: bytes, position: int, end: int, start: int, log: Log) -> int:
-        """Match data[position:end] from the word `start`; returns the template's id or UNPARSED, and fills `log`."""
+        """Match data[position:end] from the word `start`; returns the template's id or UNPARSED, and
+        fills `log`.
+        """
         decoded = self._decoded
         stack: list[tuple[int, int, int]] = []
         word = start
@@ -71,7 +74,9 @@ class Machine:
                 if word >= 0:
                     continue
             elif opcode == ops.TEST:
-                word = instruction[1] if position < end and data[position] == instruction[2] else instruction[3]
+                word = (
+                    instruction[1] if position < end and data[position] == instruction[2] else instruction[3]
+                )
                 continue
             elif opcode == ops.CHOICE:
                 stack.append((instruction[2], position, len(log)))
@@ -127,7 +132,9 @@ class Machine:
                     failed.setdefault(position, []).append(word)
                 word, position = following, after
 
-    def _step(self, instruction: Instruction, data: bytes, position: int, end: int, log: Log) -> tuple[int, int]:
+    def _step(
+        self, instruction: Instruction, data: bytes, position: int, end: int, log: Log
+    ) -> tuple[int, int]:
         """One instruction: the next word (negative when it fails) and the position after it."""
         opcode = instruction[0]
         if opcode > ops.COMMIT:
@@ -144,7 +151,7 @@ class Machine:
             return (instruction[1] if here else instruction[3]), position
         return (instruction[1] if opcode in (ops.CHOICE, ops.COMMIT) else -1), position
 
-    # --- decoding -------------------------------------------------------------------------------------------------
+    # --- decoding --------------------------------------------------------------------------------
 
     def _decode(self, word: int) -> Instruction:
         code = self._code
@@ -175,7 +182,13 @@ class Machine:
             return (opcode, following, _read_flag, number, text)
         if opcode == ops.ENUM:
             words = [code[at : at + 3] for at in range(word + 4, word + 4 + 3 * code[word + 3], 3)]
-            return (opcode, following, _read_enum, number, [(self._slice(*item[:2]), item[2]) for item in words])
+            return (
+                opcode,
+                following,
+                _read_enum,
+                number,
+                [(self._slice(*item[:2]), item[2]) for item in words],
+            )
         flags = code[word + 3]
         finder = self._finder(opcode, flags, code[word + 4] if opcode != ops.REST else 0)
         least = int(bool(flags & ops.NOT_EMPTY))
@@ -200,7 +213,7 @@ class Machine:
 _OPERANDS = {ops.END: 1, ops.FAIL: 0, ops.TEST: 3, ops.CHOICE: 2, ops.COMMIT: 1}
 
 
-# --- bounded text -------------------------------------------------------------------------------------------------
+# --- bounded text --------------------------------------------------------------------------------
 
 
 def _finder(stops: list[tuple[bytes, bool]], line_end: bool, flags: int) -> _Finder:
@@ -285,7 +298,7 @@ def _first_unquoted(
     return find_mailbox if mailbox else find_text
 
 
-# --- fields: position after the field or -1 -----------------------------------------------------------------------
+# --- fields: position after the field or -1 ------------------------------------------------------
 
 
 def _read_bounded(data: bytes, position: int, end: int, instruction: Instruction, log: Log) -> int:

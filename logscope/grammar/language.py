@@ -7,8 +7,8 @@
     {[ ... ]}     an optional part
     {( a {|} b )} ordered alternatives
 
-No blank is added or ignored anywhere. `]}` and `)}` close a part when an odd number of braces follows the bracket;
-an even number is literal braces.
+No blank is added or ignored anywhere. `]}` and `)}` close a part when an odd number of braces follows the
+bracket; an even number is literal braces.
 """
 
 from __future__ import annotations
@@ -43,9 +43,15 @@ def _advice(error: pp.ParseBaseException) -> str:
     found = error.pstr[error.loc : error.loc + 12]
     wanted = error.msg.removeprefix("Expected ").removeprefix(", ")
     if "end of text" not in wanted:
-        return f"expected {wanted}, found {found!r}" if found else f"expected {wanted}, found the end of the template"
+        return (
+            f"expected {wanted}, found {found!r}"
+            if found
+            else f"expected {wanted}, found the end of the template"
+        )
     if found.startswith(("]}", ")}")):
-        return f"{found[:2]!r} closes a part that was not opened here; open it with {{[ or {{(, or double the brace"
+        return (
+            f"{found[:2]!r} closes a part that was not opened; open it with {{[ or {{(, or double the brace"
+        )
     if found.startswith("{|}"):
         return "'{|}' separates alternatives and belongs between {( and )}"
     if found.startswith("}"):
@@ -58,7 +64,8 @@ def _advice(error: pp.ParseBaseException) -> str:
 @cache
 def _language() -> pp.ParserElement:
     blanks = pp.ParserElement.DEFAULT_WHITE_CHARS
-    # leave_whitespace() on the finished grammar does not reach through a Forward: no element may skip from the start.
+    # leave_whitespace() on the finished grammar does not reach through a Forward: no element may skip from
+    # the start.
     pp.ParserElement.set_default_whitespace_chars("")
     try:
         return _build().parse_with_tabs()
@@ -69,7 +76,9 @@ def _language() -> pp.ParserElement:
 def _build() -> pp.ParserElement:
     name = pp.Regex(r"[a-z][a-z0-9_]*").set_name("a name in snake case")
     type_name = pp.Regex(r"[a-z][a-z0-9_]*").set_name("a field type")
-    arguments = pp.Literal("(").suppress() - pp.Regex(_ARGUMENTS).set_name("arguments up to ')}'") - pp.Literal(")")
+    arguments = (
+        pp.Literal("(").suppress() - pp.Regex(_ARGUMENTS).set_name("arguments up to ')}'") - pp.Literal(")")
+    )
     close = pp.Literal("}").suppress().set_name("'}'")
     sequence = pp.Forward()
 
@@ -84,7 +93,12 @@ def _build() -> pp.ParserElement:
     choice = choice - pp.ZeroOrMore(pp.Literal("{|}").suppress() - alternative)
     choice = (choice - pp.Literal(")}").suppress().set_name("'{|}' or ')}'")).set_parse_action(_choice)
 
-    group = pp.Regex(r"\{(?=[a-z0-9_]+:group\()").suppress() + name + pp.Literal(":group(").suppress() - alternative
+    group = (
+        pp.Regex(r"\{(?=[a-z0-9_]+:group\()").suppress()
+        + name
+        + pp.Literal(":group(").suppress()
+        - alternative
+    )
     group = (group - pp.Literal(")}").suppress().set_name("')}'")).set_parse_action(_group)
     node = literal | macro | optional | choice | group | field
     sequence <<= pp.ZeroOrMore(node)

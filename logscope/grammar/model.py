@@ -77,7 +77,8 @@ class Tables:
 
     Attributes:
         programs: program name to the word of `code` where its templates begin.
-        slot_of: int16[templates, fields], slot of a field in the arena row of a template, -1 when it has none.
+        slot_of: int16[templates, fields], slot of a field in the arena row of a template, -1 when it has
+            none.
     """
 
     templates: list[Template]

@@ -1,35 +1,30 @@
 """The instructions of the matching machine.
 
-A compiled grammar is one flat array of 32-bit words, `code`, and one array of bytes, `text`, which holds the literals.
-An instruction is an opcode and its operands; NEXT is the word where matching goes on. The machine keeps a position in the
-line, a log of captured fields, and a stack of (word, position, height of the log) to come back to. When an instruction
-does not match, the top of that stack is where the machine goes on; when the stack is empty, the line does not match.
-So a field is never asked to give something back, and the work for a line stays proportional to its length.
+A compiled grammar is one flat array of 32-bit words, `code`, and one array of bytes, `text`, which holds
+the literals. An instruction is an opcode and its operands; NEXT is the word where matching goes on. The
+machine keeps a position in the line, a log of captured fields, and a stack of (word, position, height of
+the log) to come back to. When an instruction does not match, the top of that stack is where the machine
+goes on; when the stack is empty, the line does not match. So a field is never asked to give something back,
+and the work for a line stays proportional to its length.
 
-    END t                           the line must end here; it is template t
-    FAIL
-    LITERAL NEXT offset length      bytes text[offset:offset+length]
-    BYTE    NEXT byte
-    SWITCH  257 words               where to go for each first byte, the last one at the end of the line; -1 fails
-    TEST    NEXT byte other         look, do not take: NEXT when the next byte is this one, else `other`
-    CHOICE  NEXT other              remember `other` to come back to
-    COMMIT  NEXT                    forget what was remembered last
-    REST    NEXT field flags        everything up to the end of the line
-    UNTIL   NEXT field flags byte   everything up to the first such byte (no flag but NOT_EMPTY)
-    BOUNDED NEXT field flags stops  up to the first (or last) place where one of `stops` begins
-    RETRY   NEXT field flags stops  the same, and come back for the next stop when the rest does not match;
-    AGAIN   NEXT field flags stops  the come-back of a RETRY, which stands right before it
-    OPEN    NEXT field              a group begins here
-    CLOSE   NEXT field              the group that began last under this number ends here
-    FLAG    NEXT field offset length
-    ENUM    NEXT field count (offset length value)...   the first of these that is there
-    IP      NEXT field colon        colon: 1 a colon must follow, 2 may follow
-    TIME    NEXT field format       one of the formats below
-    INT UINT PORT HEX DECIMAL CODE DSN QUEUE_ID COUNTERS   NEXT field
+    END t                           the line must end here; it is template t FAIL LITERAL NEXT offset length
+    bytes text[offset:offset+length] BYTE    NEXT byte SWITCH  257 words               where to go for each
+    first byte, the last one at the end of the line; -1 fails TEST    NEXT byte other         look, do not
+    take: NEXT when the next byte is this one, else `other` CHOICE  NEXT other              remember `other`
+    to come back to COMMIT  NEXT                    forget what was remembered last REST    NEXT field flags
+    everything up to the end of the line UNTIL   NEXT field flags byte   everything up to the first such
+    byte (no flag but NOT_EMPTY) BOUNDED NEXT field flags stops  up to the first (or last) place where one
+    of `stops` begins RETRY   NEXT field flags stops  the same, and come back for the next stop when the
+    rest does not match; AGAIN   NEXT field flags stops  the come-back of a RETRY, which stands right before
+    it OPEN    NEXT field              a group begins here CLOSE   NEXT field              the group that
+    began last under this number ends here FLAG    NEXT field offset length ENUM    NEXT field count (offset
+    length value)...   the first of these that is there IP      NEXT field colon        colon: 1 a colon
+    must follow, 2 may follow TIME    NEXT field format       one of the formats below INT UINT PORT HEX
+    DECIMAL CODE DSN QUEUE_ID COUNTERS   NEXT field
 
-A list of stops, at the word an instruction names, is: count, 1 if the end of the line is one, offset of a table of 256 bytes in
-`text` (bit 1: a stop can begin with this byte, bit 2: the field cannot hold it), then (offset, length, anchored) for each stop;
-an anchored stop counts only at the very end of the line.
+A list of stops, at the word an instruction names, is: count, 1 if the end of the line is one, offset of a
+table of 256 bytes in `text` (bit 1: a stop can begin with this byte, bit 2: the field cannot hold it), then
+(offset, length, anchored) for each stop; an anchored stop counts only at the very end of the line.
 """
 
 from __future__ import annotations

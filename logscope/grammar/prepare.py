@@ -1,9 +1,10 @@
 """Works out, for every field of a template, where it ends and what it can begin with.
 
-A *bounded* field ends at the earliest place where what must follow can start. What can follow is a set of stops:
-the literals that come next on each path through optional parts and choices, joined as far as they are literal. A stop that
-reaches the end of the template is anchored: it counts only at the very end of the line, so that `({reply:text})` reads
-nested parentheses right. An empty anchored stop is the end of the line itself.
+A *bounded* field ends at the earliest place where what must follow can start. What can follow is a set of
+stops: the literals that come next on each path through optional parts and choices, joined as far as they
+are literal. A stop that reaches the end of the template is anchored: it counts only at the very end of the
+line, so that `({reply:text})` reads nested parentheses right. An empty anchored stop is the end of the line
+itself.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def prepare(sequence: Sequence, numbers: Mapping[str, int]) -> Parts:
     """Make an expanded template ready to compile. `numbers` gives each field name its number.
 
     Raises:
-        TemplateError: a field's type is unknown, a field cannot know where it ends, or one line could fill it twice.
+        TemplateError: a field's type is unknown, a field cannot know where it ends, or one line could
+            fill it twice.
     """
     repeated = repeated_field(sequence)
     if repeated:
@@ -141,10 +143,11 @@ def _slot(field: Field, follow: Stops, numbers: Mapping[str, int]) -> Slot:
 
 
 def _shortened(stops: Stops, flags: int) -> Stops:
-    """The stops of a field without blanks, each up to its first blank, so that more templates share the field.
+    """The stops of a field without blanks, each up to its first blank, so that more templates share the
+    field.
 
-    The field cannot pass a blank, so what follows the blank is tested in time by the literal itself. Not so when another
-    stop begins with a blank: it could be found one byte later.
+    The field cannot pass a blank, so what follows the blank is tested in time by the literal itself. Not so
+    when another stop begins with a blank: it could be found one byte later.
     """
     if not flags & ops.NO_SPACE or any(stop.text[:1] in (b" ", b"\t") for stop in stops):
         return stops
@@ -173,7 +176,9 @@ def _limited(stops: Stops) -> Stops:
     """Bound the number and the length of stops; a shortened stop is open."""
     longest = _LONGEST_STOP
     while True:
-        stops = frozenset(stop if len(stop.text) <= longest else Stop(stop.text[:longest], False) for stop in stops)
+        stops = frozenset(
+            stop if len(stop.text) <= longest else Stop(stop.text[:longest], False) for stop in stops
+        )
         if len(stops) <= _MOST_STOPS or longest == 1:
             return stops
         longest //= 2

@@ -1,11 +1,12 @@
 """The reference matcher: a template as pyparsing elements, made straight from its syntax tree.
 
-It shares neither the table nor the machine with the scanner, so the two can be held against each other, and it says in words
-at which column a line differs and what the template expects there. Lines are handled as Latin-1 text, one character a byte.
+It shares neither the table nor the machine with the scanner, so the two can be held against each other, and
+it says in words at which column a line differs and what the template expects there. Lines are handled as
+Latin-1 text, one character a byte.
 
-Three traps of pyparsing are met here: blanks are skipped unless `leave_whitespace` is called on every element; `Regex`
-elements do not give back what they took, so each bounded field looks ahead for its stops itself; and parse actions are closures of
-one fixed arity.
+Three traps of pyparsing are met here: blanks are skipped unless `leave_whitespace` is called on every
+element; `Regex` elements do not give back what they took, so each bounded field looks ahead for its stops
+itself; and parse actions are closures of one fixed arity.
 """
 
 from __future__ import annotations
@@ -130,7 +131,10 @@ class _Matcher:
 
         def note(text: str, location: int, _element: pp.ParserElement, _error: Exception) -> None:
             reached = location
-            while reached - location < len(literal) and text[reached : reached + 1] == literal[reached - location]:
+            while (
+                reached - location < len(literal)
+                and text[reached : reached + 1] == literal[reached - location]
+            ):
                 reached += 1
             if reached >= self._furthest[0]:
                 self._furthest = (reached, expected)
@@ -150,10 +154,10 @@ class _Span(pp.Token):
         self._field, self._find, self._read = slot, find, read
         self.mayReturnEmpty = True
 
-    def _generateDefaultName(self) -> str:
+    def _generateDefaultName(self) -> str:  # noqa: N802 (pyparsing's name)
         return self._field.name
 
-    def parseImpl(self, instring: str, loc: int, doActions: bool = True, *_more: Any, **_named: Any) -> Any:
+    def parseImpl(self, instring: Any, loc: Any, do_actions: Any = True) -> tuple[int, Any]:  # noqa: ARG002, N802
         end = self._find(instring, loc)
         if end < 0:
             raise pp.ParseException(instring, loc, f"Expected {self._field.name}", self)
@@ -247,7 +251,7 @@ def _quoted_positions(text: str, position: int, stops: tuple[Stop, ...], flags: 
     while flags & ops.QUOTED and at < len(text):
         quoted = _STRING.match(text, at)
         if any(_is_stop(text, at, stop) for stop in stops):
-            at += 1  # such a quote ends the field; whatever comes later does not matter unless another end is wanted
+            at += 1  # such a quote ends the field, unless another end is wanted
         elif quoted:
             hidden |= set(range(at, quoted.end()))
             at = quoted.end()

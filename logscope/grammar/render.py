@@ -1,7 +1,8 @@
 """Writes lines: the inverse of matching.
 
-Of several alternatives the one is written that uses most of the given values; an optional part without fields is left out. The
-relay and the simulator log through this, and `match(render(values)) == values` is tested for every template.
+Of several alternatives the one is written that uses most of the given values; an optional part without
+fields is left out. The relay and the simulator log through this, and `match(render(values)) == values` is
+tested for every template.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ def render(sequence: Sequence, values: Mapping[str, Any]) -> bytes:
         raise RenderError(f"no value for {', '.join(missing) or 'a field of each alternative'}")
     unused = {name for name, value in values.items() if value is not False} - used
     if unused:
-        raise RenderError(f"the template has no place for {', '.join(sorted(unused))} beside the other values")
+        raise RenderError(
+            f"the template has no place for {', '.join(sorted(unused))} beside the other values"
+        )
     return text
 
 

@@ -112,7 +112,8 @@ class Rows:
         template: int32, id in the catalogue, UNPARSED or FOREIGN.
         start: first slot of the row in the arena.
         arena: slots; NULL where the line lacks the field.
-        stamp: ns as written, as if UTC; within the year 2000 when the stamp has none; NULL without an envelope.
+        stamp: ns as written, as if UTC; within the year 2000 when the stamp has none; NULL without an
+            envelope.
         stamp_kind: int8 bits YEARLESS, ZONED, MILLISECONDS, MICROSECONDS of `ops`.
         host, service: int32, codes in `names`, -1 none.
         pid: NULL none.
@@ -149,7 +150,7 @@ class Rows:
     def __len__(self) -> int:
         return self.count
 
-    # --- columns --------------------------------------------------------------------------------------------------
+    # --- columns ---------------------------------------------------------------------------------
 
     def slots(self, field_id: int) -> NDArray[np.int64]:
         """Where each row keeps a field in the arena, -1 where it has no such field."""
@@ -196,7 +197,9 @@ class Rows:
         return self.spans(self.line_start << ops.SPAN_SHIFT | self.line_end - self.line_start)
 
     def spans(self, values: NDArray[np.int64]) -> pa.Array:
-        """One span for each row as an Arrow string array; NULL is null. The text is copied out of the buffer."""
+        """One span for each row as an Arrow string array; NULL is null. The text is copied out of the
+        buffer.
+        """
         import pyarrow as pa
 
         present = values != NULL
@@ -241,7 +244,7 @@ class Rows:
         for first, second in zip(self.integers(field_id).tolist(), seconds, strict=True):
             yield None if first == NULL and second in (0, NULL) else self.surface(kind, first, second)
 
-    # --- one row --------------------------------------------------------------------------------------------------
+    # --- one row ---------------------------------------------------------------------------------
 
     def surface(self, kind: Kind, first: int, second: int = 0) -> Any:
         """The surface value of arena values."""
@@ -300,7 +303,7 @@ class Rows:
 
     def copy(self) -> Rows:
         """Rows that outlive the scanner's next scan; the buffer is copied too."""
-        arrays = {
+        arrays: dict[str, Any] = {
             name: value.copy() for name, value in vars(self).items() if isinstance(value, np.ndarray)
         }
         return Rows(self.catalogue, self.names, consumed=self.consumed, **arrays)

@@ -1,7 +1,8 @@
 """Bytes to rows: one scanner, two engines that give the same rows.
 
-The kernel needs compiled machine code (seconds, once); the interpreter starts at once and is some hundred times slower.
-A scanner may be used by one thread at a time; several scanners may scan at the same time, the kernel holds no lock.
+The kernel needs compiled machine code (seconds, once); the interpreter starts at once and is some hundred
+times slower. A scanner may be used by one thread at a time; several scanners may scan at the same time, the
+kernel holds no lock.
 """
 
 from __future__ import annotations
@@ -12,21 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope import engine
-from logscope.grammar import kernel, ops
+from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.dispatch import Dispatcher
 from logscope.grammar.interpret import Log
+from logscope.grammar.machine import layout, lines, match
+from logscope.grammar.machine import names as name_table
 from logscope.grammar.rows import Names, Rows
 
 _FIRST_ROWS: Final = 1 << 12
 _FIRST_ARENA: Final = 1 << 16
 _ENVELOPE_FIELDS = {
-    kernel.STAMP: "stamp",
-    kernel.HOST: "host",
-    kernel.SERVICE: "service",
-    kernel.PID: "pid",
-    kernel.REPEAT_COUNT: "repeat_count",
-    kernel.MESSAGE: "message",
+    layout.STAMP: "stamp",
+    layout.HOST: "host",
+    layout.SERVICE: "service",
+    layout.PID: "pid",
+    layout.REPEAT_COUNT: "repeat_count",
+    layout.MESSAGE: "message",
 }
 
 
@@ -66,35 +69,35 @@ class _Kernel:
 
     def __init__(self, catalogue: Catalogue, names: Names, dispatcher: Dispatcher) -> None:
         self._catalogue, self._names, self._dispatcher = catalogue, names, dispatcher
-        self._scan = engine.compiled(kernel.scan)
+        self._scan = engine.compiled(lines.scan)
         self._control = _control(catalogue)
-        self._wide = np.zeros((kernel.WIDE_COLUMNS, _FIRST_ROWS), np.int64)
-        self._narrow = np.zeros((kernel.NARROW_COLUMNS, _FIRST_ROWS), np.int32)
-        self._small = np.zeros((kernel.SMALL_COLUMNS, _FIRST_ROWS), np.int8)
+        self._wide = np.zeros((layout.WIDE_COLUMNS, _FIRST_ROWS), np.int64)
+        self._narrow = np.zeros((layout.NARROW_COLUMNS, _FIRST_ROWS), np.int32)
+        self._small = np.zeros((layout.SMALL_COLUMNS, _FIRST_ROWS), np.int8)
         self._arena = np.zeros(_FIRST_ARENA, np.int64)
-        self._starts = np.full((1024, kernel.START_COLUMNS), -1, np.int32)
-        self._starts[:, kernel.KNOWN] = 0
-        self._work = np.zeros(kernel.WORK_WORDS, np.int64)
+        self._starts = np.full((1024, layout.START_COLUMNS), -1, np.int32)
+        self._starts[:, layout.KNOWN] = 0
+        self._work = np.zeros(match.WORK_WORDS, np.int64)
         self._in_table = 0
         self._enter(0, dispatcher.without_service())
 
     def _enter(self, row: int, programs: tuple[int, list[int]]) -> None:
         whose, words = programs
-        self._starts[row, kernel.KNOWN] = 1
-        self._starts[row, kernel.WHOSE] = whose
-        self._starts[row, kernel.FIRST_START : kernel.FIRST_START + len(words)] = words
+        self._starts[row, layout.KNOWN] = 1
+        self._starts[row, layout.WHOSE] = whose
+        self._starts[row, layout.FIRST_START : layout.FIRST_START + len(words)] = words
 
     def scan(self, buffer: NDArray[np.uint8], start: int, end: int, final: bool) -> Rows:
         """See `Scanner.scan`."""
         if not (buffer.flags.writeable and buffer.flags.c_contiguous and buffer.ctypes.data % 8 == 0):
             buffer = buffer.copy()  # a read-only array would be another type, and compile the kernel again
         control, names = self._control, self._names
-        control[kernel.POSITION], control[kernel.LIMIT], control[kernel.FINAL] = start, end, int(final)
-        control[kernel.ROWS] = control[kernel.ARENA_USED] = 0
-        control[kernel.NAMES_COUNT], control[kernel.NAMES_USED] = names.count, names.offsets[names.count]
+        control[layout.POSITION], control[layout.LIMIT], control[layout.FINAL] = start, end, int(final)
+        control[layout.ROWS] = control[layout.ARENA_USED] = 0
+        control[layout.NAMES_COUNT], control[layout.NAMES_USED] = names.count, names.offsets[names.count]
         if self._in_table != names.count:
             self._refill()
-        while (short := self._run(buffer)) != kernel.DONE:
+        while (short := self._run(buffer)) != layout.DONE:
             self._make_room(short, buffer, start)
         return self._rows(buffer)
 
@@ -120,78 +123,78 @@ class _Kernel:
             self._starts,
             self._work,
         )
-        names.count = self._in_table = int(self._control[kernel.NAMES_COUNT])
+        names.count = self._in_table = int(self._control[layout.NAMES_COUNT])
         return short
 
     def _make_room(self, short: int, buffer: NDArray[np.uint8], start: int) -> None:
         control = self._control
-        done, left = control[kernel.POSITION] - start, control[kernel.LIMIT] - control[kernel.POSITION]
-        rows = int(control[kernel.ROWS])
+        done, left = control[layout.POSITION] - start, control[layout.LIMIT] - control[layout.POSITION]
+        rows = int(control[layout.ROWS])
         # As much more as what was scanned so far needed, and some.
         share = 1.2 * float(left) / max(1.0, float(done)) + 0.2
-        if short == kernel.NEED_ROWS:
+        if short == layout.NEED_ROWS:
             more = max(_FIRST_ROWS, int(rows * share))
             self._wide, self._narrow, self._small = (
                 _widened(array, rows, rows + more) for array in (self._wide, self._narrow, self._small)
             )
-        elif short == kernel.NEED_ARENA:
-            used = int(control[kernel.ARENA_USED])
-            more = max(_FIRST_ARENA, int(used * share), int(control[kernel.WIDEST]))
+        elif short == layout.NEED_ARENA:
+            used = int(control[layout.ARENA_USED])
+            more = max(_FIRST_ARENA, int(used * share), int(control[layout.WIDEST]))
             self._arena = np.concatenate([self._arena[:used], np.zeros(more, np.int64)])
-        elif short == kernel.NEED_NAMES:
-            line = np.flatnonzero(buffer[control[kernel.POSITION] : control[kernel.LIMIT]] == 10)[:1]
+        elif short == layout.NEED_NAMES:
+            line = np.flatnonzero(buffer[control[layout.POSITION] : control[layout.LIMIT]] == 10)[:1]
             length = int(line[0]) if len(line) else int(left)
-            if self._names.reserve(kernel.NAMES_A_LINE + 2, 2 * length + 2):
+            if self._names.reserve(layout.NAMES_A_LINE + 2, 2 * length + 2):
                 self._refill()
         else:
-            self._classify(int(control[kernel.SERVICE_CODE]))
+            self._classify(int(control[layout.SERVICE_CODE]))
 
     def _refill(self) -> None:
         """Enter all names into the table, after it was made anew or names were added by others."""
         names = self._names
         names.table[:] = 0
-        engine.compiled(kernel.rebuild_names)(names.table, names.offsets, names.data, names.count)
+        engine.compiled(name_table.rebuild_names)(names.table, names.offsets, names.data, names.count)
         self._in_table = names.count
 
     def _classify(self, service: int) -> None:
         if service + 2 > len(self._starts):
-            grown = np.full((2 * (service + 2), kernel.START_COLUMNS), -1, np.int32)
-            grown[:, kernel.KNOWN] = 0
+            grown = np.full((2 * (service + 2), layout.START_COLUMNS), -1, np.int32)
+            grown[:, layout.KNOWN] = 0
             grown[: len(self._starts)] = self._starts
             self._starts = grown
         self._enter(service + 1, self._dispatcher.programs(self._names.text(service)))
 
     def _rows(self, buffer: NDArray[np.uint8]) -> Rows:
-        count = int(self._control[kernel.ROWS])
+        count = int(self._control[layout.ROWS])
         wide, narrow, small = self._wide[:, :count], self._narrow[:, :count], self._small[:, :count]
         return Rows(
             catalogue=self._catalogue,
             names=self._names,
             buffer=buffer,
-            consumed=int(self._control[kernel.POSITION]),
-            line_start=wide[kernel.LINE_START],
-            line_end=wide[kernel.LINE_END],
-            template=narrow[kernel.TEMPLATE],
-            start=wide[kernel.START],
-            arena=self._arena[: int(self._control[kernel.ARENA_USED])],
-            stamp=wide[kernel.STAMP_NS],
-            stamp_kind=small[kernel.STAMP_KIND],
-            host=narrow[kernel.HOST_NAME],
-            service=narrow[kernel.SERVICE_NAME],
-            pid=wide[kernel.PID_NUMBER],
-            repeat_count=wide[kernel.REPEATS],
-            message_start=wide[kernel.MESSAGE_START],
-            message_end=wide[kernel.MESSAGE_END],
-            not_utf8=small[kernel.NOT_UTF8],
+            consumed=int(self._control[layout.POSITION]),
+            line_start=wide[layout.LINE_START],
+            line_end=wide[layout.LINE_END],
+            template=narrow[layout.TEMPLATE],
+            start=wide[layout.START],
+            arena=self._arena[: int(self._control[layout.ARENA_USED])],
+            stamp=wide[layout.STAMP_NS],
+            stamp_kind=small[layout.STAMP_KIND],
+            host=narrow[layout.HOST_NAME],
+            service=narrow[layout.SERVICE_NAME],
+            pid=wide[layout.PID_NUMBER],
+            repeat_count=wide[layout.REPEATS],
+            message_start=wide[layout.MESSAGE_START],
+            message_end=wide[layout.MESSAGE_END],
+            not_utf8=small[layout.NOT_UTF8],
         )
 
 
 def _control(catalogue: Catalogue) -> NDArray[np.int64]:
-    control = np.zeros(kernel.CONTROL_WORDS, np.int64)
-    control[kernel.ENVELOPE_START] = Dispatcher(catalogue).envelope
+    control = np.zeros(layout.CONTROL_WORDS, np.int64)
+    control[layout.ENVELOPE_START] = Dispatcher(catalogue).envelope
     for word, name in _ENVELOPE_FIELDS.items():
         control[word] = catalogue.field_id(name)
-    control[kernel.WIDEST] = catalogue.widths.max(initial=0)
+    control[layout.WIDEST] = catalogue.widths.max(initial=0)
     return control
 
 
@@ -260,8 +263,20 @@ class _Interpreter:
             template = ops.FOREIGN
         invalid = 0 if line.isascii() or _is_utf8(line) else 1
         return (
-            position, line_end, template, start, stamp, kind, host, service, pid, repeats, message, message_end, invalid
-        )  # fmt: skip
+            position,
+            line_end,
+            template,
+            start,
+            stamp,
+            kind,
+            host,
+            service,
+            pid,
+            repeats,
+            message,
+            message_end,
+            invalid,
+        )
 
     def _service(self, tag: bytes) -> tuple[int, int, list[int]]:
         known = self._programs.get(tag)

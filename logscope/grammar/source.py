@@ -1,10 +1,10 @@
 """Grammar files as they are written: TOML read into checked values, without looking into the templates.
 
-    name = "postscreen"                    title = "Postfix postscreen(8)"
-    programs = ["postscreen"]              last part of the syslog tag; "*" any Postfix daemon, "haproxy", "envelope"
-    use = ["postfix-macros"]               grammars whose [macros] are visible here
-    [macros]                               name = 'template text'
-    [[template]]                           kind, text, since, until, severity, source, structured, samples, near_misses
+name = "postscreen"                    title = "Postfix postscreen(8)" programs = ["postscreen"]
+last part of the syslog tag; "*" any Postfix daemon, "haproxy", "envelope" use = ["postfix-macros"]
+grammars whose [macros] are visible here [macros]                               name = 'template text'
+[[template]]                           kind, text, since, until, severity, source, structured, samples,
+near_misses
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Sample:
 class TemplateSource:
     """One `[[template]]` as written.
 
-    `structured` is false for a catch-all: it keeps as text what varies, and its lines do not count as understood whole.
+    `structured` is false for a catch-all: it keeps as text what varies, and its lines do not count as
+    understood whole.
     """
 
     kind: str
@@ -95,8 +96,13 @@ def from_mapping(content: Mapping[str, Any], file: str) -> GrammarSource:
         title=_text(content, "title", file),
         programs=_texts(content, "programs", file),
         use=_texts(content, "use", file),
-        macros={key: _text(content.get("macros", {}), key, f"{file}: macro {key}") for key in content.get("macros", {})},
-        templates=tuple(_template(entry, number, file) for number, entry in enumerate(content.get("template", []), 1)),
+        macros={
+            key: _text(content.get("macros", {}), key, f"{file}: macro {key}")
+            for key in content.get("macros", {})
+        },
+        templates=tuple(
+            _template(entry, number, file) for number, entry in enumerate(content.get("template", []), 1)
+        ),
     )
 
 

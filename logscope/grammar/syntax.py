@@ -1,7 +1,8 @@
 """The tree a template is read into.
 
-A template is a sequence of nodes. It is matched the way a parsing expression grammar is: a choice commits to the first
-alternative that matches, an optional part that matches is kept, and no field gives back what it took.
+A template is a sequence of nodes. It is matched the way a parsing expression grammar is: a choice commits
+to the first alternative that matches, an optional part that matches is kept, and no field gives back what
+it took.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Ordered alternatives `{(a{|}b)}`; an optional part `{[a]}` is a choice whose last alternative is empty."""
+    """Ordered alternatives `{(a{|}b)}`; an optional part `{[a]}` is a choice whose last alternative is
+    empty.
+    """
 
     alternatives: tuple[Sequence, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """`{name:group(...)}`: a text field that holds all that its inside matches, whose own fields count too."""
+    """`{name:group(...)}`: a text field that holds all that its inside matches, whose own fields count
+    too.
+    """
 
     name: str
     body: Sequence
@@ -86,7 +91,8 @@ def _expand_node(node: Node, macros: Mapping[str, Sequence], inside: tuple[str, 
     if node.name not in macros:
         known = ", ".join(sorted(macros)) or "none"
         raise TemplateError(
-            f"unknown macro {node.name}; define it under [macros], or name its file in `use` (visible here: {known})"
+            f"unknown macro {node.name}; define it under [macros], or name its grammar in `use` "
+            f"(visible here: {known})"
         )
     return expand(macros[node.name], macros, (*inside, node.name))
 

@@ -1,12 +1,12 @@
 """Dates as the logs write them, to and from nanoseconds.
 
-A stamp without a zone counts as if it were UTC, one without a year as if it were of the year 2000 (a leap year, so that
-29 February exists). Formats:
+A stamp without a zone counts as if it were UTC, one without a year as if it were of the year 2000 (a leap
+year, so that 29 February exists). Formats:
 
-    bsd      `Nov  2 09:18:57`, RFC 3164; also `Nov 2`, `Nov 02`, a year before the time, a fraction after it
-    rfc3339  `2026-11-22T09:18:49.324931+00:00`; a blank for the T, `Z`, `+0000` and no offset at all are read too
-    haproxy  `22/Nov/2026:09:18:54.965`, `%t` of a log-format (HAProxy configuration manual, "Custom log format")
-    clf      `22/Nov/2026:09:18:54 +0000`, `%T` of a log-format, common log format
+    bsd      `Nov  2 09:18:57`, RFC 3164; also `Nov 2`, `Nov 02`, a year before the time, a fraction after
+    it rfc3339  `2026-11-22T09:18:49.324931+00:00`; a blank for the T, `Z`, `+0000` and no offset at all are
+    read too haproxy  `22/Nov/2026:09:18:54.965`, `%t` of a log-format (HAProxy configuration manual,
+    "Custom log format") clf      `22/Nov/2026:09:18:54 +0000`, `%T` of a log-format, common log format
     epoch    `1795339134` or `1795339134.965`, seconds since 1970
 """
 
@@ -23,6 +23,7 @@ SECOND = 1_000_000_000
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = {name.encode(): number for number, name in enumerate(_MONTHS, 1)}
 _EPOCH = date(1970, 1, 1).toordinal()
+_START = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 _CLOCK = r"([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)"
 _FRACTION = r"(?:\.(\d+))?"
@@ -30,7 +31,10 @@ _NAMES = "|".join(_MONTHS)
 _DATE = rf"(\d\d)/({_NAMES})/((?:19|20|21)\d\d):"
 PATTERNS = {
     "bsd": rf"({_NAMES}) {{1,2}}(\d{{1,2}}) (?:((?:19|20|21)\d\d) )?{_CLOCK}{_FRACTION}",
-    "rfc3339": rf"((?:19|20|21)\d\d)-(\d\d)-(\d\d)[T ]{_CLOCK}{_FRACTION}(?:(Z)|([+-])([01]\d|2[0-3]):?([0-5]\d))?",
+    "rfc3339": (
+        rf"((?:19|20|21)\d\d)-(\d\d)-(\d\d)[T ]{_CLOCK}{_FRACTION}"
+        r"(?:(Z)|([+-])([01]\d|2[0-3]):?([0-5]\d))?"
+    ),
     "haproxy": rf"{_DATE}{_CLOCK}\.(\d+)",
     "clf": rf"{_DATE}{_CLOCK} ([+-])([01]\d|2[0-3])([0-5]\d)",
     "epoch": rf"(\d{{1,10}})(?!\d){_FRACTION}",
@@ -41,7 +45,9 @@ _COMPILED = {FORMATS[name]: re.compile(pattern.encode(), re.ASCII) for name, pat
 
 
 def read_time(form: int, data: bytes, position: int, end: int) -> tuple[int, int, int] | None:
-    """Read a stamp: the position after it, nanoseconds since 1970, kind bits (YEARLESS, ZONED, resolution)."""
+    """Read a stamp: the position after it, nanoseconds since 1970, kind bits (YEARLESS, ZONED,
+    resolution).
+    """
     match = _COMPILED[form].match(data, position, end)
     if match is None:
         return None
@@ -56,14 +62,18 @@ def _days(year: int, month: int, day: int) -> int | None:
         return None
 
 
-def _moment(days: int | None, clock: tuple[bytes, ...], fraction: bytes | None, kind: int) -> tuple[int, int] | None:
+def _moment(
+    days: int | None, clock: tuple[bytes, ...], fraction: bytes | None, kind: int
+) -> tuple[int, int] | None:
     if days is None:
         return None
     seconds = days * 86_400 + int(clock[0]) * 3600 + int(clock[1]) * 60 + int(clock[2])
     if not fraction:
         return seconds * SECOND, kind
     nanoseconds = int(fraction[:9].ljust(9, b"0"))
-    return seconds * SECOND + nanoseconds, kind | (ops.MICROSECONDS if len(fraction) > 3 else ops.MILLISECONDS)
+    return seconds * SECOND + nanoseconds, kind | (
+        ops.MICROSECONDS if len(fraction) > 3 else ops.MILLISECONDS
+    )
 
 
 def _read_bsd(match: re.Match[bytes]) -> tuple[int, int] | None:
@@ -93,8 +103,7 @@ def _read_clf(match: re.Match[bytes]) -> tuple[int, int] | None:
 
 def _read_epoch(match: re.Match[bytes]) -> tuple[int, int] | None:
     seconds, fraction = match.groups()
-    read = _moment(0, (b"0", b"0", seconds), fraction, ops.ZONED)
-    return read
+    return _moment(0, (b"0", b"0", seconds), fraction, ops.ZONED)
 
 
 def _offset(sign: bytes | None, hours: bytes | None, minutes: bytes | None) -> int:
@@ -116,7 +125,7 @@ _READERS = {
 def iso(nanoseconds: int) -> str:
     """ISO 8601 without a zone, with no, three, six or nine digits of a second: `2026-11-22T09:18:54.965`."""
     seconds, rest = divmod(nanoseconds, SECOND)
-    stamp = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    stamp = _START + timedelta(seconds=seconds)
     return stamp.isoformat() + _fraction(rest)
 
 
@@ -143,7 +152,7 @@ def from_iso(value: str | datetime) -> int:
 def write_time(name: str, nanoseconds: int) -> bytes:
     """A stamp in one of the formats. Year 2000 stands for no year in `bsd`; zones are written as UTC."""
     seconds, rest = divmod(nanoseconds, SECOND)
-    stamp = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    stamp = _START + timedelta(seconds=seconds)
     month = _MONTHS[stamp.month - 1]
     clock = f"{stamp:%H:%M:%S}"
     if name == "bsd":

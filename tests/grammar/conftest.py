@@ -16,9 +16,17 @@ from logscope.grammar.source import from_mapping
 
 ENVELOPE = "{stamp:time(bsd)} {host:name} {service:name}{[[{pid:uint}]]}: {message:message}"
 COLUMNS = (
-    "line_start", "line_end", "template", "stamp", "stamp_kind", "pid", "repeat_count", "message_start", "message_end",
+    "line_start",
+    "line_end",
+    "template",
+    "stamp",
+    "stamp_kind",
+    "pid",
+    "repeat_count",
+    "message_start",
+    "message_end",
     "not_utf8",
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +39,9 @@ def make_catalogue(*texts: str, program: str = "smtpd", **more: Any) -> Catalogu
     """A catalogue of some templates of one program, in an envelope of the usual kind."""
     templates = [{"kind": f"{program}.t{number}", "text": text} | more for number, text in enumerate(texts)]
     sources = [
-        from_mapping({"name": "syslog", "programs": ["envelope"], "template": [{"kind": "e", "text": ENVELOPE}]}, "e"),
+        from_mapping(
+            {"name": "syslog", "programs": ["envelope"], "template": [{"kind": "e", "text": ENVELOPE}]}, "e"
+        ),
         from_mapping({"name": "test", "programs": [program], "template": templates}, "test"),
     ]
     return Catalogue(*build(sources))
@@ -47,7 +57,10 @@ def outcome(rows: Rows) -> list[tuple[Any, ...]]:
     """Everything a scan found, independent of buffers, codes and slots."""
     columns = [getattr(rows, name).tolist() for name in COLUMNS]
     base = int(rows.line_start[0]) if rows.count else 0
-    names = [[None if code < 0 else rows.names.text(code) for code in codes.tolist()] for codes in (rows.host, rows.service)]
+    names = [
+        [None if code < 0 else rows.names.text(code) for code in codes.tolist()]
+        for codes in (rows.host, rows.service)
+    ]
     values = [rows.values(row) for row in range(rows.count)]
     del base
     return list(zip(*columns, *names, values, strict=True))

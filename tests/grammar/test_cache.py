@@ -25,14 +25,11 @@ samples = [ {{ line = 'hello x', values = {{ client_name = "x" }} }} ]
 ROOT = Path(module.__file__).parents[2]
 
 SCAN = """
-import sys
-from pathlib import Path
-from logscope.grammar.catalogue import load
-from logscope.grammar.scan import Scanner
-compiled = sys.argv[1] == "compiled"
-files = [Path(name) for name in sys.argv[2:]] or None
-rows = Scanner(load(files=files), compiled=compiled).scan_bytes(b"Nov 22 09:18:57 mx postfix/smtpd[1]: connect from unknown[192.0.2.1]")
-print(rows.kind(0), rows.column("client_address")[0], "pyparsing" in sys.modules, "numba" in sys.modules)
+import sys from pathlib import Path from logscope.grammar.catalogue import load from logscope.grammar.scan
+import Scanner compiled = sys.argv[1] == "compiled" files = [Path(name) for name in sys.argv[2:]] or None
+rows = Scanner(load(files=files), compiled=compiled).scan_bytes(b"Nov 22 09:18:57 mx postfix/smtpd[1]:
+connect from unknown[192.0.2.1]") print(rows.kind(0), rows.column("client_address")[0], "pyparsing" in
+sys.modules, "numba" in sys.modules)
 """
 
 
@@ -53,12 +50,18 @@ def write(tmp_path: Path, name: str = "mine") -> Path:
 def run(mode: str = "plain", root: Path = ROOT, files: tuple[Path, ...] = (), **environment: str) -> str:
     process = subprocess.run(
         [sys.executable, "-c", SCAN, mode, *map(str, files)],
-        cwd=root, env=os.environ | environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=root,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return process.stdout.strip()
 
 
-def test_the_second_load_compiles_nothing(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_load_compiles_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path)
     first = load(files=[path])
     monkeypatch.setattr("logscope.grammar.build.build", None)
@@ -93,7 +96,11 @@ def test_details_that_are_gone_are_made_again(cache: Path, tmp_path: Path) -> No
 
 def test_extra_grammars(cache: Path, tmp_path: Path) -> None:
     """A file, or what its TOML would contain, beside the others."""
-    mapping = {"name": "custom", "programs": ["haproxy"], "template": [{"kind": "haproxy.custom", "text": "{client_port:port}!"}]}
+    mapping = {
+        "name": "custom",
+        "programs": ["haproxy"],
+        "template": [{"kind": "haproxy.custom", "text": "{client_port:port}!"}],
+    }
     catalogue = load([write(tmp_path), mapping])
     assert {"mine", "custom", "smtpd"} <= {template.grammar for template in catalogue.templates}
 
@@ -131,7 +138,9 @@ def test_nowhere_to_write(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_package_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
-    """Installed read-only, run by a user without a home: machine code goes to a private temporary directory."""
+    """Installed read-only, run by a user without a home: machine code goes to a private temporary
+    directory.
+    """
     package = tmp_path / "site"
     shutil.copytree(ROOT / "logscope", package / "logscope", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "grammars", package / "grammars")
@@ -142,9 +151,12 @@ def test_a_package_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     for path in [package, *package.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     places = {
-        "HOME": str(blocked / "home"), "XDG_CACHE_HOME": str(blocked / "cache"), "TMPDIR": str(temporary), "PYTHONPATH": str(package),
+        "HOME": str(blocked / "home"),
+        "XDG_CACHE_HOME": str(blocked / "cache"),
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": str(package),
         "PYTHONDONTWRITEBYTECODE": "1",
-    }  # fmt: skip
+    }
     try:
         assert run("compiled", package, **places).startswith("smtpd.connect 192.0.2.1")
         assert list(temporary.rglob("*.nbi"))

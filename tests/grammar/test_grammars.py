@@ -27,7 +27,9 @@ from .conftest import in_envelope, outcome
 
 CATALOGUE = load()
 FILES = [path.name for path in grammar_files()]
-THOROUGH = settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+THOROUGH = settings(
+    max_examples=2, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 
 
 @cache
@@ -53,7 +55,9 @@ def alone(number: int) -> tuple[Machine, int]:
 def stops(number: int) -> dict[str, set[str]]:
     """The texts that end each bounded field of a template."""
     found: dict[str, set[str]] = defaultdict(set)
-    todo = list(prepare(CATALOGUE.details[number].sequence, {info.name: info.id for info in CATALOGUE.fields}))
+    todo = list(
+        prepare(CATALOGUE.details[number].sequence, {info.name: info.id for info in CATALOGUE.fields})
+    )
     while todo:
         part = todo.pop()
         if isinstance(part, Branch):
@@ -87,10 +91,12 @@ def test_there_are_grammars() -> None:
 def test_self_test_of_a_grammar(file: str) -> None:
     """Samples have their values, near misses do not match, both directions and both matchers agree."""
     path = next(path for path in grammar_files() if path.name == file)
-    assert [] == [str(problem) for problem in check([path])]
+    assert [str(problem) for problem in check([path])] == []
 
 
-@pytest.mark.parametrize("template", CATALOGUE.templates, ids=lambda template: f"{template.kind}-{template.id}")
+@pytest.mark.parametrize(
+    "template", CATALOGUE.templates, ids=lambda template: f"{template.kind}-{template.id}"
+)
 @THOROUGH
 @given(data=st.data())
 def test_written_values_are_read_again(template: Template, data: st.DataObject) -> None:
@@ -113,7 +119,9 @@ def test_written_values_are_read_again(template: Template, data: st.DataObject) 
     assert reference(template.id).match(line) == found
 
 
-@pytest.mark.parametrize("template", CATALOGUE.templates, ids=lambda template: f"{template.kind}-{template.id}")
+@pytest.mark.parametrize(
+    "template", CATALOGUE.templates, ids=lambda template: f"{template.kind}-{template.id}"
+)
 @THOROUGH
 @given(data=st.data())
 def test_matchers_agree_on_spoiled_lines(template: Template, data: st.DataObject) -> None:
@@ -124,7 +132,9 @@ def test_matchers_agree_on_spoiled_lines(template: Template, data: st.DataObject
         values = read_alone(template.id, line)
         assert values is not None
         try:
-            line = render(CATALOGUE.details[template.id].sequence, data.draw(strategies.hostile_like(template, values)))
+            line = render(
+                CATALOGUE.details[template.id].sequence, data.draw(strategies.hostile_like(template, values))
+            )
         except RenderError:
             return
     else:
@@ -132,7 +142,9 @@ def test_matchers_agree_on_spoiled_lines(template: Template, data: st.DataObject
     found = reference(template.id).match(line)
     assert read_alone(template.id, line) == (None if isinstance(found, Mismatch) else found)
     interpreter, kernel = scanners()
-    assert outcome(interpreter.scan_bytes(as_line(template, line))) == outcome(kernel.scan_bytes(as_line(template, line)))
+    assert outcome(interpreter.scan_bytes(as_line(template, line))) == outcome(
+        kernel.scan_bytes(as_line(template, line))
+    )
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -143,7 +155,9 @@ def test_rows_do_not_depend_on_how_the_bytes_arrive(data: st.DataObject) -> None
     text = b"\n".join(lines) + data.draw(st.sampled_from([b"", b"\n", b"\r\n", b"\n\n"]))
     whole = outcome(scanners()[1].scan_bytes(text))
     for scanner in scanners():
-        assert relative(in_pieces(scanner, text, data.draw(strategies.chunkings(len(text))))) == relative(whole)
+        assert relative(in_pieces(scanner, text, data.draw(strategies.chunkings(len(text))))) == relative(
+            whole
+        )
 
 
 @cache
@@ -178,7 +192,9 @@ def relative(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def test_all_samples_in_one_scan(catalogue: Catalogue) -> None:
-    """The whole corpus at once, by both engines; every sample of an envelope's own and of a daemon's finds a template."""
+    """The whole corpus at once, by both engines; every sample of an envelope's own and of a daemon's
+    finds a template.
+    """
     text = b"\n".join(all_lines())
     interpreter, kernel = scanners()
     rows = kernel.scan_bytes(text)

@@ -1,4 +1,6 @@
-"""The scanner: rows, lines of every shape, dispatch by tag, growth, threads, and time in proportion to the input."""
+"""The scanner: rows, lines of every shape, dispatch by tag, growth, threads, and time in proportion to
+the input.
+"""
 
 from __future__ import annotations
 
@@ -46,15 +48,19 @@ def test_a_row(scanner: Scanner) -> None:
 
 def test_columns(scanner: Scanner) -> None:
     """Vectorised access and surface values say the same."""
-    rows = scanner.scan_bytes(b"\n".join([in_envelope(CONNECT), b"rubbish", in_envelope(SESSION, b"haproxy")]))
+    rows = scanner.scan_bytes(
+        b"\n".join([in_envelope(CONNECT), b"rubbish", in_envelope(SESSION, b"haproxy")])
+    )
     catalogue = rows.catalogue
     assert rows.column("client_address") == ["192.0.2.10", None, "192.0.2.10"]
     assert rows.column("client_port") == [None, None, 41522]
     assert rows.column("no_such_field") == [None] * 3
     assert rows.integers(catalogue.field_id("client_port")).tolist() == [NULL, NULL, 41522]
     assert rows.addresses(catalogue.field_id("client_address"))[:, 1].tolist() == [
-        0xFFFF_C000_020A, NULL, 0xFFFF_C000_020A
-    ]  # fmt: skip
+        0xFFFF_C000_020A,
+        NULL,
+        0xFFFF_C000_020A,
+    ]
     assert rows.text(catalogue.field_id("client_name")).to_pylist() == ["unknown", None, None]
     assert rows.text(catalogue.field_id("backend")).to_pylist() == [None, None, "bk_mx"]
     assert rows.text(catalogue.field_id("client_port")).to_pylist() == [None, None, "41522"]
@@ -73,7 +79,16 @@ def test_invalid_utf8_is_flagged_and_escaped(scanner: Scanner) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xc0\x80", b"\xe0\x80\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xc3", b"\xf0\x9f\x98"]
+    "data",
+    [
+        b"\xc0\x80",
+        b"\xe0\x80\x80",
+        b"\xed\xa0\x80",
+        b"\xf4\x90\x80\x80",
+        b"\xf5\x80\x80\x80",
+        b"\xc3",
+        b"\xf0\x9f\x98",
+    ],
 )
 def test_malformed_utf8(data: bytes, scanner: Scanner) -> None:
     assert scanner.scan_bytes(b"x" + data + b"\n" + data + b"x\n").not_utf8.tolist() == [1, 1]
@@ -106,7 +121,10 @@ def test_the_tag_chooses_the_grammar(scanner: Scanner, tag: bytes, message: byte
 
 def test_lines_without_an_envelope(scanner: Scanner) -> None:
     """HAProxy writes lines without any (`format raw`); others cannot be told from rubbish."""
-    assert kinds(scanner, SESSION, CONNECT, b"", b"Nov 22", b"\0\0\0") == ["haproxy.tcp_session", *["unparsed"] * 4]
+    assert kinds(scanner, SESSION, CONNECT, b"", b"Nov 22", b"\0\0\0") == [
+        "haproxy.tcp_session",
+        *["unparsed"] * 4,
+    ]
 
 
 def test_repeated_messages(scanner: Scanner) -> None:
@@ -143,7 +161,10 @@ def test_read_only_buffers_are_scanned(catalogue: Catalogue) -> None:
 def test_many_lines_names_and_values_fit(catalogue: Catalogue) -> None:
     """Arrays grow while a chunk is scanned, and both engines still agree."""
     lines = [
-        in_envelope(SESSION.replace(b"ft_smtp", b"ft%d" % number).replace(b"41522", b"%d" % (number % 60000)), b"haproxy")
+        in_envelope(
+            SESSION.replace(b"ft_smtp", b"ft%d" % number).replace(b"41522", b"%d" % (number % 60000)),
+            b"haproxy",
+        )
         for number in range(9000)
     ]
     lines += [in_envelope(CONNECT, b"tag%d" % number) for number in range(3000)]
@@ -179,7 +200,9 @@ def test_two_threads_scan_at_once(catalogue: Catalogue) -> None:
     counts: list[int] = []
     scanners = [Scanner(catalogue) for _ in range(2)]
     threads = [
-        threading.Thread(target=lambda scanner=scanner: counts.append(int((scanner.scan_bytes(data).template >= 0).sum())))
+        threading.Thread(
+            target=lambda scanner=scanner: counts.append(int((scanner.scan_bytes(data).template >= 0).sum()))
+        )
         for scanner in scanners
     ]
     for thread in threads:
@@ -190,19 +213,42 @@ def test_two_threads_scan_at_once(catalogue: Catalogue) -> None:
 
 
 HOSTILE = [
-    b"[", b"(", b'"', b'\\"', b" from ", b"unknown[", b"<", b">, ", b": ", b"1", b":", b"a.", b"\xff", b"\0", b"/", b"Nov 22 09:18:57 ",
-    b", relay=", b" ehlo=1", b"; from=<",
-]  # fmt: skip
+    b"[",
+    b"(",
+    b'"',
+    b'\\"',
+    b" from ",
+    b"unknown[",
+    b"<",
+    b">, ",
+    b": ",
+    b"1",
+    b":",
+    b"a.",
+    b"\xff",
+    b"\0",
+    b"/",
+    b"Nov 22 09:18:57 ",
+    b", relay=",
+    b" ehlo=1",
+    b"; from=<",
+]
 
 
 @pytest.mark.parametrize("piece", HOSTILE)
 @pytest.mark.parametrize(
     "start",
     [
-        b"", in_envelope(b""), in_envelope(b"connect from "), in_envelope(b"warning: "), in_envelope(b"4B12345: to=<", b"postfix/smtp"),
-        in_envelope(b"4B12345: reject: header ", b"postfix/cleanup"), in_envelope(b"", b"haproxy"), in_envelope(b"", b"haproxy") + SESSION,
+        b"",
+        in_envelope(b""),
+        in_envelope(b"connect from "),
+        in_envelope(b"warning: "),
+        in_envelope(b"4B12345: to=<", b"postfix/smtp"),
+        in_envelope(b"4B12345: reject: header ", b"postfix/cleanup"),
+        in_envelope(b"", b"haproxy"),
+        in_envelope(b"", b"haproxy") + SESSION,
     ],
-)  # fmt: skip
+)
 def test_time_grows_with_the_length_of_a_line(catalogue: Catalogue, start: bytes, piece: bytes) -> None:
     """A megabyte of anything is one row, and takes about four times as long as a quarter of it."""
     scanner = Scanner(catalogue)
@@ -217,19 +263,35 @@ def test_time_grows_with_the_length_of_a_line(catalogue: Catalogue, start: bytes
 
 
 def test_a_long_line_is_the_same_for_the_interpreter(catalogue: Catalogue) -> None:
-    for start in (b"", in_envelope(b"warning: "), in_envelope(b"4B12345: reject: header ", b"postfix/cleanup")):
+    for start in (
+        b"",
+        in_envelope(b"warning: "),
+        in_envelope(b"4B12345: reject: header ", b"postfix/cleanup"),
+    ):
         for piece in HOSTILE:
             data = start + piece * (20_000 // len(piece))
-            assert outcome(Scanner(catalogue).scan_bytes(data)) == outcome(Scanner(catalogue, compiled=False).scan_bytes(data))
+            assert outcome(Scanner(catalogue).scan_bytes(data)) == outcome(
+                Scanner(catalogue, compiled=False).scan_bytes(data)
+            )
 
 
 def test_the_order_of_trial() -> None:
     """The particular before the general, whatever their order in the file; the sample says which is which."""
-    general = {"kind": "smtpd.general", "text": "warning: {reason:text}", "samples": [{"line": "warning: odd", "values": {}}]}
-    special = {"kind": "smtpd.special", "text": "warning: table {table:text}", "samples": [{"line": "warning: table x", "values": {}}]}
+    general = {
+        "kind": "smtpd.general",
+        "text": "warning: {reason:text}",
+        "samples": [{"line": "warning: odd", "values": {}}],
+    }
+    special = {
+        "kind": "smtpd.special",
+        "text": "warning: table {table:text}",
+        "samples": [{"line": "warning: table x", "values": {}}],
+    }
     for templates in ([general, special], [special, general]):
         catalogue = catalogue_of(templates)
-        assert kinds(Scanner(catalogue, compiled=False), in_envelope(b"warning: table x")) == ["smtpd.special"]
+        assert kinds(Scanner(catalogue, compiled=False), in_envelope(b"warning: table x")) == [
+            "smtpd.special"
+        ]
 
 
 def test_catch_alls_come_after_what_any_daemon_can_say() -> None:
@@ -237,7 +299,12 @@ def test_catch_alls_come_after_what_any_daemon_can_say() -> None:
     common = {"kind": "postfix.table", "text": "warning: table {table:text}"}
     catalogue = catalogue_of([own], [common])
     scanner = Scanner(catalogue, compiled=False)
-    found = kinds(scanner, in_envelope(b"warning: table x"), in_envelope(b"warning: x"), in_envelope(b"warning: table x", b"postfix/new"))
+    found = kinds(
+        scanner,
+        in_envelope(b"warning: table x"),
+        in_envelope(b"warning: x"),
+        in_envelope(b"warning: table x", b"postfix/new"),
+    )
     assert found == ["postfix.table", "smtpd.message", "postfix.table"]
 
 

@@ -1,4 +1,6 @@
-"""Every field type: what it takes, where it ends, what it is worth, and that all three matchers agree on it."""
+"""Every field type: what it takes, where it ends, what it is worth, and that all three matchers agree on
+it.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +101,11 @@ CASES = [
     ("{v:queue_id}: x", b"warning: x", NOTHING),
     ("{v:queue_id}: x", b"NOQUEUE: x", NOTHING),
     ("{v:queue_id}: x", b"4B12: x", NOTHING),
-    ("from x{v:counters} commands={n:uint}", b"from x ehlo=1 rcpt=0/2 commands=3", {"ehlo": 1, "rcpt": [0, 2]}),
+    (
+        "from x{v:counters} commands={n:uint}",
+        b"from x ehlo=1 rcpt=0/2 commands=3",
+        {"ehlo": 1, "rcpt": [0, 2]},
+    ),
     ("from x{v:counters} commands={n:uint}", b"from x commands=3", {}),
     ("from x{v:counters}", b"from x ehlo=1/2/3", NOTHING),
     ("{v:word} x", b"a:b x", "a:b"),
@@ -171,19 +177,72 @@ def test_what_was_read_can_be_written_and_read_again(text: str, message: bytes, 
 
 
 PIECES = [
-    b"1", b"23", b"255", b"-", b".", b":", b"::", b"ffff", b"[", b"]", b"(", b")", b" ", b'"', b"\\", b"=", b"/", b"a", b"F", b"Z", b">",
-    b"ehlo=1", b" rcpt=0/1", b" commands=2", b"Nov ", b" 2", b"22/Nov/2026:09:18:54", b".965", b" +0000", b"2026-11-22T09:18:54", b"Z",
-    b"+01:00", b"Feb 29 ", b"09:18:57", b"1795339134", b"\xff", b"\xc3\xa9", b"\0", b"5.7.1", b"4B12345", b";", b",", b" x",
-]  # fmt: skip
-TEMPLATES = sorted({text for text, _, _ in CASES}) + [
-    "{a:ip}:{b:port}", "{a:ip}{[:{b:port}]} {c:word}", "{a:host}[{b:ip}]{[:{c:port}]}", "<{a:mail}> <{b:mail}>", "{a:word}]{b:counters}{[ x]}",
-    "({a:text(last)}) {b:word}", '"{a:text(quoted)}"{[ {b:word}]}', "{a:name(last)}/{b:name}", "{(NO{|}{a:queue_id})}: {b:text}",
-    "{a:text(retry)} x{b:text}{[;{c:uint}]}", "{a:nametext}: {(x{b:uint}{|}{c:group({d:word} {e:text})})}", "{a:int}/{b:flag(+)}{c:int}{d:flag( x)}",
-]  # fmt: skip
+    b"1",
+    b"23",
+    b"255",
+    b"-",
+    b".",
+    b":",
+    b"::",
+    b"ffff",
+    b"[",
+    b"]",
+    b"(",
+    b")",
+    b" ",
+    b'"',
+    b"\\",
+    b"=",
+    b"/",
+    b"a",
+    b"F",
+    b"Z",
+    b">",
+    b"ehlo=1",
+    b" rcpt=0/1",
+    b" commands=2",
+    b"Nov ",
+    b" 2",
+    b"22/Nov/2026:09:18:54",
+    b".965",
+    b" +0000",
+    b"2026-11-22T09:18:54",
+    b"Z",
+    b"+01:00",
+    b"Feb 29 ",
+    b"09:18:57",
+    b"1795339134",
+    b"\xff",
+    b"\xc3\xa9",
+    b"\0",
+    b"5.7.1",
+    b"4B12345",
+    b";",
+    b",",
+    b" x",
+]
+TEMPLATES = [
+    *sorted({text for text, _, _ in CASES}),
+    "{a:ip}:{b:port}",
+    "{a:ip}{[:{b:port}]} {c:word}",
+    "{a:host}[{b:ip}]{[:{c:port}]}",
+    "<{a:mail}> <{b:mail}>",
+    "{a:word}]{b:counters}{[ x]}",
+    "({a:text(last)}) {b:word}",
+    '"{a:text(quoted)}"{[ {b:word}]}',
+    "{a:name(last)}/{b:name}",
+    "{(NO{|}{a:queue_id})}: {b:text}",
+    "{a:text(retry)} x{b:text}{[;{c:uint}]}",
+    "{a:nametext}: {(x{b:uint}{|}{c:group({d:word} {e:text})})}",
+    "{a:int}/{b:flag(+)}{c:int}{d:flag( x)}",
+]
 
 
 @settings(max_examples=40, deadline=None)
-@given(pieces=st.lists(st.sampled_from(PIECES), max_size=9), start=st.sampled_from([b"", b"x=", b"at ", b"[", b"<", b"from=<", b"("]))
+@given(
+    pieces=st.lists(st.sampled_from(PIECES), max_size=9),
+    start=st.sampled_from([b"", b"x=", b"at ", b"[", b"<", b"from=<", b"("]),
+)
 @pytest.mark.parametrize("text", TEMPLATES)
 def test_matchers_agree_on_rubbish(text: str, start: bytes, pieces: list[bytes]) -> None:
     """Whatever the line, interpreter, kernel and reference read the same from it, or nothing."""
@@ -202,18 +261,37 @@ def test_matchers_agree_on_addresses(address: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.ip_addresses())
 def test_every_address_is_read(address: Any) -> None:
-    assert read("[{v:ip}]", f"[{address}]".encode())["v"] == str(getattr(address, "ipv4_mapped", None) or address)
+    assert read("[{v:ip}]", f"[{address}]".encode())["v"] == str(
+        getattr(address, "ipv4_mapped", None) or address
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("{v:uint}", -1), ("{v:uint}", 10**18), ("{v:uint}", True), ("{v:port}", 65536), ("{v:code}", 5500), ("{v:decimal}", -0.5),
-        ("{v:decimal}", float("nan")), ("{v:enum(a|b)}", "c"), ("{v:flag(+)}", "+"), ("{v:ip}", "host.example"), ("{v:ip}", "fe80::1%eth0"),
-        ("{v:word}", "a b"), ("{v:word}", ""), ("{v:host}", "a[b"), ("{v:text}", "a\nb"), ("{v:text}", 5), ("{v:queue_id}", "NOQUEUE"),
-        ("{v:counters}", {"commands": 1}), ("{v:counters}", {"a b": 1}), ("{v:dsn}", "5.7"), ("{v:time(bsd)}", "noon"),
+        ("{v:uint}", -1),
+        ("{v:uint}", 10**18),
+        ("{v:uint}", True),
+        ("{v:port}", 65536),
+        ("{v:code}", 5500),
+        ("{v:decimal}", -0.5),
+        ("{v:decimal}", float("nan")),
+        ("{v:enum(a|b)}", "c"),
+        ("{v:flag(+)}", "+"),
+        ("{v:ip}", "host.example"),
+        ("{v:ip}", "fe80::1%eth0"),
+        ("{v:word}", "a b"),
+        ("{v:word}", ""),
+        ("{v:host}", "a[b"),
+        ("{v:text}", "a\nb"),
+        ("{v:text}", 5),
+        ("{v:queue_id}", "NOQUEUE"),
+        ("{v:counters}", {"commands": 1}),
+        ("{v:counters}", {"a b": 1}),
+        ("{v:dsn}", "5.7"),
+        ("{v:time(bsd)}", "noon"),
     ],
-)  # fmt: skip
+)
 def test_values_that_cannot_be_written(text: str, value: Any) -> None:
     catalogue = make_catalogue(text)
     with pytest.raises(RenderError):
@@ -231,5 +309,7 @@ def test_a_value_without_a_place_is_refused() -> None:
 def test_stamp_kinds() -> None:
     """A row says what its stamp tells: the year, the zone, the resolution."""
     scanner = Scanner(make_catalogue("x"), compiled=False)
-    rows = scanner.scan_bytes(b"Nov 22 09:18:57 h s: x\nNov 22 09:18:57.123 h s: x\nNov 22 2026 09:18:57.123456 h s: x\nx\n")
+    rows = scanner.scan_bytes(
+        b"Nov 22 09:18:57 h s: x\nNov 22 09:18:57.123 h s: x\nNov 22 2026 09:18:57.123456 h s: x\nx\n"
+    )
     assert rows.stamp_kind.tolist() == [1, 1 | 4, 8, 0]

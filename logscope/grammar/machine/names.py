@@ -1,0 +1,70 @@
+"""The dictionary of dictionary-coded text: open addressing in arrays that grow outside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from logscope.engine import lean_kernel as kernel
+from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index
+from logscope.grammar.machine.layout import NAMES_COUNT, NAMES_USED
+
+
+@kernel
+def _hash(data: Bytes, start: Number, end: Number) -> Number:
+    """A number of 31 bits from some bytes; two bytes a step, as each step waits for the one before."""
+    value = 0x2545_F491
+    at = start
+    while at + 1 < end:
+        value = ((value ^ (at_index(data, at) | at_index(data, at + 1) << 8)) * 0x5BD1_E995) & 0x7FFF_FFFF
+        value ^= value >> 13
+        at += 2
+    if at < end:
+        value = ((value ^ at_index(data, at)) * 0x5BD1_E995) & 0x7FFF_FFFF
+    return value ^ value >> 15
+
+
+@kernel
+def intern_name(
+    buffer: Bytes, start: Number, end: Number, table: Words, offsets: Numbers, data: Bytes, control: Numbers
+) -> Number:
+    """The code of at_index(buffer, start:end) in the dictionary; there must be room for a new one.
+
+    table: int32, a power of two long, code + 1 or 0; offsets: int64, name i is data[offsets[i]:offsets[i +
+    1]].
+    """
+    size = len(table)
+    place = _hash(buffer, start, end) & (size - 1)
+    length = end - start
+    while True:
+        entry = at_index(table, place)
+        if entry == 0:
+            break
+        begin = at_index(offsets, entry - 1)
+        if at_index(offsets, entry) - begin == length:
+            same = 0
+            while same < length and at_index(data, begin + same) == at_index(buffer, start + same):
+                same += 1
+            if same == length:
+                return np.int64(entry) - 1
+        place = (place + 1) & (size - 1)
+    number = control[NAMES_COUNT]
+    begin = control[NAMES_USED]
+    for index in range(length):
+        data[begin + index] = at_index(buffer, start + index)
+    offsets[number] = begin
+    offsets[number + 1] = begin + length
+    table[place] = number + 1
+    control[NAMES_COUNT] = number + 1
+    control[NAMES_USED] = begin + length
+    return np.int64(number)
+
+
+@kernel
+def rebuild_names(table: Words, offsets: Numbers, data: Bytes, count: Number) -> Number:
+    """Enter all names into an empty table."""
+    size = len(table)
+    for number in range(count):
+        place = _hash(data, offsets[number], offsets[number + 1]) & (size - 1)
+        while table[place] != 0:
+            place = (place + 1) & (size - 1)
+        table[place] = number + 1
