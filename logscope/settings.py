@@ -95,9 +95,11 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, 
         UsageError: a flag makes no sense.
     """
     settings = Settings()
-    for path in (user_file(environ), directory / PROJECT_FILE):
-        if path is not None and path.is_file():
-            settings = replace(settings, **read_file(path))
+    user, project = user_file(environ), directory / PROJECT_FILE
+    if user is not None and user.is_file():
+        settings = replace(settings, **read_file(user))
+    if project.is_file():
+        settings = replace(settings, **read_file(project, PROJECT_FILE))
     settings = replace(settings, **from_environment(environ))
     settings = replace(settings, **_checked(flags, _flag_error))
     zone = ZoneInfo(settings.zone_of(DEFAULT_ZONE))
@@ -117,29 +119,36 @@ def user_file(environ: Mapping[str, str]) -> Path | None:
     return Path(environ["HOME"]) / ".config" / "logscope" / "config.toml" if environ.get("HOME") else None
 
 
-def read_file(path: Path) -> dict[str, Any]:
+def read_file(path: Path, name: str | None = None) -> dict[str, Any]:
     """Fields of `Settings` that a configuration file names. Paths in it are relative to it.
+
+    Args:
+        path: the file.
+        name: what errors call it; the path if not given.
 
     Raises:
         SettingsError: with line and column.
     """
+    name = name or str(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot be read: {error}", place=Place(str(path))) from None
+        raise SettingsError(f"cannot be read: {error}", place=Place(name)) from None
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _syntax_error(path, text, error) from None
+        raise _syntax_error(name, text, error) from None
 
     def fail(key: str, message: str, hint: str | None) -> SettingsError:
-        return SettingsError(message, place=_place_of(path, text, key), hint=hint)
+        return SettingsError(message, place=_place_of(name, text, key), hint=hint)
 
     for key in _SEVERAL:
         if isinstance(found.get(key), str):
             found[key] = [found[key]]
         if isinstance(found.get(key), list):
-            found[key] = [str(path.parent / entry) for entry in found[key]]
+            found[key] = [
+                str(path.parent / entry) if isinstance(entry, str) else entry for entry in found[key]
+            ]
     return _checked(found, fail)
 
 
@@ -255,25 +264,25 @@ def _split_zone(entry: str) -> tuple[str, str, str]:
     return host, sign, zone
 
 
-def _syntax_error(path: Path, text: str, error: tomllib.TOMLDecodeError) -> SettingsError:
+def _syntax_error(file: str, text: str, error: tomllib.TOMLDecodeError) -> SettingsError:
     """tomllib says the place in its message only."""
     match = re.search(r"^(.*?)\s*\(at line (\d+), column (\d+)\)$", str(error))
     if match is None:
         lines = text.splitlines() or [""]
-        return SettingsError(str(error).split(" (at")[0], place=Place(str(path), len(lines), text=lines[-1]))
+        return SettingsError(str(error).split(" (at")[0], place=Place(file, len(lines), text=lines[-1]))
     line, column = int(match[2]), int(match[3])
     lines = text.splitlines()
     shown = lines[line - 1] if line <= len(lines) else ""
-    return SettingsError(match[1], place=Place(str(path), line, column, shown))
+    return SettingsError(match[1], place=Place(file, line, column, shown))
 
 
-def _place_of(path: Path, text: str, key: str) -> Place:
+def _place_of(file: str, text: str, key: str) -> Place:
     """Where a key stands in the file: the first line that starts with it."""
     for number, line in enumerate(text.splitlines(), 1):
         match = re.match(rf"\s*\[?\s*(['\"]?{re.escape(key)}['\"]?)", line)
         if match:
-            return Place(str(path), number, match.start(1) + 1, line, len(match[1]))
-    return Place(str(path))
+            return Place(file, number, match.start(1) + 1, line, len(match[1]))
+    return Place(file)
 
 
 # --- times

@@ -14,6 +14,7 @@ from logscope import __version__
 from logscope.cli.boundary import guarded
 from logscope.cli.commands import grammar, report
 from logscope.cli.commands.explain import explain
+from logscope.cli.commands.parse import parse
 from logscope.cli.commands.sessions import sessions
 from logscope.cli.commands.summary import summary
 from logscope.errors import ExitCode, UsageError, did_you_mean
@@ -40,10 +41,11 @@ app = typer.Typer(
 app.command(short_help="One screen for the person on call; `logscope FILES` is short for it.")(summary)
 app.add_typer(report.app, name="report", short_help="Who, how much, and what became of it.")
 app.command(short_help="The joined table: every session, message or delivery.")(sessions)
+app.command(short_help="Every line with its kind and typed fields.")(parse)
 app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
 app.add_typer(grammar.app, name="grammar", short_help="Which lines are understood; test your own grammars.")
 
-COMMANDS = ("summary", "report", "sessions", "explain", "grammar")
+COMMANDS = ("summary", "report", "sessions", "parse", "explain", "grammar")
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
 
@@ -78,6 +80,8 @@ def _dispatch(given: list[str]) -> int:
         code: Any = app(with_command(given), prog_name="logscope", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
+    except SystemExit as error:  # what the option parser makes of a closed pipe
+        raise (BrokenPipeError() if isinstance(error.__context__, BrokenPipeError) else error) from None
     except Exception as error:
         if _is_usage(error):
             raise _usage_error(error) from None

@@ -60,6 +60,17 @@ class Run:
         self.problems.append(problem)
         complain(problem, sys.stderr)
 
+    def complain_of(self, sources: Sequence[Source]) -> None:
+        """Tell the user which sources ended early."""
+        for source in sources:
+            if source.problem is not None:
+                self.complain(source.problem)
+
+    @property
+    def on_terminal(self) -> bool:
+        """Whether data goes to a terminal, where a progress bar would only disturb it."""
+        return self.target.width is not None
+
     def exit_code(self, otherwise: ExitCode = ExitCode.FINE) -> ExitCode:
         """The exit code: unreadable input outweighs whatever else is to be said."""
         return ExitCode.UNUSABLE if self.problems else otherwise
@@ -130,9 +141,7 @@ class Run:
         with self.inputs(files) as sources:
             with progress(sources, wanted=not self.settings.quiet):
                 result = read_tables(sources, self.settings, tables, sink)
-            for source in sources:
-                if source.problem is not None:
-                    self.complain(source.problem)
+            self.complain_of(sources)
         for note in result.notes if tell else ():
             self.note(note)
         return result

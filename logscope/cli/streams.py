@@ -84,28 +84,30 @@ def opened(target: Target) -> Iterator[IO[bytes]]:
         OutputError: it cannot be written.
     """
     if target.path is None:
-        stream = sys.stdout.buffer
-        yield stream
-        stream.flush()
+        # Not sys.stdout.buffer: with PYTHONUNBUFFERED that writes a part of what it is given, and says so to
+        # nobody.
+        with open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False) as stream:
+            yield stream
         return
     if target.path.exists() and not target.path.is_file():  # a device or a named pipe
-        with _writable(target.path) as special:
+        with _writable(target.path, target.path) as special:
             yield special
         return
     part = target.path.with_name(f".{target.path.name}.{os.getpid()}.part")
     try:
-        with _writable(part) as file:
+        with _writable(part, target.path) as file:
             yield file
         part.replace(target.path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _writable(path: Path) -> IO[bytes]:
+def _writable(path: Path, named: Path) -> IO[bytes]:
+    """The file at a path, open for writing; errors speak of the one that the user named."""
     try:
         return path.open("wb")
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise OutputError(f"{named}: cannot be written: {error.strerror}") from None
 
 
 def _format_of(path: Path) -> str:

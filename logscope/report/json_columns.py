@@ -42,13 +42,13 @@ class ColumnWriter:
 
     Args:
         separator: written behind each object.
-        inline: names of struct or map columns whose members stand in the row itself; null ones are left out.
+        always: names of the columns that each row has; others are left out where null. None for all.
     """
 
-    def __init__(self, separator: bytes, inline: frozenset[str]) -> None:
+    def __init__(self, separator: bytes, always: frozenset[str] | None = None) -> None:
         for_kernels()
         self._separator = separator
-        self._inline = inline
+        self._always = always
         self._scratch = np.empty(1 << 22, dtype=np.uint8)
         self._out = np.empty(1 << 22, dtype=np.uint8)
         self._at = 0
@@ -56,8 +56,9 @@ class ColumnWriter:
     def rows(self, batch: pa.RecordBatch) -> memoryview:
         """The rows of a batch, each followed by the separator. Valid until the next call."""
         self._at = 0
-        columns, names, modes = self._members(batch)
-        begins, ends = self._children(columns, batch.num_rows)
+        names = [member_name(name) for name in batch.schema.names]
+        modes = _modes(batch.schema.names, self._always)
+        begins, ends = self._children(batch.columns, batch.num_rows)
         widths = int((ends - begins).sum())
         fixed = (sum(map(len, names)) + len(names) + 2 + len(self._separator)) * batch.num_rows
         if len(self._out) < widths + fixed + SPARE:
@@ -88,26 +89,6 @@ class ColumnWriter:
         validity = array.is_valid()
         buffers = [validity.buffers()[1], pa.py_buffer(offsets), pa.py_buffer(data[: offsets[-1]])]
         return pa.Array.from_buffers(pa.large_string(), len(array), buffers)
-
-    def _members(self, batch: pa.RecordBatch) -> tuple[list[pa.Array], list[bytes], list[int]]:
-        """Columns, written names and modes of the members of a row."""
-        columns: list[pa.Array] = []
-        names: list[bytes] = []
-        modes: list[int] = []
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if name not in self._inline:
-                columns.append(column)
-                names.append(member_name(name))
-                modes.append(kernels.ALWAYS)
-            elif pa.types.is_struct(column.type):
-                columns += column.flatten()
-                names += [member_name(field.name) for field in column.type]
-                modes += [kernels.UNLESS_NULL] * column.type.num_fields
-            else:
-                columns.append(column)
-                names.append(b"")
-                modes.append(kernels.SPLICE)
-        return columns, names, modes
 
     # --- fragments
     # ---------------------------------------------------------------------------------------------------
@@ -224,7 +205,7 @@ class ColumnWriter:
         children = self._children(array.flatten(), len(array))
         widths = int((children[1] - children[0]).sum())
         self._reserve(widths + (sum(map(len, names)) + len(names) + 2 + _NULL) * len(array))
-        modes = [kernels.ALWAYS] * len(names)
+        modes = _modes([field.name for field in array.type], None)
         self._at = self._objects(
             names, modes, _validity(array), children, b"", self._scratch, self._at, (begins, ends)
         )
@@ -232,7 +213,7 @@ class ColumnWriter:
     def _objects(
         self,
         names: list[bytes],
-        modes: list[int],
+        modes: _Bytes,
         valid: _Bytes,
         children: tuple[_Longs, _Longs],
         separator: bytes,
@@ -246,7 +227,7 @@ class ColumnWriter:
         stop: int = write(
             written,
             offsets,
-            np.array(modes, dtype=np.uint8),
+            modes,
             valid,
             self._scratch,
             *children,
@@ -262,6 +243,11 @@ class ColumnWriter:
 def member_name(name: str) -> bytes:
     """A member's name as written in front of its value."""
     return json.dumps(name).encode() + b":"
+
+
+def _modes(names: list[str], always: frozenset[str] | None) -> _Bytes:
+    wanted = [kernels.ALWAYS if always is None or name in always else kernels.UNLESS_NULL for name in names]
+    return np.array(wanted, dtype=np.uint8)
 
 
 def _spans(count: int) -> tuple[_Longs, _Longs]:

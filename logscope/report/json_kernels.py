@@ -26,10 +26,8 @@ Matrix: TypeAlias = NDArray[np.int64]
 NS_PER_SECOND = 1_000_000_000
 SECONDS_PER_DAY = 86_400
 
-ALWAYS, UNLESS_NULL, SPLICE = 0, 1, 2
-"""How a member is written: with its name; the same, but left out when null; the members of an object without
-its braces.
-"""
+ALWAYS, UNLESS_NULL = 0, 1
+"""How a member is written: always, or only where it is not null."""
 
 
 @kernel
@@ -422,23 +420,16 @@ def objects(
         for member in range(len(modes)):
             start = value_begins[member, row]
             stop = value_ends[member, row]
-            if modes[member] != ALWAYS:
-                if stop - start == 4 and values[start] == 110:  # null
-                    continue
-                if modes[member] == SPLICE:
-                    start += 1
-                    stop -= 1
-                    if start == stop:
-                        continue
+            if modes[member] == UNLESS_NULL and stop - start == 4 and values[start] == 110:  # null
+                continue
             if at > first:
                 out[at] = 44
                 at += 1
-            if modes[member] != SPLICE:
-                position = name_offsets[member]
-                name_stop = name_offsets[member + 1]
-                for step in range(0, name_stop - position, SPARE):
-                    copy16(names, position + step, out, at + step)
-                at += name_stop - position
+            position = name_offsets[member]
+            name_stop = name_offsets[member + 1]
+            for step in range(0, name_stop - position, SPARE):
+                copy16(names, position + step, out, at + step)
+            at += name_stop - position
             for step in range(0, stop - start, SPARE):
                 copy16(values, start + step, out, at + step)
             at += stop - start

@@ -39,13 +39,13 @@ class JsonRows:
 
     Args:
         separator: written behind each object.
-        inline: names of struct or map columns whose members stand in the row itself; null ones are left out.
+        always: names of the columns that each row has; others are left out where null. None for all.
     """
 
-    def __init__(self, separator: bytes = b"\n", inline: frozenset[str] = frozenset()) -> None:
+    def __init__(self, separator: bytes = b"\n", always: frozenset[str] | None = None) -> None:
         self._separator = separator
-        self._inline = inline
-        self._writer: Writer = ValueWriter(separator, inline)
+        self._always = always
+        self._writer: Writer = ValueWriter(separator, always)
         self._seen = 0
 
     def blocks(self, batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
@@ -64,10 +64,16 @@ class JsonRows:
         if isinstance(self._writer, ValueWriter) and self._seen > few_rows():
             from logscope.report.json_columns import ColumnWriter  # loads Numba
 
-            self._writer = ColumnWriter(self._separator, self._inline)
+            self._writer = ColumnWriter(self._separator, self._always)
         return self._writer
 
 
 def few_rows() -> int:
     """How many rows are written without machine code."""
-    return _FEW if engine.is_cached() else _FEW_UNCOMPILED
+    return _FEW if _is_compiled() else _FEW_UNCOMPILED
+
+
+def _is_compiled() -> bool:
+    """Whether these kernels are on disk; `engine.is_cached` speaks of any."""
+    directory = engine.cache_directory()
+    return directory is not None and any(directory.glob("**/json_kernels.objects-*.nbi"))

@@ -27,21 +27,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class ValueWriter:
     """Writes rows as JSON objects; see `json_columns.ColumnWriter`, which does the same faster for many."""
 
-    def __init__(self, separator: bytes, inline: frozenset[str]) -> None:
+    def __init__(self, separator: bytes, always: frozenset[str] | None = None) -> None:
         self._separator = separator
-        self._inline = inline
+        self._always = always
 
     def rows(self, batch: pa.RecordBatch) -> bytes:
         """The rows of a batch, each followed by the separator."""
-        members: list[list[str]] = []
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if name not in self._inline:
-                members.append(_named(name, fragments(column)))
-            elif pa.types.is_struct(column.type):
-                for field, child in zip(column.type, column.flatten(), strict=True):
-                    members.append(_named(field.name, fragments(child), keep_null=False))
-            else:
-                members.append(["" if text == "null" else text[1:-1] for text in fragments(column)])
+        members = [
+            _named(name, fragments(column), keep_null=self._always is None or name in self._always)
+            for name, column in zip(batch.schema.names, batch.columns, strict=True)
+        ]
         rows = zip(*members, strict=True) if members else iter([()] * batch.num_rows)
         objects = ["{" + ",".join(filter(None, row)) + "}" for row in rows]
         return b"".join(text.encode() + self._separator for text in objects)

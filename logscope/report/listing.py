@@ -1,14 +1,16 @@
 """A table for people to read: one line a row, the few columns that matter, aligned, never wrapped.
 
-Rows are written as they come, so widths are settled by the first batch. On a narrow terminal the least
+Rows are written as they come, so widths are settled by the first few hundred. On a narrow terminal the least
 important columns are left out; what still does not fit is cut with `…`. Where nobody looks at the width
 (files, pipes) nothing is cut.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 from logscope.report.text import cells, cut, visible
@@ -84,15 +86,17 @@ def _relay(row: Row) -> str:
 
 
 def _where(row: Row) -> str:
-    return f"{row['source']}:{row['line_number']}"
+    return f"{PurePath(row['source']).name}:{row['line_number']}"
 
 
 def _fields(row: Row) -> str:
     if row["reason"]:
         return f"{row['reason']}: {row['raw'] or ''}"
-    values = row["fields"] or {}
-    pairs = values.items() if isinstance(values, dict) else values
-    return " ".join(f"{name}={value}" for name, value in pairs if value is not None)
+    return " ".join(f"{name}={_word(value)}" for name, value in json.loads(row["fields"] or "{}").items())
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _status_tone(name: str, good: str) -> Callable[[Row], Tone]:
@@ -110,14 +114,14 @@ def _kind_tone(row: Row) -> Tone:
 
 LISTINGS: dict[str, tuple[Field, ...]] = {
     "sessions": (
-        _time("time (UTC)", "accepted_at", "mta_connected_at", "ended_at"),
-        Field("client", _client, 10, ("client_address", "masked")),
+        _time("time (UTC)", "accepted_at", "mta_connected_at", "ended_at", keep=8),
+        Field("client", _client, 9, ("client_address", "masked")),
         Field("server", _destination, 7, ("server", "mta_host")),
         _plain("screen", "screen", 4),
         Field(
             "outcome",
             lambda row: row["outcome"] or "unknown",
-            8,
+            10,
             ("outcome",),
             tone=lambda row: OUTCOME_TONES.get(row["outcome"], "plain"),
         ),
@@ -187,25 +191,41 @@ class ListingWriter:
         self._stream = stream
         self._canvas = canvas
         self._widths: list[int] = []
+        self._waiting: list[pa.RecordBatch] = []
         self._empty = f"No {table}.\n"
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Write some rows."""
-        for start in range(0, batch.num_rows, _SAMPLE):
-            rows = _rows(batch.slice(start, _SAMPLE), self._fields)
-            texts = [[visible(field.text(row)) for field in self._fields] for row in rows]
-            if not self._widths:
-                self._settle(texts)
-            lines = [
-                self._line(text, [f.tone(row) for f in self._fields])
-                for text, row in zip(texts, rows, strict=True)
-            ]
-            self._stream.write("".join(lines).encode("utf-8", "replace"))
+        """Write some rows. The first wait until there are enough of them to settle the widths."""
+        self._waiting.append(batch)
+        if self._widths or sum(waiting.num_rows for waiting in self._waiting) >= _SAMPLE:
+            self._flush()
 
     def close(self) -> None:
-        """Say so where there was no row."""
+        """Write what waits, or that there was no row."""
+        self._flush()
         if not self._widths:
             self._stream.write(self._empty.encode())
+
+    def _flush(self) -> None:
+        import pyarrow as pa
+
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        table = pa.Table.from_batches(waiting).combine_chunks()
+        for batch in table.to_batches(max_chunksize=_SAMPLE):
+            self._write(batch)
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        rows = _rows(batch, self._fields)
+        texts = [[visible(field.text(row)) for field in self._fields] for row in rows]
+        if not self._widths:
+            self._settle(texts)
+        lines = [
+            self._line(text, [field.tone(row) for field in self._fields])
+            for text, row in zip(texts, rows, strict=True)
+        ]
+        self._stream.write("".join(lines).encode("utf-8", "replace"))
 
     def _settle(self, texts: list[list[str]]) -> None:
         """Choose columns and widths, and write the heading."""
@@ -234,9 +254,9 @@ class ListingWriter:
 
 def _chosen(natural: list[int], keep: list[int], width: int | None) -> dict[int, int]:
     """The columns that are shown and their widths."""
-    widths = {position: min(size, _WIDEST) for position, size in enumerate(natural)}
     if width is None:
-        return widths
+        return dict(enumerate(natural))
+    widths = {position: min(size, _WIDEST) for position, size in enumerate(natural)}
     order = sorted(widths, key=lambda position: keep[position])
     while order and _total(widths) > width and len(widths) > 1:
         least = order.pop(0)

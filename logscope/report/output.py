@@ -77,7 +77,7 @@ def _write_rows(report: Report, output: str, stream: IO[bytes]) -> None:
     elif output == "parquet":
         writer = ParquetWriter(stream, report.table.schema)
     else:
-        writer = JsonLinesWriter(stream, frozenset())
+        writer = JsonLinesWriter(stream)
     for batch in report.table.to_batches():
         writer.write(batch)
     writer.close()

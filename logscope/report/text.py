@@ -66,9 +66,10 @@ def csv_safe(text: str) -> str:
     """A CSV cell that no spreadsheet takes for a formula.
 
     A leading `=`, `+`, `-`, `@`, tab or carriage return gets an apostrophe in front (OWASP, "CSV Injection").
-    Applied to text columns only: numbers stay numbers.
+    Dashes alone are no formula; they are HAProxy's ordinary termination state. For text columns only: numbers
+    stay numbers.
     """
-    return visible("'" + text if text.startswith(_FORMULA) else text)
+    return visible("'" + text if text.startswith(_FORMULA) and text.strip("-") else text)
 
 
 def cut(text: str, width: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
 from logscope.report.json_rows import JsonRows
+from logscope.schema import EVENTS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,11 +42,15 @@ class TableWriter(Protocol):
 
 
 class JsonLinesWriter:
-    """One JSON object a line; nested values stay nested."""
+    """One JSON object a line; nested values stay nested.
 
-    def __init__(self, stream: IO[bytes], inline: frozenset[str]) -> None:
+    Args:
+        always: names of the columns that each row has; others are left out where null. None for all.
+    """
+
+    def __init__(self, stream: IO[bytes], always: frozenset[str] | None = None) -> None:
         self._stream = stream
-        self._rows = JsonRows(b"\n", inline)
+        self._rows = JsonRows(b"\n", always)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""
@@ -61,9 +66,9 @@ class JsonArrayWriter:
 
     _SEPARATOR = b",\n"
 
-    def __init__(self, stream: IO[bytes], inline: frozenset[str]) -> None:
+    def __init__(self, stream: IO[bytes], always: frozenset[str] | None = None) -> None:
         self._stream = stream
-        self._rows = JsonRows(self._SEPARATOR, inline)
+        self._rows = JsonRows(self._SEPARATOR, always)
         self._due = b"[\n"
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -79,56 +84,113 @@ class JsonArrayWriter:
 
 
 class ParquetWriter:
-    """Apache Parquet, compressed with zstd; nested values stay nested, text stays as it was logged."""
+    """Apache Parquet, compressed with zstd; nested values stay nested, text stays as it was logged.
+
+    Args:
+        schema: of the file; columns that a batch lacks are null. None for that of the first batch.
+    """
 
     def __init__(self, stream: IO[bytes], schema: pa.Schema) -> None:
-        self._stream = stream
+        import pyarrow.parquet as pq
+
         self._schema = schema
-        self._file: pa.parquet.ParquetWriter | None = None
+        self._file = pq.ParquetWriter(stream, schema, compression="zstd")
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""
-        self._opened(batch.schema).write_batch(batch)
+        self._file.write_batch(_completed(batch, self._schema))
 
     def close(self) -> None:
         """Write the footer, without which nobody can read the file."""
-        self._opened(self._schema).close()
-
-    def _opened(self, schema: pa.Schema) -> pa.parquet.ParquetWriter:
-        import pyarrow.parquet as pq
-
-        if self._file is None:
-            self._file = pq.ParquetWriter(self._stream, schema, compression="zstd")
-        return self._file
+        self._file.close()
 
 
-def _listing(table: str, stream: IO[bytes], canvas: Canvas) -> TableWriter:
+def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with the columns of the schema, null where it has none."""
+    import pyarrow as pa
+
+    if batch.schema.equals(schema):
+        return batch
+    present = set(batch.schema.names)
+    columns = [
+        batch.column(field.name).cast(field.type)
+        if field.name in present
+        else pa.nulls(batch.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+class Folding:
+    """Hands events on with their typed fields in one column, as JSON text, to a writer that wants the same
+    columns always.
+    """
+
+    def __init__(self, writer: TableWriter) -> None:
+        self._writer = writer
+        self._rows = JsonRows(b"\n", frozenset())
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Write some rows."""
+        import pyarrow as pa
+
+        common = _names("events")
+        fields = batch.select([name for name in batch.schema.names if name not in common])
+        written = b"".join(map(bytes, self._rows.blocks(fields))).decode()
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        columns["fields"] = pa.array(written.split("\n")[:-1], pa.string())
+        nothing = pa.nulls(batch.num_rows, pa.string())
+        self._writer.write(pa.record_batch({name: columns.get(name, nothing) for name in common}))
+
+    def close(self) -> None:
+        """Close the writer."""
+        self._writer.close()
+
+
+def _listing(wanted: Wanted) -> TableWriter:
     from logscope.report.listing import ListingWriter
 
-    return ListingWriter(table, stream, canvas)
+    return _folded(wanted, ListingWriter(wanted.table, wanted.stream, wanted.canvas))
 
 
-def _csv(table: str, stream: IO[bytes], _canvas: Canvas) -> TableWriter:
+def _csv(wanted: Wanted) -> TableWriter:
     from logscope.report.csv_table import CsvWriter
 
-    return CsvWriter(stream, _names(table))
+    return _folded(wanted, CsvWriter(wanted.stream, _names(wanted.table)))
 
 
-def _jsonl(table: str, stream: IO[bytes], _canvas: Canvas) -> TableWriter:
-    return JsonLinesWriter(stream, INLINE.get(table, frozenset()))
+def _jsonl(wanted: Wanted) -> TableWriter:
+    return JsonLinesWriter(wanted.stream, _always(wanted))
 
 
-def _json(table: str, stream: IO[bytes], _canvas: Canvas) -> TableWriter:
-    return JsonArrayWriter(stream, INLINE.get(table, frozenset()))
+def _json(wanted: Wanted) -> TableWriter:
+    return JsonArrayWriter(wanted.stream, _always(wanted))
 
 
-def _parquet(table: str, stream: IO[bytes], _canvas: Canvas) -> TableWriter:
+def _parquet(wanted: Wanted) -> TableWriter:
     from logscope.report.arrow_schema import arrow_schema
 
-    return ParquetWriter(stream, arrow_schema(table))
+    return ParquetWriter(wanted.stream, wanted.schema or arrow_schema(wanted.table))
 
 
-WRITERS: dict[str, Callable[[str, IO[bytes], Canvas], TableWriter]] = {
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be written where.
+
+    Args:
+        table: its name: sessions, messages, deliveries or events.
+        stream: written to, not closed.
+        canvas: for the format `table`.
+        schema: all columns that the table can have, where batches do not have them all (events).
+    """
+
+    table: str
+    stream: IO[bytes]
+    canvas: Canvas
+    schema: pa.Schema | None = None
+
+
+WRITERS: dict[str, Callable[[Wanted], TableWriter]] = {
     "table": _listing,
     "jsonl": _jsonl,
     "json": _json,
@@ -136,33 +198,30 @@ WRITERS: dict[str, Callable[[str, IO[bytes], Canvas], TableWriter]] = {
     "parquet": _parquet,
 }
 
-INLINE = {"events": frozenset({"fields"})}
-"""Columns of a table whose members stand in the JSON object itself: the typed fields of an event."""
-
-SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".txt": "table",
-}
-"""The format that a file's suffix asks for."""
+EVENT_COLUMNS = frozenset(column.name for column in EVENTS) - {"fields", "reason", "raw"}
+"""Columns that each event has. The typed fields of its kind come on top, or why it has no kind, and the line.
+"""
 
 
-def table_writer(output: str, table: str, stream: IO[bytes], canvas: Canvas) -> TableWriter:
+def table_writer(
+    output: str, table: str, stream: IO[bytes], canvas: Canvas, schema: pa.Schema | None = None
+) -> TableWriter:
     """A writer for one of `logscope.schema`'s tables.
 
     Args:
         output: one of `WRITERS`.
-        table: its name: sessions, messages, deliveries or events.
-        stream: written to, not closed.
-        canvas: for the format `table`.
+        table, stream, canvas, schema: see `Wanted`.
     """
-    return WRITERS[output](table, stream, canvas)
+    return WRITERS[output](Wanted(table, stream, canvas, schema))
+
+
+def _folded(wanted: Wanted, writer: TableWriter) -> TableWriter:
+    return Folding(writer) if wanted.table == "events" else writer
+
+
+def _always(wanted: Wanted) -> frozenset[str] | None:
+    return EVENT_COLUMNS if wanted.table == "events" else None
 
 
 def _names(table: str) -> list[str]:
-    from logscope.schema import TABLES
-
     return [column.name for column in TABLES[table]]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from logscope import settings as configuration
 from logscope.report.arrow_schema import arrow_schema
 from logscope.sources.find import open_inputs
-from logscope.sources.reading import read_tables
+from logscope.sources.reading import read_events, read_tables
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,15 +41,22 @@ def read_frame(
     with open_inputs(files) as found:
         if found.problems:
             raise found.problems[0]
-        result = read_tables(
-            found.sources, settings, {table: ()}, lambda _table, batch: batches.append(batch)
-        )
+        notes: list[str] = []
+        if table == "events":
+            whole, rows, _ = read_events(found.sources, settings)
+            batches += rows
+        else:
+            whole = arrow_schema(table)
+            notes = read_tables(
+                found.sources, settings, {table: ()}, lambda _, batch: batches.append(batch)
+            ).notes
         for source in found.sources:
             if source.problem is not None:
                 warnings.warn(str(source.problem), stacklevel=4)
-    for note in result.notes:
+    for note in notes:
         warnings.warn(note, stacklevel=4)
-    return frame(pa.Table.from_batches(batches) if batches else arrow_schema(table).empty_table())
+    tables = map(pa.Table.from_batches, ([batch] for batch in batches))
+    return frame(pa.concat_tables(tables, promote_options="default") if batches else whole.empty_table())
 
 
 def frame(table: pa.Table) -> pd.DataFrame:

@@ -5,7 +5,7 @@ function.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from logscope.grammar.catalogue import Catalogue
-    from logscope.pipeline import Options, Result
+    from logscope.pipeline import Counts, Options, Result
     from logscope.settings import Settings
     from logscope.sources.source import Source
 
@@ -128,6 +128,24 @@ def read_tables(
     result = pipeline.run(sources, ready.catalogue, ready.options, wanted, within, now=time.time_ns())
     result.notes[:0] = ready.notes
     return result
+
+
+def read_events(
+    sources: Sequence[Source], settings: Settings
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch], Counts]:
+    """Read every line of the sources, in the order given.
+
+    Returns:
+        all columns there can be; batches with those that occur, of the period that the settings name; and the
+        counts of lines, complete when the batches are exhausted.
+    """
+    from logscope import events
+    from logscope.pipeline import Counts
+
+    ready = prepare(settings)
+    counts = Counts()
+    batches = events.events(sources, ready.catalogue, ready.options, counts=counts, now=time.time_ns())
+    return events.schema(ready.catalogue), (in_period("events", batch, settings) for batch in batches), counts
 
 
 def column_names(table: str) -> list[str]:

@@ -8,28 +8,9 @@ import numpy as np
 import pyarrow as pa
 
 from logscope import schema
+from logscope.report.arrow_schema import arrow_type
 
 START = 1_785_060_000_000_000_000  # 2026-07-26T10:00:00Z, in ns
-
-_SCALARS = {
-    "text": pa.string(),
-    "address": pa.string(),
-    "int": pa.int64(),
-    "float": pa.float64(),
-    "bool": pa.bool_(),
-    "time": pa.timestamp("ns", "UTC"),
-    "map": pa.map_(pa.string(), pa.list_(pa.int64())),
-}
-
-
-def arrow_type(spelled: str) -> pa.DataType:
-    """The Arrow type of a type as `schema` spells it."""
-    if spelled.startswith("list of "):
-        return pa.list_(arrow_type(spelled.removeprefix("list of ")))
-    if spelled.startswith("{"):
-        members = (member.split(": ") for member in spelled.strip("{}").split(", "))
-        return pa.struct([(name, arrow_type(kind)) for name, kind in members])
-    return _SCALARS[spelled]
 
 
 def batch_of(table: str, rows: list[dict[str, object]]) -> pa.RecordBatch:
@@ -148,7 +129,7 @@ def many_sessions(count: int, clients: int = 50_000, seed: int = 1) -> pa.Record
                 "stage": "RCPT",
                 "code": 550,
                 "dsn": "5.1.1",
-                "text": "<nobody@example.com>: Recipient address rejected: User unknown in local recipient table",
+                "text": "<nobody@example.com>: Recipient address rejected: User unknown in local table",
                 "sender": "a@example.net",
                 "recipient": "nobody@example.com",
             }

@@ -1,0 +1,71 @@
+"""`logscope parse`: every line with its kind and typed fields."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from logscope.cli import options
+from logscope.cli.run import start
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def parse(
+    files: options.Files = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="Only lines of this kind: postscreen.connect, postscreen, unparsed.",
+        ),
+    ] = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    tz: options.Zone = None,
+    year: options.Year = None,
+    grammar: options.Grammar = None,
+    haproxy_cfg: options.HaproxyCfg = None,
+    postfix_config: options.PostfixConfig = None,
+    output: options.Output = None,
+    to: options.To = None,
+    color: options.Color = None,
+    quiet: options.Quiet = None,
+) -> int:
+    """Each input line, in input order, with its kind and typed fields; lines nothing understood included."""
+    run = start(
+        options.said(
+            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            postfix_config=postfix_config, output=output, color=color, quiet=quiet,
+        ),
+        to,
+        "table",
+    )  # fmt: skip
+    from logscope.cli.progress import progress
+    from logscope.report.wording import number
+    from logscope.report.writers import table_writer
+    from logscope.sources.reading import read_events
+
+    with run.inputs(files) as sources, run.output() as stream:
+        schema, batches, counts = read_events(sources, run.settings)
+        writer = table_writer(run.target.output, "events", stream, run.canvas, schema)
+        with progress(sources, wanted=not run.settings.quiet and not run.on_terminal):
+            for batch in batches:
+                writer.write(_of_kind(batch, kind) if kind else batch)
+        writer.close()
+        run.complain_of(sources)
+    became = ("parsed", "foreign", "unparsed")
+    said = ", ".join(f"{number(getattr(counts, name))} {name}" for name in became)
+    run.note(f"{number(counts.lines_read)} lines: {said}")
+    return run.exit_code()
+
+
+def _of_kind(batch: pa.RecordBatch, kind: str) -> pa.RecordBatch:
+    """The rows of a kind, or of all kinds of a program."""
+    import pyarrow.compute as pc
+
+    kinds = batch.column("kind")
+    return batch.filter(pc.or_(pc.equal(kinds, kind), pc.starts_with(kinds, kind + ".")))

@@ -1,0 +1,207 @@
+"""Whatever happens becomes an exit code and a message; nothing becomes a traceback."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from logscope.cli.boundary import guarded
+from logscope.cli.main import COMMANDS, with_command
+from logscope.cli.streams import Target, choose_target, opened
+from logscope.errors import (
+    EvidenceError,
+    ExitCode,
+    InputError,
+    LogscopeError,
+    OutputError,
+    Place,
+    UsageError,
+    did_you_mean,
+)
+
+
+def outcome(error: BaseException, **environ: str) -> tuple[int, str]:
+    def fail() -> int:
+        raise error
+
+    stderr = io.StringIO()
+    return guarded(fail, stderr, environ), stderr.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (UsageError("no such thing"), 2, "logscope: no such thing\n"),
+        (EvidenceError("no mail log"), 3, "no mail log"),
+        (InputError("x.log: \x1b[2Jevil"), 2, r"x.log: \x1b[2Jevil"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (MemoryError(), 2, "out of memory"),
+        (PermissionError(13, "Permission denied", "/x"), 2, "/x: Permission denied"),
+        (OSError(28, "No space left on device"), 2, "No space left on device"),
+    ],
+)
+def test_expected_failures(error: BaseException, code: int, words: str) -> None:
+    got, text = outcome(error)
+    assert got == code
+    assert words in text
+    assert "Traceback" not in text
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    assert outcome(BrokenPipeError()) == (ExitCode.CLOSED_PIPE, "")
+
+
+def test_a_bug_is_reported_as_one_without_quoting_logs() -> None:
+    code, text = outcome(KeyError("secret@example.com"))
+    assert code == 70
+    assert "a bug in logscope" in text
+    assert "KeyError" in text
+    assert "secret" not in text
+    assert "Traceback" not in text
+
+
+def test_debugging_shows_the_traceback() -> None:
+    for error in (KeyError("detail"), UsageError("detail")):
+        _, text = outcome(error, LOGSCOPE_DEBUG="1")
+        assert "Traceback" in text
+        assert "detail" in text
+
+
+def test_success_passes_through() -> None:
+    assert guarded(lambda: 1, io.StringIO(), {}) == 1
+
+
+def test_an_explanation_has_place_snippet_and_next_step() -> None:
+    error = LogscopeError("wrong", place=Place("f.toml", 3, 5, "a = bcd", 3), hint="Do this.")
+    assert error.explain() == "f.toml:3:5: wrong\n    3 | a = bcd\n      |     ^^^\n  Do this."
+
+
+def test_every_error_has_an_exit_code() -> None:
+    kinds = LogscopeError.__subclasses__()
+    assert len(kinds) >= 6
+    assert {kind.exit_code for kind in kinds} == {2, 3}
+
+
+def test_did_you_mean_only_says_what_is_close() -> None:
+    assert did_you_mean("sesions", COMMANDS) == "Did you mean 'sessions'?"
+    assert did_you_mean("xyz", COMMANDS) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], ["summary"]),
+        (["mail.log"], ["summary", "mail.log"]),
+        (["-o", "json", "mail.log"], ["summary", "-o", "json", "mail.log"]),
+        (["-"], ["summary", "-"]),
+        (["sessions", "mail.log"], ["sessions", "mail.log"]),
+        (["--help"], ["--help"]),
+        (["maillog"], ["summary", "maillog"]),
+    ],
+)
+def test_files_alone_mean_the_summary(given: list[str], expected: list[str]) -> None:
+    assert with_command(given) == expected
+
+
+def test_a_misspelt_command_is_not_taken_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        with_command(["sesions", "mail.log"])
+    assert caught.value.hint == "Did you mean 'sessions'?"
+    Path("sesions").touch()
+    assert with_command(["sesions"]) == ["summary", "sesions"]
+
+
+# --- where output goes
+# ------------------------------------------------------------------------------------------------
+
+
+def target(**changes: object) -> Target:
+    told: dict[str, object] = {
+        "output": None,
+        "to": None,
+        "color": "auto",
+        "default": "table",
+        "environ": {},
+        "terminal": True,
+    }
+    return choose_target(**(told | changes))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("to", "output", "expected"),
+    [
+        (None, None, "table"),
+        (None, "csv", "csv"),
+        ("x.jsonl", None, "jsonl"),
+        ("x.CSV", None, "csv"),
+        ("x.parquet", None, "parquet"),
+        ("x.json", "jsonl", "jsonl"),
+        ("-", None, "table"),
+    ],
+)
+def test_the_suffix_chooses_the_format_unless_it_is_said(
+    to: str | None, output: str | None, expected: str
+) -> None:
+    assert target(to=to, output=output).output == expected
+
+
+def test_an_unknown_suffix_is_told() -> None:
+    with pytest.raises(UsageError, match="its suffix names no format"):
+        target(to="report.xml")
+
+
+def test_binary_data_spares_the_terminal() -> None:
+    with pytest.raises(UsageError, match="garble"):
+        target(output="parquet")
+    assert target(output="parquet", terminal=False).output == "parquet"
+
+
+@pytest.mark.parametrize(
+    ("changes", "colour"),
+    [
+        ({}, True),
+        ({"terminal": False}, False),
+        ({"to": "x.txt"}, False),
+        ({"environ": {"NO_COLOR": "1"}}, False),
+        ({"environ": {"NO_COLOR": ""}}, True),
+        ({"environ": {"TERM": "dumb"}}, False),
+        ({"color": "never"}, False),
+        ({"color": "always", "terminal": False, "environ": {"NO_COLOR": "1"}}, True),
+    ],
+)
+def test_colours_are_for_terminals(changes: dict[str, object], colour: bool) -> None:
+    assert target(**changes).colour is colour
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+    with suppress(KeyError), opened(Target("csv", path, None, False)) as stream:
+        stream.write(b"half")
+        raise KeyError
+    assert path.read_text() == "before"
+    with opened(Target("csv", path, None, False)) as stream:
+        stream.write(b"whole")
+    assert path.read_text() == "whole"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_devices_are_written_to_as_they_are() -> None:
+    with opened(Target("csv", Path("/dev/null"), None, False)) as stream:
+        stream.write(b"gone")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    def write() -> None:
+        with opened(Target("csv", tmp_path / "missing" / "out.csv", None, False)):
+            pass
+
+    attempt: Callable[[], None] = write
+    with pytest.raises(OutputError, match=r"cannot be written: No such file"):
+        attempt()
