@@ -338,7 +338,7 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
         m[q + M_LAST] = m[NOW]
         adopt(m, q, s)
         if e[E_T4] != NULL:
-            m[s + S_SASL_METHOD] = keep(m, heap, pool, e[E_T3])
+            m[s + S_SASL_METHOD] = e[E_N4]
             m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4])
     elif role == R_SMTPD_DECISION:
         if e[E_N0] == 0:  # a refusal; the other actions let the command pass
@@ -348,12 +348,12 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
     elif role == R_SMTPD_LOST:
         m[s + S_LOST] = e[E_N0]
     elif role == R_SMTPD_TLS:
-        m[s + S_TLS_PROTOCOL] = keep(m, heap, pool, e[E_T1])
-        m[s + S_TLS_CIPHER] = keep(m, heap, pool, e[E_T2])
+        m[s + S_TLS_PROTOCOL] = e[E_N2]
+        m[s + S_TLS_CIPHER] = e[E_N3]
     elif role == R_SMTPD_SASL:
         m[s + S_SASL_FAILURES] += 1
         if e[E_T4] != NULL and m[s + S_SASL_USER] == NULL:
-            m[s + S_SASL_METHOD] = keep(m, heap, pool, e[E_T3])
+            m[s + S_SASL_METHOD] = e[E_N4]
             m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4])
     elif e[E_N1] > 0:
         m[s + S_HEADER] = e[E_N1]

@@ -18,7 +18,7 @@ WORDS_AN_EVENT = 256  # more than one event can ever take
 
 _TEXT_COLUMNS = (  # kind of row, column
     (SCREEN, P_HELO),
-    *((SMTPD, c) for c in (S_NAME, S_HELO, S_TLS_PROTOCOL, S_TLS_CIPHER, S_SASL_METHOD, S_SASL_USER, S_COMMANDS)),
+    *((SMTPD, c) for c in (S_NAME, S_HELO, S_SASL_USER, S_COMMANDS)),
     *((MESSAGE, c) for c in (M_QUEUE_ID, M_MESSAGE_ID, M_SENDER, M_NEXT_QUEUE_ID)),
     *((REJECT, c) for c in (J_TEXT, J_SENDER, J_RECIPIENT)),
 )
@@ -148,7 +148,8 @@ def _new_memory(heads: int) -> Memory:
     skew = HEADER + len(tables) * heads
     servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
     talks = servers + 2 * SERVER_PLACES
-    bottom = talks + 2 * TALK_PLACES
+    moments = talks + 2 * TALK_PLACES
+    bottom = moments + HOST_PLACES
     memory = np.zeros(bottom + 1024, np.int64)
     memory[:skew] = -1
     memory[NOW] = NULL
@@ -157,7 +158,8 @@ def _new_memory(heads: int) -> Memory:
     for number, table in enumerate(tables):
         memory[table] = HEADER + number * heads
     memory[SKEW], memory[SERVERS], memory[TALKS] = skew, servers, talks
-    memory[servers:bottom] = -1
+    memory[servers:moments] = -1
+    memory[MOMENTS] = moments
     for counter in (MOMENT, HEAP_TOP, FINISHING, UNTOLD, SESSIONS_COUNT, MESSAGES_COUNT, DELIVERIES_COUNT, OPEN_SESSIONS):
         memory[counter] = 0
     return memory

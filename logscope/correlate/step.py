@@ -76,7 +76,9 @@ def take_event(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     if e[E_ORDER] > m[NOW]:
         run_timers(m, e[E_ORDER])
         m[NOW] = e[E_ORDER]
-    m[MOMENT] += 1
+    count = m[MOMENTS] + (e[E_HOST] & (HOST_PLACES - 1))
+    m[count] += 1
+    m[MOMENT] = m[count]
     role = e[E_ROLE]
     if role == R_NONE:
         return

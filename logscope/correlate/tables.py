@@ -26,7 +26,8 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
 # --- the first words of the memory -------------------------------------------------------------------------------------
 (
     NOW,
-    MOMENT,  # events taken so far
+    MOMENT,  # events of the current event's host so far: the order that its log has, whoever else's lines are between
+    MOMENTS,  # where those counts begin, one for each host
     TOP,  # first word that no row has used yet
     BOTTOM,  # first word of the first row
     HEADS_MASK,
@@ -55,7 +56,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_COUNT,
     OPEN_SESSIONS,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(30)
+) = range(31)
 TIMERS_FIRST = FREE_FIRST + KINDS  # first and last deadline of each kind of timer
 HEADER = TIMERS_FIRST + 8
 
@@ -67,6 +68,7 @@ SKEW_COUNT, SKEW_MEDIAN, SKEW_FIRST = 0, 1, 2
 SKEW_WIDTH = SKEW_FIRST + SKEW_SAMPLES
 SERVER_PLACES = 1024
 TALK_PLACES = 4096
+HOST_PLACES = 256
 
 
 # --- hashing -----------------------------------------------------------------------------------------------------
