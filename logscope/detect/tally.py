@@ -1,0 +1,371 @@
+"""Sessions counted by what masking is judged by: the balancer's targets, and the mail servers' listeners and peers.
+
+Memory grows with the number of targets and listeners, not with the number of sessions: of each a bounded sample of times, of
+addresses and of HELO names is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from logscope.correlate.layout import NULL
+from logscope.detect.pairing import Times
+
+READS = (
+    "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
+    "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at", "ended_at",
+    "duration_ms", "bytes_to_client", "commands", "helo",
+)  # fmt: skip
+"""Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
+
+PASSED, BY_PORT, BY_TEXT, UNCLEAR, ALONE, REFUSED = range(6)
+"""What became of a balancer session: joined and seen as the client; joined by the balancer's own port, or by the text of an
+unexpected header (both: seen as the balancer); joined, and it is not clear which; seen by the balancer alone; the same, and it looks
+like a refusal for want of a header."""
+
+REFUSAL_BYTES = 300
+"""A refusal is one line: `421 4.3.2 No system resources` of postscreen, `421 4.3.0 host Server local error` of smtpd."""
+REFUSAL_MS = 30_000
+"""Both come after postscreen_upstream_proxy_timeout or smtpd_upstream_proxy_timeout, 5 s unless configured."""
+
+MOST_SAMPLED = 2048
+MOST_ADDRESSES = 4096
+MOST_HELOS = 64
+MOST_EXAMPLES = 3
+PRIVATE = (
+    r"^(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|169\.254\.|::1$|f[cd]|fe[89ab])"
+)
+"""Addresses of private, shared, link-local and loopback networks (RFC 1918, 4193, 6598), in canonical text."""
+
+
+class CellKey(NamedTuple):
+    """A target as one balancer sees it; `family` is that of the client."""
+
+    balancer: str | None
+    frontend: str | None
+    backend: str | None
+    server: str | None
+    family: str | None
+
+
+class Node(NamedTuple):
+    """A listener of a mail server."""
+
+    mta_host: str | None
+    service: str | None
+
+
+class Place(NamedTuple):
+    """Where a line stands."""
+
+    source: str
+    line_number: int
+
+
+class Sample:
+    """Start and end of the first and of the last sessions of a kind."""
+
+    def __init__(self) -> None:
+        self._head: list[NDArray[np.int64]] = []
+        self._held = 0
+        self._tail = np.empty((0, 2), np.int64)
+
+    def add(self, times: Times) -> None:
+        """Take in some sessions."""
+        room = MOST_SAMPLED - self._held
+        if room > 0:
+            self._head.append(times[:room])
+            self._held += len(self._head[-1])
+            times = times[room:]
+        if len(times):
+            self._tail = np.concatenate([self._tail, times])[-MOST_SAMPLED:]
+
+    @property
+    def first(self) -> Times:
+        """The first of them."""
+        return np.concatenate([np.empty((0, 2), np.int64), *self._head])
+
+    @property
+    def last(self) -> Times:
+        """The last of them."""
+        return np.concatenate([self.first, self._tail])[-MOST_SAMPLED:]
+
+
+@dataclass
+class Span:
+    """How many, the first and the last: ns since 1970."""
+
+    count: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def add(self, count: int, times: NDArray[np.int64]) -> None:
+        """Count some more."""
+        self.count += count
+        times = times[times != NULL]
+        if len(times):
+            first, last = int(times.min()), int(times.max())
+            self.first = first if self.first is None else min(self.first, first)
+            self.last = last if self.last is None else max(self.last, last)
+
+    def join(self, other: Span) -> Span:
+        """Both together."""
+        firsts = [at for at in (self.first, other.first) if at is not None]
+        lasts = [at for at in (self.last, other.last) if at is not None]
+        return Span(self.count + other.count, min(firsts, default=None), max(lasts, default=None))
+
+
+@dataclass
+class Gateway:
+    """A private address that clients come from: how many sessions, and the HELO names that were logged."""
+
+    count: int = 0
+    helos: set[str] = field(default_factory=set)
+
+
+@dataclass
+class Cell:
+    """The sessions of one target at one balancer.
+
+    Attributes:
+        spans: by what became of them, `PASSED` to `REFUSED`.
+        nodes: listeners that the joined ones reached.
+        alone, refused: times of those without a partner.
+        clients: some client addresses of those without a partner.
+        said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown command.
+        examples: places of lines, by what became of the session.
+    """
+
+    spans: list[Span] = field(default_factory=lambda: [Span() for _ in range(6)])
+    nodes: Counter[Node] = field(default_factory=Counter)
+    alone: Sample = field(default_factory=Sample)
+    refused: Sample = field(default_factory=Sample)
+    clients: set[str] = field(default_factory=set)
+    gateways: dict[str, Gateway] = field(default_factory=dict)
+    said: int = 0
+    header_first: int = 0
+    examples: dict[int, list[Place]] = field(default_factory=dict)
+
+
+@dataclass
+class Peer:
+    """Sessions of one address at one listener that no balancer session explains.
+
+    Attributes:
+        span: all but health checks.
+        masked: those that the joins hold for a balancer's.
+        probes: health checks.
+        said, header_first: as in `Cell`.
+        examples: places of lines.
+    """
+
+    span: Span = field(default_factory=Span)
+    masked: int = 0
+    probes: int = 0
+    sample: Sample = field(default_factory=Sample)
+    said: int = 0
+    header_first: int = 0
+    examples: list[Place] = field(default_factory=list)
+
+
+class Tally:
+    """Counts of finished sessions."""
+
+    def __init__(self) -> None:
+        self.cells: dict[CellKey, Cell] = {}
+        self.peers: dict[Node, dict[str | None, Peer]] = {}
+        self.unreached = 0
+        self.balancer_sessions = 0
+        self.mta_sessions = 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Count one batch of sessions with the columns `READS`."""
+        if not batch.num_rows:
+            return
+        rows = _Rows(batch)
+        self.balancer_sessions += int(rows.balancer.sum())
+        self.mta_sessions += int(rows.mta.sum())
+        self.unreached += int((rows.balancer & ~rows.reached).sum())
+        for key, here in rows.groups(("balancer", "frontend", "backend", "server"), rows.balancer & rows.reached):
+            for family, version in (("IPv4", ~rows.six), ("IPv6", rows.six)):
+                some = here[version[here]]
+                if len(some):
+                    self._add_cell(self.cells.setdefault(CellKey(*key, family), Cell()), rows, some)
+        for (host, service, address), here in rows.groups(
+            ("mta_host", "service", "peer_address"), rows.mta & ~rows.balancer
+        ):
+            self._add_peer(Node(host, service), address, rows, here)
+
+    def _add_cell(self, cell: Cell, rows: _Rows, here: NDArray[np.int64]) -> None:
+        fates = rows.fate[here]
+        for fate in np.unique(fates).tolist():
+            some = here[fates == fate]
+            cell.spans[fate].add(len(some), rows.accepted_at[some])
+            rows.take_examples(cell.examples.setdefault(fate, []), some)
+        joined = here[fates < ALONE]
+        for node, count in rows.count_nodes(joined):
+            cell.nodes[node] += count
+        masked = here[(fates == BY_PORT)]
+        cell.said += int(rows.said[masked].sum())
+        cell.header_first += int(rows.header_first[masked].sum())
+        cell.alone.add(rows.balancer_times[here[fates == ALONE]])
+        cell.refused.add(rows.balancer_times[here[fates == REFUSED]])
+        if len(cell.clients) < MOST_ADDRESSES:
+            cell.clients.update(rows.unique("client_address", here[fates >= ALONE]))
+        self._add_gateways(cell, rows, here[fates == PASSED])
+
+    def _add_gateways(self, cell: Cell, rows: _Rows, passed: NDArray[np.int64]) -> None:
+        for (address,), here in rows.groups(("client_address",), _mask(len(rows.fate), passed[rows.private[passed]])):
+            if address is None or (address not in cell.gateways and len(cell.gateways) >= MOST_HELOS):
+                continue
+            gateway = cell.gateways.setdefault(address, Gateway())
+            gateway.count += len(here)
+            if len(gateway.helos) < MOST_HELOS:
+                gateway.helos.update(rows.unique("helo", here))
+
+    def _add_peer(self, node: Node, address: str | None, rows: _Rows, here: NDArray[np.int64]) -> None:
+        peers = self.peers.setdefault(node, {})
+        if address not in peers and len(peers) >= MOST_ADDRESSES:
+            busiest = sorted(peers, key=lambda name: -peers[name].span.count)[: MOST_ADDRESSES // 2]
+            peers = self.peers[node] = {name: peers[name] for name in busiest}
+        peer = peers.setdefault(address, Peer())
+        probes = rows.probe[here]
+        peer.probes += int(probes.sum())
+        some = here[~probes]
+        peer.span.add(len(some), rows.connected_at[some])
+        peer.masked += int(rows.masked[some].sum())
+        peer.said += int(rows.said[some].sum())
+        peer.header_first += int(rows.header_first[some].sum())
+        peer.sample.add(np.stack([rows.connected_at[some], rows.ended_at[some]], axis=1))
+        rows.take_examples(peer.examples, some)
+
+
+class _Rows:
+    """One batch as numpy columns; each is bool[n] or int64[n] (times in ns since 1970, NULL unknown)."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self._batch = batch
+        self._codes: dict[str, tuple[NDArray[np.int64], list[Any]]] = {}
+        self.accepted_at = self._integers("accepted_at")
+        self.connected_at = self._integers("mta_connected_at")
+        self.ended_at = self._integers("ended_at")
+        self.balancer = ~np.asarray(pc.is_null(batch.column("frontend")))
+        self.mta = self.connected_at != NULL
+        self.reached = ~np.asarray(pc.is_null(batch.column("server")))
+        self.six = self._matches("client_address", pc.match_substring, ":")
+        self.private = self._matches("client_address", pc.match_substring_regex, PRIVATE)
+        self.masked = self._true(batch.column("masked"))
+        self.probe = self._equal("outcome", "probe")
+        self.said, self.header_first = _commands(batch.column("commands"))
+        self.fate = self._fates()
+        waited = np.maximum(self._integers("queue_ms"), 0) + np.maximum(self._integers("connect_ms"), 0)
+        started = np.where(self.accepted_at == NULL, NULL, self.accepted_at + waited * 1_000_000)
+        self.balancer_times = np.stack([started, self.ended_at], axis=1)
+
+    def _fates(self) -> NDArray[np.int64]:
+        seen = self._true(pc.invert(self._batch.column("masked")))
+        by_text = self._equal("client_known_from", "header_text")
+        size, duration = self._integers("bytes_to_client"), self._integers("duration_ms")
+        refusal = (size != NULL) & (size <= REFUSAL_BYTES) & (duration != NULL) & (duration <= REFUSAL_MS)
+        alone = self.balancer & ~self.mta
+        return np.select(
+            [alone & refusal, alone, by_text, self.masked, seen], [REFUSED, ALONE, BY_TEXT, BY_PORT, PASSED], UNCLEAR
+        )
+
+    # --- columns ---------------------------------------------------------------------------------------------------
+
+    def _integers(self, name: str) -> NDArray[np.int64]:
+        return np.asarray(pc.fill_null(self._batch.column(name).cast(pa.int64()), NULL))
+
+    def _true(self, column: pa.Array) -> NDArray[np.bool_]:
+        return np.asarray(pc.fill_null(column, False))
+
+    def _dictionary(self, name: str) -> tuple[NDArray[np.int64], list[Any]]:
+        """Codes of a column's texts, -1 for null, and the texts."""
+        if name not in self._codes:
+            encoded = self._batch.column(name)
+            if not pa.types.is_dictionary(encoded.type):
+                encoded = encoded.dictionary_encode()
+            codes = np.asarray(pc.fill_null(encoded.indices.cast(pa.int64()), -1))
+            self._codes[name] = codes, encoded.dictionary.to_pylist()
+        return self._codes[name]
+
+    def _matches(self, name: str, test: Callable[..., pa.Array], pattern: str) -> NDArray[np.bool_]:
+        codes, texts = self._dictionary(name)
+        found = np.append(np.asarray(test(pa.array(texts, pa.string()), pattern), np.bool_), False)
+        return found[codes]
+
+    def _equal(self, name: str, word: str) -> NDArray[np.bool_]:
+        codes, texts = self._dictionary(name)
+        return codes == texts.index(word) if word in texts else np.zeros(len(codes), np.bool_)
+
+    # --- groups ----------------------------------------------------------------------------------------------------
+
+    def groups(
+        self, names: Sequence[str], mask: NDArray[np.bool_]
+    ) -> Iterator[tuple[tuple[Any, ...], NDArray[np.int64]]]:
+        """The rows of each combination of values of some text columns."""
+        rows = np.flatnonzero(mask)
+        if not len(rows):
+            return
+        columns = [self._dictionary(name) for name in names]
+        combined = np.zeros(len(rows), np.int64)
+        for codes, texts in columns:
+            combined = np.unique(combined, return_inverse=True)[1].reshape(-1) * (len(texts) + 1) + codes[rows] + 1
+        order = np.argsort(combined, kind="stable")
+        cuts = np.flatnonzero(np.diff(combined[order])) + 1
+        for part in np.split(rows[order], cuts):
+            row = int(part[0])
+            yield tuple(texts[codes[row]] if codes[row] >= 0 else None for codes, texts in columns), part
+
+    def count_nodes(self, rows: NDArray[np.int64]) -> Iterator[tuple[Node, int]]:
+        """How many of some rows each listener had."""
+        for (host, service), here in self.groups(("mta_host", "service"), _mask(len(self.fate), rows)):
+            yield Node(host, service), len(here)
+
+    def unique(self, name: str, rows: NDArray[np.int64]) -> list[Any]:
+        """The texts of a column in some rows, null left out."""
+        codes, texts = self._dictionary(name)
+        return [texts[code] for code in np.unique(codes[rows]).tolist() if code >= 0]
+
+    def take_examples(self, examples: list[Place], rows: NDArray[np.int64]) -> None:
+        """Add the first line of some of the rows, until there are enough."""
+        if "events" not in self._batch.schema.names:
+            return
+        for row in rows[: max(0, MOST_EXAMPLES - len(examples))].tolist():
+            events = self._batch.column("events")[row].as_py() or []
+            examples += [Place(event["source"], event["line_number"]) for event in events[:1]]
+
+
+def _mask(count: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    mask = np.zeros(count, np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _commands(column: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """bool[n] each: the disconnect counters name a command; and they name an unknown one that was refused, as a header is."""
+    lengths = np.asarray(pc.fill_null(pc.list_value_length(_as_list(column)), 0))
+    refused = np.zeros(len(column), np.bool_)
+    flat = _as_list(column).flatten()
+    if len(flat):
+        unknown = np.asarray(pc.equal(flat.field(0), "unknown"))
+        owner = np.repeat(np.arange(len(column)), lengths)[unknown]
+        pairs = np.array(flat.field(1).take(pa.array(np.flatnonzero(unknown))).to_pylist()).reshape(-1, 2)
+        refused[owner[pairs[:, 0] < pairs[:, 1]]] = True
+    return lengths > 0, refused
+
+
+def _as_list(column: pa.Array) -> pa.Array:
+    """A map as the list of pairs that it is."""
+    kind = column.type
+    pairs = pa.list_(pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)]))
+    return column.cast(pairs)
