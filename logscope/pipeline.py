@@ -26,7 +26,7 @@ from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import FOREIGN, UNPARSED, Names, Rows
 from logscope.grammar.scan import Scanner
 from logscope.syslog.clock import Clock
-from logscope.syslog.years import Reference, YearOrigin
+from logscope.syslog.years import Reference, best_reference
 from logscope.syslog.zones import Zones
 
 MACHINE_CODE_FROM = 6 << 20
@@ -173,6 +173,7 @@ class Feed:
         self._skipping = False
         self.ended = False
         self._accepted = catalogue.field_id("accepted_at")
+        self._accepted_utc = catalogue.field_id("accepted_at_utc")
         self._duration = catalogue.field_id("duration_ms")
 
     def next_chunk(self) -> Chunk:
@@ -205,6 +206,10 @@ class Feed:
 
     def _timed(self, rows: Rows) -> Chunk:
         accepted = rows.integers(self._accepted)
+        in_utc = rows.integers(self._accepted_utc)
+        zoned = bool((in_utc != NULL).any())  # formats with %T or %Ts; one log rarely has both
+        if zoned:
+            accepted = np.where(accepted == NULL, in_utc, accepted)
         found = bool((accepted != NULL).any())
         resolved = self.clock.resolve(
             rows.stamp,
@@ -213,6 +218,7 @@ class Feed:
             lambda code: self.names.text(code),
             accepted if found else None,
             rows.integers(self._duration) if found else None,
+            accepted_in_utc=zoned,
         )
         return Chunk(rows, resolved.logged_at, resolved.accepted_at, self._lines + 1, self.ended)
 
@@ -256,19 +262,14 @@ def heads(sources: Sequence[Input], catalogue: Catalogue) -> list[Rows]:
 def _references(
     sources: Sequence[Input], scanned: Sequence[Rows], catalogue: Catalogue, year: int | None, now: int
 ) -> list[Reference]:
-    """What each source's years are counted from: accept dates of any source, else `--year`, else its time of modification."""
-    if year is not None:
-        return [Reference.year(year)] * len(sources)
+    """What each source's years are counted from: whatever in any of them has a year, else what the file's name or `--year` says."""
     accepted = [rows.integers(catalogue.field_id("accepted_at")) for rows in scanned]
-    dates = np.concatenate([dates[dates != NULL] for dates in accepted]) if accepted else np.empty(0, np.int64)
-    stamped = [rows.stamp[(rows.stamp != NULL) & (rows.stamp_kind & ops.YEARLESS == 0)] for rows in scanned]
-    dates = np.concatenate([dates, *stamped])
-    if len(dates):
-        return [Reference.accept_date(int(dates.min()))] * len(sources)
+    stamped = [np.where(rows.stamp_kind & ops.YEARLESS == 0, rows.stamp, NULL) for rows in scanned]
+    dates = [int(date) for column in (*accepted, *stamped) for date in column[column != NULL][:1]]
     return [
-        Reference.end(now, YearOrigin.NOW)
-        if source.modified_at is None
-        else Reference.end(source.modified_at, YearOrigin.MODIFIED)
+        best_reference(
+            now=now, accepted=min(dates, default=None), name=source.name, year=year, modified=source.modified_at
+        )
         for source in sources
     ]
 
