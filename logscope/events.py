@@ -50,7 +50,12 @@ def schema(catalogue: Catalogue) -> pa.Schema:
 
 def message_fields(catalogue: Catalogue) -> list[FieldInfo]:
     """The fields of messages; those of envelopes have columns of their own."""
-    names = {name for template in catalogue.templates if ENVELOPE not in template.programs for name in template.types}
+    names = {
+        name
+        for template in catalogue.templates
+        if ENVELOPE not in template.programs
+        for name in template.types
+    }
     return [info for info in catalogue.fields if info.name in names and info.name not in _HEAD | _TAIL]
 
 
@@ -94,7 +99,9 @@ def _batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
     count = rows.count
     kinds = [*catalogue.kinds, "unparsed", "foreign"]
     codes = rows.kind_codes().astype(np.int64)
-    codes = np.where(codes == UNPARSED, len(catalogue.kinds), np.where(codes == FOREIGN, len(catalogue.kinds) + 1, codes))
+    codes = np.where(
+        codes == UNPARSED, len(catalogue.kinds), np.where(codes == FOREIGN, len(catalogue.kinds) + 1, codes)
+    )
     programs = [name.rpartition("/")[2] for name in names]
     structured = np.array([template.structured for template in catalogue.templates] + [False])
     ununderstood = rows.template < 0
@@ -112,7 +119,7 @@ def _batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
         "repeat_count": pa.array(rows.repeat_count),
     }
     present = np.unique(rows.template[rows.template >= 0])
-    occurring = (catalogue.slot_of[present] >= 0).any(axis=0)
+    occurring = np.any(catalogue.slot_of[present] >= 0, axis=0)
     for info in message_fields(catalogue):
         if occurring[info.id]:
             array = _column(chunk, info, names, machine_code=machine_code)
@@ -156,7 +163,9 @@ def _reasons(rows: Rows) -> pa.Array:
 
 
 def _resolution(rows: Rows) -> NDArray[np.int64]:
-    fine = np.where(rows.stamp_kind & ops.MICROSECONDS != 0, 2, np.where(rows.stamp_kind & ops.MILLISECONDS != 0, 1, 0))
+    fine = np.where(
+        rows.stamp_kind & ops.MICROSECONDS != 0, 2, np.where(rows.stamp_kind & ops.MILLISECONDS != 0, 1, 0)
+    )
     return np.where(rows.stamp == NULL, -1, fine)
 
 

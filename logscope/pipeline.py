@@ -1,7 +1,7 @@
 """The wiring: inputs through scanner, clocks and joins to finished sessions.
 
-Small inputs run in plain Python and never wait for a compiler; large ones run as machine code, scanned by one thread a core
-while the joins go on in another. Both give the same tables.
+Small inputs run in plain Python and never wait for a compiler; large ones run as machine code, scanned by
+one thread a core while the joins go on in another. Both give the same tables.
 """
 
 from __future__ import annotations
@@ -88,7 +88,6 @@ class Counts:
         self.unparsed += unparsed
         self.parsed += len(template) - foreign - unparsed
 
-
     def merge(self, other: Counts) -> None:
         self.lines_read += other.lines_read
         self.parsed += other.parsed
@@ -112,7 +111,9 @@ class Dictionary:
         with self._lock:
             start = 0 if known is None else len(known)
             new = [self._names.intern(names.raw(code)) for code in range(start, len(names))]
-            known = np.concatenate([np.empty(0, np.int64) if known is None else known, np.array(new, np.int64)])
+            known = np.concatenate(
+                [np.empty(0, np.int64) if known is None else known, np.array(new, np.int64)]
+            )
             self._known[id(names)] = known
         return known
 
@@ -121,7 +122,9 @@ class Dictionary:
 
 
 class Hosts:
-    """Numbers hosts from 0 in the order in which they appear, so that pairs of hosts can be kept in small tables."""
+    """Numbers hosts from 0 in the order in which they appear, so that pairs of hosts can be kept in small
+    tables.
+    """
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -131,7 +134,10 @@ class Hosts:
         """The numbers of some dictionary codes; -1 stays -1."""
         present = np.unique(codes)
         with self._lock:
-            numbers = [self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1 for code in present.tolist()]
+            numbers = [
+                self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1
+                for code in present.tolist()
+            ]
         return np.array(numbers, np.int64)[np.searchsorted(present, codes)]
 
     def names(self, texts: Sequence[str]) -> list[str]:
@@ -157,7 +163,13 @@ class Feed:
     """
 
     def __init__(
-        self, source: Input, catalogue: Catalogue, clock: Clock, buffers: Sequence[NDArray[np.uint8]], *, machine_code: bool
+        self,
+        source: Input,
+        catalogue: Catalogue,
+        clock: Clock,
+        buffers: Sequence[NDArray[np.uint8]],
+        *,
+        machine_code: bool,
     ) -> None:
         self.source = source
         self.counts = Counts()
@@ -196,7 +208,7 @@ class Feed:
             start = self._after_line(buffer, filled)
         rows = self._scanner.scan(buffer, start, filled, self.ended)
         if rows.count == 0 and filled == room and not self.ended:
-            return self._overlong(buffer, filled)
+            return self._overlong(buffer)
         self._rest = bytes(buffer[rows.consumed : filled])
         chunk = self._timed(rows)
         self.counts.add(rows.template)
@@ -230,7 +242,7 @@ class Feed:
         self._skipping = False
         return int(ends[0]) + 1
 
-    def _overlong(self, buffer: NDArray[np.uint8], filled: int) -> Chunk:
+    def _overlong(self, buffer: NDArray[np.uint8]) -> Chunk:
         """A line longer than a chunk counts as one that was not understood; the lines behind it are read."""
         if not self._skipping:
             rows = self._scanner.scan(buffer, 0, 1 << 10, True)
@@ -262,13 +274,19 @@ def heads(sources: Sequence[Input], catalogue: Catalogue) -> list[Rows]:
 def _references(
     sources: Sequence[Input], scanned: Sequence[Rows], catalogue: Catalogue, year: int | None, now: int
 ) -> list[Reference]:
-    """What each source's years are counted from: whatever in any of them has a year, else what the file's name or `--year` says."""
+    """What each source's years are counted from: whatever in any of them has a year, else what the file's
+    name or `--year` says.
+    """
     accepted = [rows.integers(catalogue.field_id("accepted_at")) for rows in scanned]
     stamped = [np.where(rows.stamp_kind & ops.YEARLESS == 0, rows.stamp, NULL) for rows in scanned]
     dates = [int(date) for column in (*accepted, *stamped) for date in column[column != NULL][:1]]
     return [
         best_reference(
-            now=now, accepted=min(dates, default=None), name=source.name, year=year, modified=source.modified_at
+            now=now,
+            accepted=min(dates, default=None),
+            name=source.name,
+            year=year,
+            modified=source.modified_at,
         )
         for source in sources
     ]
@@ -313,11 +331,13 @@ class Result:
     """What is known when all is read.
 
     Attributes:
-        quality: the counts that close: lines_read = parsed + foreign + unparsed, and sessions = the sum of `JOIN_CLASSES`.
+        quality: the counts that close: lines_read = parsed + foreign + unparsed, and sessions = the sum
+            of `JOIN_CLASSES`.
         counts: lines by what became of them.
         notes: remarks for the user: guessed years and zones, skew, inputs that ended early.
         problems: inputs that could not be read to their end.
-        skew_s: seconds by which a mail server's clock is ahead of a balancer's, by pair of host names, with its samples.
+        skew_s: seconds by which a mail server's clock is ahead of a balancer's, by pair of host names,
+            with its samples.
         signals: lines about PROXY headers that belong to no session, and who logged at all.
     """
 
@@ -368,7 +388,9 @@ class Pipeline:
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
 
-        self._joiner = Joiner(machine_code=self._machine_code, events=events, deliveries=deliveries, text=text)
+        self._joiner = Joiner(
+            machine_code=self._machine_code, events=events, deliveries=deliveries, text=text
+        )
         self._balancers = Balancers(options.balancers)
         self._segments = _Segments(len(sources), self._machine_code)
         self._feeds = [
@@ -416,7 +438,9 @@ class Pipeline:
         live = np.ones(count, np.int64)
         workers = min(count, os.cpu_count() or 1) if self._machine_code else 0
         pool = ThreadPoolExecutor(workers) if workers else None
-        waiting: list[Future[tuple[int, int, bool]] | None] = [pool.submit(self._fill, n) if pool else None for n in range(count)]
+        waiting: list[Future[tuple[int, int, bool]] | None] = [
+            pool.submit(self._fill, n) if pool else None for n in range(count)
+        ]
         try:
             while True:
                 needy = self._joiner.step(self._segments.events, self._segments.pool, cursor, limit, live)
@@ -438,7 +462,9 @@ class Pipeline:
                 pool.shutdown(cancel_futures=True)
 
     def _fill(self, number: int) -> tuple[int, int, bool]:
-        """Scan a source's next chunk and put its events into its next segment: first row, row after the last, whether it ended."""
+        """Scan a source's next chunk and put its events into its next segment: first row, row after the last,
+        whether it ended.
+        """
         feed = self._feeds[number]
         chunk = feed.next_chunk()
         rows = chunk.rows
@@ -483,14 +509,17 @@ class Pipeline:
         notes = []
         if "modified" in years:
             notes.append(
-                "The stamps have no year: it was taken from the files' time of modification. Use --year if that is wrong."
+                "The stamps have no year: it was taken from the files' time of modification. "
+                "Use --year if that is wrong."
             )
         elif "now" in years:
             notes.append("The stamps have no year: the current one was assumed. Use --year to name it.")
         zones = {name: origin for feed in self._feeds for name, origin in feed.clock.zone_origins.items()}
         assumed = sorted(name for name, origin in zones.items() if str(origin) == "assumed")
         if assumed:
-            notes.append(f"The stamps of {', '.join(assumed)} have no zone: UTC was assumed. Use --tz to name it.")
+            notes.append(
+                f"The stamps of {', '.join(assumed)} have no zone: UTC was assumed. Use --tz to name it."
+            )
         return notes
 
     @property
@@ -534,7 +563,8 @@ def run(
         sources: open inputs.
         catalogue: compiled grammars.
         options: how to read.
-        tables: the tables wanted (`sessions`, `messages`, `deliveries`) and the columns of `sessions` wanted, in order.
+        tables: the tables wanted (`sessions`, `messages`, `deliveries`) and the columns of `sessions`
+            wanted, in order.
         sink: takes the name of a table and a `pyarrow.RecordBatch`.
         progress: told the bytes read so far, over all sources.
         now: the current time in nanoseconds, used only where nothing else says which year it is.
@@ -561,6 +591,16 @@ def run(
 
 
 TEXT_COLUMNS = frozenset(
-    ("client_name", "helo", "tls_protocol", "tls_cipher", "sasl_method", "sasl_username", "commands", "rejects", "queue_ids")
+    (
+        "client_name",
+        "helo",
+        "tls_protocol",
+        "tls_cipher",
+        "sasl_method",
+        "sasl_username",
+        "commands",
+        "rejects",
+        "queue_ids",
+    )
 )
 """Columns of `sessions` whose text must be kept while a session is open."""

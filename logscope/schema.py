@@ -1,7 +1,8 @@
-"""The names, types and units of the tables: one place that the joins fill, the outputs keep and the documentation lists.
+"""The names, types and units of the tables: one place that the joins fill, the outputs keep and the
+documentation lists.
 
-Types: `text`, `address` (canonical text, IPv4-mapped IPv6 unmapped), `int`, `float`, `bool`, `time` (UTC, nanoseconds),
-`list of X`, `map`, and structs spelled `{name: type, ...}`. Every value but a key may be null.
+Types: `text`, `address` (canonical text, IPv4-mapped IPv6 unmapped), `int`, `float`, `bool`, `time` (UTC,
+nanoseconds), `list of X`, `map`, and structs spelled `{name: type, ...}`. Every value but a key may be null.
 """
 
 from __future__ import annotations
@@ -56,7 +57,11 @@ EVENTS = (
 )
 
 SESSIONS = (
-    Column("session_id", "text", "hash of the anchor line's raw stamp, host, program, pid and client address and port"),
+    Column(
+        "session_id",
+        "text",
+        "hash of the anchor line's raw stamp, host, program, pid and client address and port",
+    ),
     Column("client_address", "address", "the true client as best known; null while masked and not recovered"),
     Column("client_port", "int", "its port"),
     Column("client_known_from", "text", "one of " + ", ".join(CLIENT_KNOWN_FROM)),
@@ -106,7 +111,9 @@ SESSIONS = (
         "one for each pair of hops joined",
     ),
     Column("join_confidence", "text", "of the weakest link: exact, probable, ambiguous or none"),
-    Column("events", "list of {source: text, line_number: int}", "the lines this session was put together from"),
+    Column(
+        "events", "list of {source: text, line_number: int}", "the lines this session was put together from"
+    ),
 )
 
 MESSAGES = (
@@ -119,7 +126,11 @@ MESSAGES = (
     Column("size", "int", "bytes"),
     Column("recipient_count", "int", "nrcpt"),
     Column("removed_at", "time", "left the queue"),
-    Column("final_status", "text", "sent, partly_sent, deferred, bounced, expired, discarded, held, rejected, open, unknown"),
+    Column(
+        "final_status",
+        "text",
+        "sent, partly_sent, deferred, bounced, expired, discarded, held, rejected, open, unknown",
+    ),
     Column("next_queue_id", "text", "id under which the next hop took it"),
 )
 

@@ -1,12 +1,13 @@
 """Which addresses are a balancer's: those that stand for many clients at a mail server.
 
-An address is learnt from an exact join (the server logged the balancer's own port, or the text of an unexpected PROXY header
-named a client whose balancer session exists), from the configuration, from the company it keeps (its sessions at a
-server match no client of the balancer's log, while balancer sessions of other clients that match nothing start at the same
-moments), or from health checks (a private address that never says anything, at short and regular intervals).
+An address is learnt from an exact join (the server logged the balancer's own port, or the text of an
+unexpected PROXY header named a client whose balancer session exists), from the configuration, from the
+company it keeps (its sessions at a server match no client of the balancer's log, while balancer sessions
+of other clients that match nothing start at the same moments), or from health checks (a private address
+that never says anything, at short and regular intervals).
 
-Either side of a session may be handed out minutes before the other, so what is unexplained is remembered for a while; all of it
-is bounded by the constants below.
+Either side of a session may be handed out minutes before the other, so what is unexplained is remembered
+for a while; all of it is bounded by the constants below.
 """
 
 from __future__ import annotations
@@ -78,8 +79,12 @@ class Balancers:
         self._clock: dict[Key, int] = {}  # ns to add to the host's times to get the balancer's
         self._peers: dict[Key, _Peer] = {}
         self._sessions: dict[tuple[int, int], int] = {}  # by host and listener
-        self._destinations: dict[int, set[Key]] = {}  # by host: where joined sessions went, as address and port
-        self._starts = np.empty((0, 4), np.int64)  # start, client address, end of unexplained balancer sessions, in order
+        self._destinations: dict[
+            int, set[Key]
+        ] = {}  # by host: where joined sessions went, as address and port
+        self._starts = np.empty(
+            (0, 4), np.int64
+        )  # start, client address, end of unexplained balancer sessions, in order
         self._started = 0  # how many there were
 
     def is_one(self, host: Codes, hi: Codes, lo: Codes) -> Mask:
@@ -91,7 +96,9 @@ class Balancers:
         return _among(self._checking - self._at, host, hi, lo)
 
     def accompanied(self, finished: Finished, rows: Codes) -> Mask:
-        """bool[len(rows)]: a balancer session that nothing explains started and ended with the session of the row."""
+        """bool[len(rows)]: a balancer session that nothing explains started and ended with the session of the
+        row.
+        """
         hi, lo, _ = finished.peer
         result = np.zeros(len(rows), np.bool_)
         for at, row in enumerate(rows.tolist()):
@@ -135,7 +142,9 @@ class Balancers:
         rows = np.flatnonzero(passed & finished.has_screen & (finished.screen(P_DEST_PORT) != NULL))
         if len(rows):
             hi, lo, port = (finished.screen(column)[rows] for column in (P_DEST_HI, P_DEST_LO, P_DEST_PORT))
-            for where, *destination in np.unique(np.stack([finished.host[rows], hi, lo, port], axis=1), axis=0).tolist():
+            for where, *destination in np.unique(
+                np.stack([finished.host[rows], hi, lo, port], axis=1), axis=0
+            ).tolist():
                 known = self._destinations.setdefault(where, set())
                 if len(known) < _CANDIDATES:
                     known.add((destination[0], destination[1], destination[2]))
@@ -143,7 +152,9 @@ class Balancers:
     def _note_unexplained(self, finished: Finished, mta: Mask) -> None:
         hi, lo, _ = finished.peer
         service, silent = finished.service(), finished.silent & self._elsewhere(finished)
-        for key, rows in _groups(finished.host, hi, lo, np.flatnonzero(mta & ~finished.has_balancer & (hi != NULL))):
+        for key, rows in _groups(
+            finished.host, hi, lo, np.flatnonzero(mta & ~finished.has_balancer & (hi != NULL))
+        ):
             peer = self._peer(key, int(service[rows[-1]]))
             peer.service = int(service[rows[-1]])
             peer.alone += len(rows)
@@ -153,16 +164,27 @@ class Balancers:
         rows = np.flatnonzero(finished.has_balancer & ~mta & (finished.server() != NULL))
         self._started += len(rows)
         if len(rows):
-            starts = np.stack([finished.balancer(column)[rows] for column in (B_START, B_HI, B_LO, B_END)], axis=1)
+            starts = np.stack(
+                [finished.balancer(column)[rows] for column in (B_START, B_HI, B_LO, B_END)], axis=1
+            )
             starts = np.concatenate([self._starts, starts])
             self._starts = starts[np.argsort(starts[:, 0], kind="stable")][-_STARTS:]
 
     def _elsewhere(self, finished: Finished) -> Mask:
-        """bool[n]: the session did not go where the sessions of clients go; a check without a client's header does not."""
+        """bool[n]: the session did not go where the sessions of clients go; a check without a client's header
+        does not.
+        """
         result = np.ones(finished.count, np.bool_)
         rows = np.flatnonzero(finished.has_screen & ~finished.has_balancer)
-        columns = [finished.host, finished.screen(P_DEST_HI), finished.screen(P_DEST_LO), finished.screen(P_DEST_PORT)]
-        for row, (where, *destination) in zip(rows.tolist(), np.stack(columns, axis=1)[rows].tolist(), strict=True):
+        columns = [
+            finished.host,
+            finished.screen(P_DEST_HI),
+            finished.screen(P_DEST_LO),
+            finished.screen(P_DEST_PORT),
+        ]
+        for row, (where, *destination) in zip(
+            rows.tolist(), np.stack(columns, axis=1)[rows].tolist(), strict=True
+        ):
             result[row] = tuple(destination) not in self._destinations.get(where, ())
         return result
 
@@ -184,7 +206,11 @@ class Balancers:
             peer.looked_at = peer.alone + self._started
             if self._keeps_company(key, peer):
                 self._at.add(key)
-            elif peer.silent >= CHECKS and peer.silent >= CHECK_SHARE * peer.alone and is_private(key[1], key[2]):
+            elif (
+                peer.silent >= CHECKS
+                and peer.silent >= CHECK_SHARE * peer.alone
+                and is_private(key[1], key[2])
+            ):
                 self._checking.add(key)
             else:
                 self._checking.discard(key)

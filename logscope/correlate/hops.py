@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from logscope.correlate.clusters import enter_screen, enter_smtpd, find_cluster, leave_screen, link_only, link_smtpd
+from logscope.correlate.clusters import (
+    enter_screen,
+    enter_smtpd,
+    find_cluster,
+    leave_screen,
+    link_only,
+    link_smtpd,
+)
 from logscope.correlate.layout import *
 from logscope.correlate.links import AT_ONCE, address_chain, finish_screen, join_key
 from logscope.correlate.messages import message_of
@@ -16,7 +21,7 @@ WAIT_END = 8 * SECOND  # after smtpd's end, for the balancer's line of the same 
 STUB_FOR = 60 * SECOND  # a warning before `connect from` belongs to the connect that follows this soon
 
 
-# --- balancer -------------------------------------------------------------------------------------------------------
+# --- balancer -----------------------------------------------------------------------------------------------
 
 
 @kernel
@@ -78,15 +83,38 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
-# --- postscreen -----------------------------------------------------------------------------------------------------
+# --- postscreen ---------------------------------------------------------------------------------------------
 
 
 @kernel
 def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     p = take(m, SCREEN, P_WIDTH)
-    for column in (P_KEY, P_KEY2, P_CLUSTER, P_CNEXT, P_CPREV, P_B, P_S, P_EVENTS, P_EVENTS_LAST, P_REJECTS, P_REJECTS_LAST):
+    for column in (
+        P_KEY,
+        P_KEY2,
+        P_CLUSTER,
+        P_CNEXT,
+        P_CPREV,
+        P_B,
+        P_S,
+        P_EVENTS,
+        P_EVENTS_LAST,
+        P_REJECTS,
+        P_REJECTS_LAST,
+    ):
         m[p + column] = -1
-    for column in (P_HANGUP, P_TESTS, P_HEADER, P_METHOD, P_CONFIDENCE, P_PROBABILITY, P_REJECTED, P_NO_BALANCER, P_EXPIRED, P_AMBIGUOUS):
+    for column in (
+        P_HANGUP,
+        P_TESTS,
+        P_HEADER,
+        P_METHOD,
+        P_CONFIDENCE,
+        P_PROBABILITY,
+        P_REJECTED,
+        P_NO_BALANCER,
+        P_EXPIRED,
+        P_AMBIGUOUS,
+    ):
         m[p + column] = 0
     m[p + P_VERDICT] = V_UNKNOWN
     m[p + P_HI] = e[E_HI]
@@ -111,7 +139,9 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
 
 @kernel
 def screen_of(m: Memory, e: Vector) -> int:
-    """The open postscreen session of the event's host, address and port; the latest where a port was used twice."""
+    """The open postscreen session of the event's host, address and port; the latest where a port was used
+    twice.
+    """
     best = -1
     node = m[key_chain(m, e[E_HI], e[E_LO], e[E_PORT])]
     while node >= 0:  # not yet joined to a balancer session
@@ -185,7 +215,9 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
 
 @kernel
 def header_seen(m: Memory, p: int, e: Vector) -> None:
-    """The client talked PROXY: if a balancer session has the address that the text names, the two are one (join 7)."""
+    """The client talked PROXY: if a balancer session has the address that the text names, the two are one
+    (join 7).
+    """
     m[p + P_HEADER] = e[E_N1]
     if e[E_HI2] == NULL or e[E_PORT2] == NULL or m[p + P_KEY2] >= 0 or m[p + P_B] >= 0:
         return
@@ -198,7 +230,9 @@ def header_seen(m: Memory, p: int, e: Vector) -> None:
 
 @kernel
 def on_dnsblog(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
-    """dnsblog names the address alone: the line is evidence for the address's latest session that still waits for its verdict."""
+    """dnsblog names the address alone: the line is evidence for the address's latest session that still waits
+    for its verdict.
+    """
     c = find_cluster(m, e[E_HOST], e[E_HI], e[E_LO])
     p = m[c + C_P_LAST] if c >= 0 else -1
     while p >= 0 and m[p + P_VERDICT_AT] != NULL:
@@ -209,7 +243,7 @@ def on_dnsblog(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         m[UNTOLD] += 1
 
 
-# --- smtpd ----------------------------------------------------------------------------------------------------------
+# --- smtpd --------------------------------------------------------------------------------------------------
 
 
 @kernel
@@ -222,7 +256,7 @@ def smtpd_of(m: Memory, host: int, pid: int) -> int:
     s = m[pid_chain(m, host, pid)]
     while s >= 0:
         if m[s + S_HOST] == host and m[s + S_PID] == pid:
-            return s
+            return int(s)
         s = m[s + S_NEXT]
     return -1
 
@@ -357,7 +391,13 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
             m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4])
     elif e[E_N1] > 0:
         m[s + S_HEADER] = e[E_N1]
-        if e[E_HI2] != NULL and e[E_PORT2] != NULL and m[s + S_KEY2] < 0 and m[s + S_B] < 0 and m[s + S_P] < 0:
+        if (
+            e[E_HI2] != NULL
+            and e[E_PORT2] != NULL
+            and m[s + S_KEY2] < 0
+            and m[s + S_B] < 0
+            and m[s + S_P] < 0
+        ):
             m[s + S_HEADER_HI] = e[E_HI2]
             m[s + S_HEADER_LO] = e[E_LO2]
             m[s + S_HEADER_PORT] = e[E_PORT2]

@@ -29,12 +29,22 @@ class Plan:
 
 _CLIENT = {E_HI: "client_address", E_PORT: "client_port"}
 _HEADER = {E_HI2: "proxy_client_address", E_PORT2: "proxy_client_port"}
-_REFUSAL = {E_N2: "reply_code", E_N1: "stage", E_T1: "helo", E_T2: "dsn", E_T3: "reply", E_T4: "sender", E_T5: "recipient"}
+_REFUSAL = {
+    E_N2: "reply_code",
+    E_N1: "stage",
+    E_T1: "helo",
+    E_T2: "dsn",
+    E_T3: "reply",
+    E_T4: "sender",
+    E_T5: "recipient",
+}
 _MESSAGE = {E_QUEUE: "queue_id", E_T0: "queue_id"}
 _DELIVERY = _MESSAGE | {
-    E_HI: "relay_address", E_PORT: "relay_port", E_N0: "status", E_N1: "delay_s", E_N2: "delay_before_queue_s",
+    E_HI: "relay_address", E_PORT: "relay_port", E_N0: "status", E_N1: "delay_s",
+    E_N2: "delay_before_queue_s",
     E_N3: "delay_in_queue_s", E_N4: "delay_connect_s", E_N5: "delay_transmit_s", E_T1: "recipient",
-    E_T2: "original_recipient", E_T3: "relay_host", E_T4: "reply", E_T5: "next_queue_id", E_HI2: "dsn", E_LO2: "tls_policy",
+    E_T2: "original_recipient", E_T3: "relay_host", E_T4: "reply", E_T5: "next_queue_id",
+    E_HI2: "dsn", E_LO2: "tls_policy",
 }  # fmt: skip
 
 
@@ -52,11 +62,22 @@ PLANS: dict[str, Plan] = {
         {},
         _CLIENT
         | {
-            E_HI2: "source_address", E_PORT2: "source_port", E_N0: "accepted_at", E_N1: "queue_ms", E_N2: "connect_ms",
-            E_N3: "duration_ms", E_N4: "total_plus", E_N5: "bytes_to_client", E_N6: "bytes_to_server", E_N7: "retries",
-            E_N8: "frontend", E_N9: "backend", E_N10: "server", E_N11: "termination_state",
+            E_HI2: "source_address",
+            E_PORT2: "source_port",
+            E_N0: "accepted_at",
+            E_N1: "queue_ms",
+            E_N2: "connect_ms",
+            E_N3: "duration_ms",
+            E_N4: "total_plus",
+            E_N5: "bytes_to_client",
+            E_N6: "bytes_to_server",
+            E_N7: "retries",
+            E_N8: "frontend",
+            E_N9: "backend",
+            E_N10: "server",
+            E_N11: "termination_state",
         },
-    ),  # fmt: skip
+    ),
     "postscreen.connect": Plan(
         R_SCREEN_CONNECT, {}, _CLIENT | {E_HI2: "destination_address", E_PORT2: "destination_port"}
     ),
@@ -81,13 +102,17 @@ PLANS: dict[str, Plan] = {
     "postscreen.hangup": Plan(R_SCREEN_HANGUP, {}, _CLIENT),
     "postscreen.disconnect": Plan(R_SCREEN_DISCONNECT, {}, _CLIENT),
     "postscreen.reject": Plan(R_SCREEN_REJECT, {E_N0: 0}, _CLIENT | _REFUSAL),
-    "postscreen.reject_connect": Plan(R_SCREEN_REJECT, {E_N0: 0, E_N3: TEST_CONNECTION_LIMIT}, _CLIENT | _REFUSAL),
+    "postscreen.reject_connect": Plan(
+        R_SCREEN_REJECT, {E_N0: 0, E_N3: TEST_CONNECTION_LIMIT}, _CLIENT | _REFUSAL
+    ),
     "dnsblog.listed": Plan(R_DNSBLOG, {}, {E_HI: "client_address"}),
     "smtpd.connect": Plan(R_SMTPD_CONNECT, {}, _CLIENT | {E_T0: "client_name"}),
     "smtpd.disconnect": Plan(
         R_SMTPD_DISCONNECT, {}, _CLIENT | {E_T0: "commands", E_N0: "commands_ok", E_N1: "commands_all"}
     ),
-    "smtpd.client": Plan(R_SMTPD_CLIENT, {}, _CLIENT | _MESSAGE | {E_N4: "sasl_method", E_T4: "sasl_username"}),
+    "smtpd.client": Plan(
+        R_SMTPD_CLIENT, {}, _CLIENT | _MESSAGE | {E_N4: "sasl_method", E_T4: "sasl_username"}
+    ),
     "smtpd.decision": Plan(R_SMTPD_DECISION, {}, _CLIENT | _REFUSAL | {E_N0: "action"}),
     "smtpd.milter_decision": Plan(R_SMTPD_DECISION, {}, _CLIENT | _REFUSAL | {E_N0: "action"}),
     "smtpd.proxy_decision": Plan(R_SMTPD_DECISION, {}, _CLIENT | _REFUSAL | {E_N0: "action"}),
@@ -102,12 +127,15 @@ PLANS: dict[str, Plan] = {
     "smtpd.non_smtp_command_proxy_v1": Plan(R_SMTPD_OTHER, {E_N1: 1}, _CLIENT | _HEADER),
     "smtpd.haproxy_error": Plan(R_SMTPD_OTHER, {E_N1: 3}, {}),
     "cleanup.message_id": Plan(R_MESSAGE_ID, {}, _MESSAGE | {E_T1: "message_id"}),
-    "qmgr.active": Plan(R_QUEUE_ACTIVE, {}, _MESSAGE | {E_T1: "sender", E_N0: "size", E_N1: "recipient_count"}),
+    "qmgr.active": Plan(
+        R_QUEUE_ACTIVE, {}, _MESSAGE | {E_T1: "sender", E_N0: "size", E_N1: "recipient_count"}
+    ),
     "qmgr.removed": Plan(R_QUEUE_REMOVED, {}, _MESSAGE),
     "qmgr.expired": Plan(R_QUEUE_OTHER, {E_N0: 4}, _MESSAGE),
 }
 
-# Enumerated words that the joins tell apart: the action of a decision (0 refuses) and the status of a delivery.
+# Enumerated words that the joins tell apart: the action of a decision (0 refuses) and the status of a
+# delivery.
 _ENUMS = {name: code for code, name in enumerate(STATUSES)} | {
     "reject": 0,
     "milter-reject": 0,
@@ -117,7 +145,9 @@ _ENUMS = {name: code for code, name in enumerate(STATUSES)} | {
 
 
 def plan_for(kind: str, fields: frozenset[str]) -> Plan | None:
-    """The plan of a kind: its own, else one by the daemon and the fields it has; None when the joins have no use for it."""
+    """The plan of a kind: its own, else one by the daemon and the fields it has; None when the joins have no
+    use for it.
+    """
     if kind in PLANS:
         return PLANS[kind]
     daemon, _, what = kind.partition(".")
@@ -130,7 +160,11 @@ def plan_for(kind: str, fields: frozenset[str]) -> Plan | None:
     if "queue_id" in fields and daemon not in ("haproxy", "envelope", "anvil"):
         refused = "reject" in what
         held = what.endswith("hold")
-        return Plan(R_QUEUE_OTHER, {E_N0: 1 if refused else 2 if held else 3 if what.endswith("discard") else 0}, _MESSAGE)
+        return Plan(
+            R_QUEUE_OTHER,
+            {E_N0: 1 if refused else 2 if held else 3 if what.endswith("discard") else 0},
+            _MESSAGE,
+        )
     return None
 
 
@@ -154,8 +188,9 @@ def slots_of(column: int, kind: Kind, slot: int) -> Iterator[tuple[int, int, int
 class Plans:
     """The plans of all templates of one catalogue as arrays, the form in which `extract` reads them.
 
-    `roles`, `kinds`: one entry for each template. `entries`: rows of (event column, slot, how); those of template t are
-    `entries[first[t] : first[t + 1]]`, where a negative `how` marks a fixed value in place of the slot.
+    `roles`, `kinds`: one entry for each template. `entries`: rows of (event column, slot, how); those of
+    template t are `entries[first[t] : first[t + 1]]`, where a negative `how` marks a fixed value in place
+    of the slot.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -163,7 +198,9 @@ class Plans:
         first: list[int] = [0]
         entries: list[tuple[int, int, int]] = []
         for template in catalogue.templates:
-            slots = {name: int(catalogue.slot_of[template.id, catalogue.field_id(name)]) for name in template.types}
+            slots = {
+                name: int(catalogue.slot_of[template.id, catalogue.field_id(name)]) for name in template.types
+            }
             plan = plan_for(template.kind, frozenset(slots))
             roles.append(plan.role if plan else R_NONE)
             if plan:
@@ -179,7 +216,9 @@ class Plans:
         self.kinds = catalogue.kind_of.astype(np.int64)
         self.first = np.array(first, np.int64)
         self.entries = np.array(entries, np.int64).reshape(-1, 3)
-        self.enum_values = np.array([_ENUMS.get(text, D_OTHER) for text in catalogue.enum_texts] or [0], np.int64)
+        self.enum_values = np.array(
+            [_ENUMS.get(text, D_OTHER) for text in catalogue.enum_texts] or [0], np.int64
+        )
 
 
 @kernel
@@ -211,8 +250,9 @@ def extract(
 ) -> int:
     """Write the rows `first_row` to `last_row` that the joins have a use for to `out`; returns how many.
 
-    `stamp` is the time as written, `time` in UTC, `accepted` HAProxy's accept date in UTC, `order` the running maximum of `time`; `host`, `service` and `names` are codes of the run's
-    own dictionary; `base` is where the scanned chunk begins in `pool`.
+    `stamp` is the time as written, `time` in UTC, `accepted` HAProxy's accept date in UTC, `order` the
+    running maximum of `time`; `host`, `service` and `names` are codes of the run's own dictionary; `base`
+    is where the scanned chunk begins in `pool`.
     """
     count = 0
     for row in range(first_row, last_row):
@@ -264,7 +304,8 @@ def extract(
 
 @kernel
 def header_v2(pool: Bytes, begin: int, length: int, e: Vector) -> None:
-    """Read the client out of an escaped PROXY v2 header (PROXY protocol, section 2.2); a cut or odd one gives nothing.
+    """Read the client out of an escaped PROXY v2 header (PROXY protocol, section 2.2); a cut or odd one
+    gives nothing.
 
     Postfix writes bytes as themselves, as C escapes or as three octal digits.
     """
@@ -301,7 +342,9 @@ def header_v2(pool: Bytes, begin: int, length: int, e: Vector) -> None:
             raw[count] = byte
         count += 1
     at = 0
-    while at + 4 < count and not (raw[at] == 0x21 and (raw[at + 1] == 0x11 or raw[at + 1] == 0x21) and raw[at + 2] == 0):
+    while at + 4 < count and not (
+        raw[at] == 0x21 and (raw[at + 1] == 0x11 or raw[at + 1] == 0x21) and raw[at + 2] == 0
+    ):
         at += 1  # version 2 and PROXY, TCP over IPv4 or IPv6
     wide = 16 if raw[at + 1] == 0x21 else 4
     at += 4

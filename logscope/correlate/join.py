@@ -1,4 +1,6 @@
-"""The joins as a stage: fed events of several sources, it hands back what is finished; closed, it hands back the rest."""
+"""The joins as a stage: fed events of several sources, it hands back what is finished; closed, it hands back
+the rest.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +29,23 @@ _TEXT_COLUMNS = (  # kind of row, column
 class Joiner:
     """The memory of the joins and the three moves on it.
 
-    After each `step` and after `finish` the caller reads what is finished (`output.Finished`) and calls `release`.
+    After each `step` and after `finish` the caller reads what is finished (`output.Finished`) and calls
+    `release`.
 
     Args:
         machine_code: run the compiled steps; plain Python otherwise (the same functions).
         events, deliveries, text: what the caller wants kept; what is not wanted costs nothing.
     """
 
-    def __init__(self, *, machine_code: bool, events: bool = True, deliveries: bool = True, text: bool = True) -> None:
+    def __init__(
+        self, *, machine_code: bool, events: bool = True, deliveries: bool = True, text: bool = True
+    ) -> None:
         self._machine_code = machine_code
         memory = _new_memory(1 << (19 if machine_code else 12))
         memory[WANT_EVENTS], memory[WANT_DELIVERIES], memory[WANT_TEXT] = events, deliveries, text
-        self._memory: Any = memory if machine_code else memory.tolist()  # a list is what plain Python is quick with
+        self._memory: Any = (
+            memory if machine_code else memory.tolist()
+        )  # a list is what plain Python is quick with
         self.heap = np.empty(1 << 16, np.uint8)
         columns = np.full((KINDS, 8), -1, np.int64)
         for kind, column in _TEXT_COLUMNS:
@@ -69,11 +76,15 @@ class Joiner:
         return engine.compiled(function) if self._machine_code else function
 
     def step(self, events: Matrix, pool: Bytes, cursor: Vector, limit: Vector, live: Vector) -> int:
-        """Take events in merged order; returns the source that has none left, -1 when all are taken, -2 for "call again"."""
+        """Take events in merged order; returns the source that has none left, -1 when all are taken, -2 for
+        "call again".
+        """
         count = min(int((limit - cursor).sum()), EVENTS_A_STEP)
         self._reserve(count, min(len(pool), count << 16))
         rows: Any = events if self._machine_code else _Lists(events)
-        return int(self._run(steps.step)(self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP))
+        return int(
+            self._run(steps.step)(self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP)
+        )
 
     def finish(self) -> None:
         """No more input: decide what can be decided, hand out all the rest."""
@@ -101,7 +112,9 @@ class Joiner:
 
 
 class _Lists:
-    """Events for plain Python: each row becomes a list when it is read, because lists are many times quicker to index."""
+    """Events for plain Python: each row becomes a list when it is read, because lists are many times quicker
+    to index.
+    """
 
     def __init__(self, events: Matrix) -> None:
         self._events = events
@@ -160,6 +173,15 @@ def _new_memory(heads: int) -> Memory:
     memory[SKEW], memory[SERVERS], memory[TALKS] = skew, servers, talks
     memory[servers:moments] = -1
     memory[MOMENTS] = moments
-    for counter in (MOMENT, HEAP_TOP, FINISHING, UNTOLD, SESSIONS_COUNT, MESSAGES_COUNT, DELIVERIES_COUNT, OPEN_SESSIONS):
+    for counter in (
+        MOMENT,
+        HEAP_TOP,
+        FINISHING,
+        UNTOLD,
+        SESSIONS_COUNT,
+        MESSAGES_COUNT,
+        DELIVERIES_COUNT,
+        OPEN_SESSIONS,
+    ):
         memory[counter] = 0
     return memory

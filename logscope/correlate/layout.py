@@ -2,8 +2,9 @@
 
 The first three columns of every row are its state, how many lives it has had, and its kind.
 
-Times are nanoseconds since 1970 UTC, addresses two halves of 128 bits (IPv4 as ::ffff:a.b.c.d), texts references
-into the heap (`offset << 24 | length`). `NULL` stands for "not known" everywhere. Every kernel has these numbers frozen into it.
+Times are nanoseconds since 1970 UTC, addresses two halves of 128 bits (IPv4 as ::ffff:a.b.c.d), texts
+references into the heap (`offset << 24 | length`). `NULL` stands for "not known" everywhere. Every kernel
+has these numbers frozen into it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 NULL = -(2**63)
 SECOND = 1_000_000_000
 
-# --- events: what the joins read, one row for each line --------------------------------------------------------
+# --- events: what the joins read, one row for each line -----------------------------------------------------
 (
     E_ORDER,  # running maximum of the source's time: what sources are merged by
     E_TIME,  # the line's own time
@@ -52,7 +53,7 @@ SECOND = 1_000_000_000
     E_WIDTH,
 ) = range(37)
 
-# --- what a line is to the joins -------------------------------------------------------------------------------
+# --- what a line is to the joins ----------------------------------------------------------------------------
 (
     R_NONE,
     R_BALANCER,
@@ -80,8 +81,19 @@ SECOND = 1_000_000_000
     R_QUEUE_OTHER,
 ) = range(24)
 
-# --- screen verdicts (column `screen`) -------------------------------------------------------------------------
-V_UNKNOWN, V_PASS_NEW, V_PASS_OLD, V_ALLOWLISTED, V_DENYLISTED, V_HANDED_OFF, V_REJECTED, V_DROPPED, V_HANGUP, V_NONE = range(10)
+# --- screen verdicts (column `screen`) ----------------------------------------------------------------------
+(
+    V_UNKNOWN,
+    V_PASS_NEW,
+    V_PASS_OLD,
+    V_ALLOWLISTED,
+    V_DENYLISTED,
+    V_HANDED_OFF,
+    V_REJECTED,
+    V_DROPPED,
+    V_HANGUP,
+    V_NONE,
+) = range(10)
 SCREENS = (
     "unknown",
     "pass_new",
@@ -95,7 +107,7 @@ SCREENS = (
     "none",
 )
 
-# --- tests of postscreen that failed (bits of P_TESTS, column `screen_tests`) ------------------------------------
+# --- tests of postscreen that failed (bits of P_TESTS, column `screen_tests`) -------------------------------
 SCREEN_TESTS = (
     "pregreet",
     "dnsbl",
@@ -123,21 +135,21 @@ SCREEN_TESTS = (
     TEST_NO_RECIPIENT,
 ) = range(11)
 
-# --- how two hops were linked ------------------------------------------------------------------------------------
+# --- how two hops were linked -------------------------------------------------------------------------------
 METHODS = ("", "address_port", "backend_port", "order", "timing", "pid", "queue_id", "header_text")
 L_NONE, L_ADDRESS_PORT, L_BACKEND_PORT, L_ORDER, L_TIMING, L_PID, L_QUEUE_ID, L_HEADER_TEXT = range(8)
 CONFIDENCES = ("none", "ambiguous", "probable", "exact")
 SURE_NONE, SURE_AMBIGUOUS, SURE_PROBABLE, SURE_EXACT = range(4)
 
-# --- delivery status -----------------------------------------------------------------------------------------------
+# --- delivery status ----------------------------------------------------------------------------------------
 STATUSES = ("sent", "deferred", "bounced", "expired", "undeliverable", "deliverable", "other")
 D_SENT, D_DEFERRED, D_BOUNCED, D_EXPIRED, D_UNDELIVERABLE, D_DELIVERABLE, D_OTHER = range(7)
 
-# --- keys: an address with a port, and who was seen with it ------------------------------------------------------
+# --- keys: an address with a port, and who was seen with it -------------------------------------------------
 K_BALANCER_CLIENT, K_BALANCER_BACKEND, K_SCREEN_PEER, K_SCREEN_HEADER, K_SMTPD_PEER, K_SMTPD_HEADER = range(6)
 X_STATE, X_SERIAL, X_KIND, X_NEXT, X_HI, X_LO, X_PORT, X_SIDE, X_INDEX, X_WIDTH = range(10)
 
-# --- balancer sessions -----------------------------------------------------------------------------------------
+# --- balancer sessions --------------------------------------------------------------------------------------
 FREE, OPEN, CLOSED = 0, 1, 2
 (
     B_STATE,
@@ -181,7 +193,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     B_WIDTH,
 ) = range(39)
 
-# --- postscreen sessions -----------------------------------------------------------------------------------------
+# --- postscreen sessions ------------------------------------------------------------------------------------
 (
     P_STATE,
     P_SERIAL,
@@ -231,7 +243,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_WIDTH,
 ) = range(46)
 
-# --- smtpd sessions --------------------------------------------------------------------------------------------
+# --- smtpd sessions -----------------------------------------------------------------------------------------
 (
     S_STATE,
     S_SERIAL,
@@ -290,7 +302,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_WIDTH,
 ) = range(55)
 
-# --- clusters: postscreen and smtpd sessions of one host and client address that may belong together ----------------
+# --- clusters: postscreen and smtpd sessions of one host and client address that may belong together --------
 (
     C_STATE,
     C_SERIAL,
@@ -309,7 +321,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     C_WIDTH,
 ) = range(15)
 
-# --- messages ----------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------
 (
     M_STATE,
     M_SERIAL,
@@ -340,11 +352,24 @@ FREE, OPEN, CLOSED = 0, 1, 2
     M_WIDTH,
 ) = range(27)
 
-# --- list nodes ----------------------------------------------------------------------------------------------------
+# --- list nodes ---------------------------------------------------------------------------------------------
 N_STATE, N_SERIAL, N_KIND, N_NEXT, N_SOURCE, N_LINE, N_WIDTH = range(7)
-J_STATE, J_SERIAL, J_KIND, J_NEXT, J_ACTION, J_STAGE, J_CODE, J_DSN, J_TEXT, J_SENDER, J_RECIPIENT, J_WIDTH = range(12)
+(
+    J_STATE,
+    J_SERIAL,
+    J_KIND,
+    J_NEXT,
+    J_ACTION,
+    J_STAGE,
+    J_CODE,
+    J_DSN,
+    J_TEXT,
+    J_SENDER,
+    J_RECIPIENT,
+    J_WIDTH,
+) = range(12)
 
-# --- deliveries, handed out at once ----------------------------------------------------------------------------
+# --- deliveries, handed out at once -------------------------------------------------------------------------
 (
     Y_STATE,
     Y_SERIAL,
@@ -374,6 +399,6 @@ J_STATE, J_SERIAL, J_KIND, J_NEXT, J_ACTION, J_STAGE, J_CODE, J_DSN, J_TEXT, J_S
     Y_WIDTH,
 ) = range(26)
 
-# --- deadlines, and sessions handed out ---------------------------------------------------------------------------
+# --- deadlines, and sessions handed out ---------------------------------------------------------------------
 T_STATE, T_SERIAL, T_KIND, T_NEXT, T_AT, T_INDEX, T_OF, T_WIDTH = range(8)
 Z_STATE, Z_SERIAL, Z_KIND, Z_NEXT, Z_BALANCER, Z_SCREEN, Z_SMTPD, Z_WIDTH = range(8)

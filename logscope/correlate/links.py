@@ -1,8 +1,9 @@
 """Joins 1, 3, 5 and 7: balancer sessions with what the mail server saw, by an address and port known to both.
 
-A key is an address with a port. The balancer's session is known by its client (`%ci:%cp`) and, where the log format has
-it, by its own back-end side (`%bi:%bp`); the server's by the peer it logged and by the client that an unexpected PROXY header named.
-Ports are reused, so among equal keys time decides, with the skew between the two hosts' clocks taken off.
+A key is an address with a port. The balancer's session is known by its client (`%ci:%cp`) and, where the
+log format has it, by its own back-end side (`%bi:%bp`); the server's by the peer it logged and by the
+client that an unexpected PROXY header named. Ports are reused, so among equal keys time decides, with the
+skew between the two hosts' clocks taken off.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def skew_of(m: Memory, balancer_host: int, mta_host: int) -> int:
     pair = skew_pair(balancer_host, mta_host)
     if pair < 0:
         return 0
-    return m[m[SKEW] + pair * SKEW_WIDTH + SKEW_MEDIAN]
+    return int(m[m[SKEW] + pair * SKEW_WIDTH + SKEW_MEDIAN])
 
 
 @kernel
@@ -72,28 +73,30 @@ def sample_skew(m: Memory, balancer_host: int, mta_host: int, seen: int, coarse:
 
 @kernel
 def gap(m: Memory, b: int, mta_host: int, seen: int, coarse: int) -> int:
-    """How long after (or, negative, before) the balancer's connect the server saw the session; 0 within the stamp's resolution."""
+    """How long after (or, negative, before) the balancer's connect the server saw the session; 0 within the
+    stamp's resolution.
+    """
     late = seen - m[b + B_START] - skew_of(m, m[b + B_HOST], mta_host)
     if coarse:
         if late <= 0 and late > -SECOND:
             return 0
         if late < 0:
-            return late + SECOND
-    return late
+            return int(late + SECOND)
+    return int(late)
 
 
 @kernel
 def visit_gap(m: Memory, b: int, side: int, i: int) -> int:
-    if side == K_SCREEN_PEER or side == K_SCREEN_HEADER:
+    if side in (K_SCREEN_PEER, K_SCREEN_HEADER):
         return gap(m, b, m[i + P_HOST], m[i + P_CONNECTED], m[i + P_COARSE])
     return gap(m, b, m[i + S_HOST], m[i + S_STARTED], m[i + S_COARSE])
 
 
 @kernel
 def visit_host(m: Memory, side: int, i: int) -> int:
-    if side == K_SCREEN_PEER or side == K_SCREEN_HEADER:
-        return m[i + P_HOST]
-    return m[i + S_HOST]
+    if side in (K_SCREEN_PEER, K_SCREEN_HEADER):
+        return int(m[i + P_HOST])
+    return int(m[i + S_HOST])
 
 
 @kernel
@@ -101,7 +104,7 @@ def fits(balancer_side: int, visit_side: int) -> bool:
     """Which keys may meet: the balancer's own port only ever meets a logged peer."""
     if balancer_side == K_BALANCER_CLIENT:
         return True
-    return visit_side == K_SCREEN_PEER or visit_side == K_SMTPD_PEER
+    return visit_side in (K_SCREEN_PEER, K_SMTPD_PEER)
 
 
 @kernel
@@ -141,7 +144,7 @@ def link_visit(m: Memory, b: int, side: int, i: int, method: int, confidence: in
     m[b + B_METHOD] = method
     m[b + B_CONFIDENCE] = confidence
     m[b + B_PROBABILITY] = probability
-    if side == K_SCREEN_PEER or side == K_SCREEN_HEADER:
+    if side in (K_SCREEN_PEER, K_SCREEN_HEADER):
         m[b + B_P] = i
         m[i + P_B] = b
         settle_screen(m, i)
@@ -157,7 +160,7 @@ def link_visit(m: Memory, b: int, side: int, i: int, method: int, confidence: in
 def method_of(balancer_side: int, visit_side: int) -> int:
     if balancer_side == K_BALANCER_BACKEND:
         return L_BACKEND_PORT
-    if visit_side == K_SCREEN_HEADER or visit_side == K_SMTPD_HEADER:
+    if visit_side in (K_SCREEN_HEADER, K_SMTPD_HEADER):
         return L_HEADER_TEXT
     return L_ADDRESS_PORT
 
@@ -166,8 +169,9 @@ def method_of(balancer_side: int, visit_side: int) -> int:
 def join_key(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
     """Link those seen with this address and port whose partner is decided.
 
-    AT_ONCE where one balancer session and one visit have the key and are near in time, or where all others are far;
-    SOON when the sessions of both logs should be there; LAST when one of them has waited long enough, as far as `FAR`.
+    AT_ONCE where one balancer session and one visit have the key and are near in time, or where all
+    others are far; SOON when the sessions of both logs should be there; LAST when one of them has waited
+    long enough, as far as `FAR`.
     """
     balancers = 0
     visits = 0
@@ -219,8 +223,9 @@ def join_pair(m: Memory, b_node: int, v_node: int, patience: int) -> None:
 def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
     """Several sessions used one port.
 
-    At once, the nearest pair is taken as long as it stands out from all others. Later, both sides are put in order of time and
-    aligned at the least cost: whoever came first to the balancer came first to the server.
+    At once, the nearest pair is taken as long as it stands out from all others. Later, both sides are put
+    in order of time and aligned at the least cost: whoever came first to the balancer came first to the
+    server.
     """
     balancers = np.empty(MOST_RIVALS, np.int64)
     visits = np.empty(MOST_RIVALS, np.int64)
@@ -260,13 +265,15 @@ def insert_balancer(m: Memory, nodes: Vector, count: int, node: int) -> None:
 @kernel
 def visit_moment(m: Memory, node: int) -> int:
     if m[node + X_SIDE] <= K_SCREEN_HEADER:
-        return m[m[node + X_INDEX] + P_CONNECTED]
-    return m[m[node + X_INDEX] + S_STARTED]
+        return int(m[m[node + X_INDEX] + P_CONNECTED])
+    return int(m[m[node + X_INDEX] + S_STARTED])
 
 
 @kernel
 def insert_visit(m: Memory, nodes: Vector, count: int, node: int) -> None:
-    """Chains hold the latest first, so that of two with equal stamps the one met later stood earlier in the log."""
+    """Chains hold the latest first, so that of two with equal stamps the one met later stood earlier in the
+    log.
+    """
     moment = visit_moment(m, node)
     at = count
     while at > 0 and visit_moment(m, nodes[at - 1]) >= moment:
@@ -277,7 +284,9 @@ def insert_visit(m: Memory, nodes: Vector, count: int, node: int) -> None:
 
 @kernel
 def key_cost(m: Memory, b_node: int, v_node: int) -> float:
-    """Seconds apart; more where the server's name was always another host's; IMPOSSIBLE where the keys may not meet."""
+    """Seconds apart; more where the server's name was always another host's; IMPOSSIBLE where the keys may
+    not meet.
+    """
     side = m[v_node + X_SIDE]
     if not fits(m[b_node + X_SIDE], side):
         return IMPOSSIBLE
@@ -324,8 +333,12 @@ def take_outstanding(m: Memory, balancers: Vector, visits: Vector, cost: NDArray
 
 
 @kernel
-def take_aligned(m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.float64], patience: int) -> None:
-    """Alignment of two sequences (Needleman and Wunsch 1970): match at its cost, or leave one of either side alone."""
+def take_aligned(
+    m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.float64], patience: int
+) -> None:
+    """Alignment of two sequences (Needleman and Wunsch 1970): match at its cost, or leave one of either side
+    alone.
+    """
     rows = cost.shape[0]
     columns = cost.shape[1]
     total = np.zeros((rows + 1, columns + 1))
@@ -371,7 +384,7 @@ def take_aligned(m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.
             take_pair(m, balancers[i], visits[j], SURE_PROBABLE, int(1_000_000 / (1.0 + odds)))
 
 
-# --- which host a server is -------------------------------------------------------------------------------------------
+# --- which host a server is ---------------------------------------------------------------------------------
 
 
 @kernel
@@ -389,11 +402,11 @@ def usual_host(m: Memory, b: int) -> int:
     server = m[b + B_SERVER]
     at = m[SERVERS] + 2 * (server & (SERVER_PLACES - 1))
     if server >= 0 and m[at] == server:
-        return m[at + 1]
+        return int(m[at + 1])
     return -1
 
 
-# --- how many bytes a dialogue has ------------------------------------------------------------------------------------
+# --- how many bytes a dialogue has --------------------------------------------------------------------------
 
 
 @kernel
@@ -408,17 +421,19 @@ def note_talk(m: Memory, b: int, s: int) -> None:
 
 @kernel
 def talk_difference(m: Memory, b: int, s: int) -> int:
-    """Bytes by which the balancer's count differs from that of sessions with these counters; 0 where none is known."""
+    """Bytes by which the balancer's count differs from that of sessions with these counters; 0 where none is
+    known.
+    """
     signature = m[s + S_SIGNATURE]
     if signature == NULL or m[b + B_ASAP] == 1:
         return 0
     at = m[TALKS] + 2 * (signature & (TALK_PLACES - 1))
     if m[at] != signature:
         return 0
-    return abs(m[at + 1] - m[b + B_BYTES_CLIENT])
+    return int(abs(m[at + 1] - m[b + B_BYTES_CLIENT]))
 
 
-# --- sessions that are over -------------------------------------------------------------------------------------------
+# --- sessions that are over ---------------------------------------------------------------------------------
 
 
 @kernel

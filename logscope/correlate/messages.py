@@ -20,14 +20,14 @@ def find_message(m: Memory, host: int, queue: int) -> int:
     q = m[queue_chain(m, host, queue)]
     while q >= 0:
         if m[q + M_QUEUE] == queue and m[q + M_HOST] == host:
-            return q
+            return int(q)
         q = m[q + M_NEXT]
     return -1
 
 
 @kernel
 def message_of(m: Memory, heap: Bytes, pool: Bytes, e: Vector, begins: bool) -> int:
-    """The message of the event's queue id; a line that can only be the first of a message begins a new one."""
+    """The message of the event's queue id; a line that can only be a message's first begins a new one."""
     q = find_message(m, e[E_HOST], e[E_QUEUE])
     if q >= 0 and begins:
         used = m[q + M_REMOVED] != NULL or m[q + M_S] >= 0

@@ -22,16 +22,20 @@ from logscope.schema import CLIENT_KNOWN_FROM, OUTCOMES
 Codes = NDArray[np.int64]
 
 (
-    UNKNOWN, DELIVERED, PARTLY_DELIVERED, ACCEPTED, DEFERRED, BOUNCED, REJECTED, SCREENED, NO_MAIL, ABORTED, TIMEOUT,
+    UNKNOWN, DELIVERED, PARTLY_DELIVERED, ACCEPTED, DEFERRED, BOUNCED, REJECTED, SCREENED, NO_MAIL, ABORTED,
+    TIMEOUT,
     SERVER_ERROR, NO_SERVER, PROBE, STILL_OPEN,
 ) = range(len(OUTCOMES))  # fmt: skip
 
 _NONE, _BALANCER, _PROXY_HEADER, _BACKEND_PORT, _TIMING, _HEADER_TEXT, _MTA = range(len(CLIENT_KNOWN_FROM))
 
 FINAL_STATUSES = (
-    "unknown", "sent", "partly_sent", "deferred", "bounced", "expired", "discarded", "held", "rejected", "open",
+    "unknown", "sent", "partly_sent", "deferred", "bounced", "expired", "discarded", "held", "rejected",
+    "open",
 )  # fmt: skip
-F_UNKNOWN, F_SENT, F_PARTLY, F_DEFERRED, F_BOUNCED, F_EXPIRED, F_DISCARDED, F_HELD, F_REJECTED, F_OPEN = range(10)
+F_UNKNOWN, F_SENT, F_PARTLY, F_DEFERRED, F_BOUNCED, F_EXPIRED, F_DISCARDED, F_HELD, F_REJECTED, F_OPEN = (
+    range(10)
+)
 
 
 class Finished:
@@ -77,7 +81,7 @@ class Finished:
         self._kernel(walk)(self._memory, int(self._memory[first]), rows)
         return rows
 
-    # --- numbers of the three hops, NULL where the hop is missing ---------------------------------------------------
+    # --- numbers of the three hops, NULL where the hop is missing -------------------------------------------
 
     def balancer(self, column: int) -> Codes:
         return _gather(self._memory, self._b, column)
@@ -104,7 +108,7 @@ class Finished:
         """A fact that both mail server hops have: postscreen's, else smtpd's."""
         return np.where(self.has_screen, self.screen(screen), self.smtpd(smtpd))
 
-    # --- what follows from them --------------------------------------------------------------------------------------
+    # --- what follows from them -----------------------------------------------------------------------------
 
     @cached_property
     def peer(self) -> tuple[Codes, Codes, Codes]:
@@ -130,13 +134,17 @@ class Finished:
     @cached_property
     def known_from(self) -> Codes:
         method = self.balancer(B_METHOD)
-        by_method = np.array([_BALANCER, _PROXY_HEADER, _BACKEND_PORT, _TIMING, _TIMING, _NONE, _NONE, _HEADER_TEXT])
+        by_method = np.array(
+            [_BALANCER, _PROXY_HEADER, _BACKEND_PORT, _TIMING, _TIMING, _NONE, _NONE, _HEADER_TEXT]
+        )
         both = self.has_balancer & (self.has_screen | self.has_smtpd)
-        hi, lo, _ = self.peer
+        hi, _lo, _ = self.peer
         by_mta = np.where((self.masked == 1) | self.probe | (hi == NULL), _NONE, _MTA)
         by_balancer = np.where(self.balancer(B_HI) == NULL, _NONE, _BALANCER)
         return np.where(
-            both, by_method[np.where(method == NULL, 0, method)], np.where(self.has_balancer, by_balancer, by_mta)
+            both,
+            by_method[np.where(method == NULL, 0, method)],
+            np.where(self.has_balancer, by_balancer, by_mta),
         )
 
     @cached_property
@@ -182,7 +190,8 @@ class Finished:
 
     @cached_property
     def queued(self) -> Codes:
-        return self.messages.sum(axis=1) - self.messages[:, F_UNKNOWN] - self.messages[:, F_REJECTED]
+        counts = self.messages
+        return np.asarray(counts.sum(axis=1) - counts[:, F_UNKNOWN] - counts[:, F_REJECTED])
 
     @cached_property
     def rejects(self) -> Codes:
@@ -201,7 +210,11 @@ class Finished:
             np.where(
                 self.screen(P_HANGUP) == 1,
                 V_HANGUP,
-                np.where(over & ((tests != 0) | dropped), V_DROPPED, np.where(self.has_smtpd | ~over, V_HANDED_OFF, V_NONE)),
+                np.where(
+                    over & ((tests != 0) | dropped),
+                    V_DROPPED,
+                    np.where(self.has_smtpd | ~over, V_HANDED_OFF, V_NONE),
+                ),
             ),
         )
         unseen = ~self.has_smtpd & ~over & (self.screen(P_EXPIRED) == 0)
@@ -210,12 +223,16 @@ class Finished:
 
     @cached_property
     def silent(self) -> NDArray[np.bool_]:
-        """Sessions that no balancer line explains, in which next to nothing was said, and that ended at once."""
+        """Sessions that no balancer line explains, in which next to nothing was said, ended at once."""
         untested = (self.screen(P_REJECTED) == 0) & (self.screen(P_TESTS) == 0) & (self.screen(P_HANGUP) == 1)
         quiet_screen = self.has_screen & ~self.has_smtpd & untested
         wordless = self.has_smtpd & (self.said <= CHECK_COMMANDS) & (self.rejects == 0)
         quiet_smtpd = wordless & (self.smtpd(S_HEADER) <= 0) & (self.smtpd(S_MESSAGE_COUNT) <= 0)
-        short = (self.ended_at == NULL) | (self.connected_at == NULL) | (self.ended_at - self.connected_at <= 2 * SECOND)
+        short = (
+            (self.ended_at == NULL)
+            | (self.connected_at == NULL)
+            | (self.ended_at - self.connected_at <= 2 * SECOND)
+        )
         silent: NDArray[np.bool_] = ~self.has_balancer & (quiet_screen | quiet_smtpd) & short
         return silent
 
@@ -254,7 +271,9 @@ class Finished:
         )
         lost = self.smtpd(S_LOST)
         header = self.smtpd(S_HEADER)
-        refused = (self.rejects > 0) | (m[:, F_REJECTED] > 0) | (np.maximum(self.smtpd(S_SASL_FAILURES), 0) > 0)
+        refused = (
+            (self.rejects > 0) | (m[:, F_REJECTED] > 0) | (np.maximum(self.smtpd(S_SASL_FAILURES), 0) > 0)
+        )
         by_smtpd = np.select(
             [
                 some,
@@ -282,7 +301,9 @@ class Finished:
             [SERVER_ERROR, SCREENED, ABORTED, SCREENED, NO_MAIL, STILL_OPEN],
             UNKNOWN,
         )
-        outcome = np.where(self.has_smtpd, by_smtpd, np.where(self.has_screen, by_screen, self._balancer_outcome))
+        outcome = np.where(
+            self.has_smtpd, by_smtpd, np.where(self.has_screen, by_screen, self._balancer_outcome)
+        )
         state = self._termination_class
         vague = (self.has_screen | self.has_smtpd) & self.has_balancer & (outcome == UNKNOWN)
         outcome = np.where(vague & (state != UNKNOWN), state, outcome)
@@ -319,13 +340,18 @@ class Finished:
         """Quality class: 0 exact, 1 probable, 2 ambiguous, 3 balancer only, 4 mail server only."""
         both = self.has_balancer & (self.has_screen | self.has_smtpd)
         classes = np.select(
-            [self.confidence == SURE_AMBIGUOUS, both & (self.confidence == SURE_EXACT), both, self.has_balancer],
+            [
+                self.confidence == SURE_AMBIGUOUS,
+                both & (self.confidence == SURE_EXACT),
+                both,
+                self.has_balancer,
+            ],
             [2, 0, 1, 3],
             4,
         )
         return classes.astype(np.int64)
 
-    # --- Arrow -------------------------------------------------------------------------------------------------------
+    # --- Arrow ----------------------------------------------------------------------------------------------
 
     def names(self, codes: Codes) -> pa.Array:
         return code_texts(self._names, codes)
@@ -369,18 +395,22 @@ class Finished:
         hi, lo, port = self.screen(P_DEST_HI), self.screen(P_DEST_LO), self.screen(P_DEST_PORT)
         texts = address_texts(hi, lo, machine_code=self._machine_code).to_pylist()
         return pa.array(
-            [None if t is None else f"[{t}]:{p}" for t, p in zip(texts, port.tolist(), strict=True)], pa.string()
+            [None if t is None else f"[{t}]:{p}" for t, p in zip(texts, port.tolist(), strict=True)],
+            pa.string(),
         )
 
     def addresses(self, hi: Codes, lo: Codes) -> pa.Array:
         return address_texts(hi, lo, machine_code=self._machine_code)
 
-
     def events(self) -> pa.Array:
         """list<struct<source, line_number>>: balancer, screen, smtpd, then the messages' lines."""
         run = self._kernel(collect_events)
         offsets = np.zeros(self.count + 1, np.int64)
-        total = int(run(self._memory, self._b, self._p, self._s, offsets, np.empty(0, np.int64), np.empty(0, np.int64)))
+        total = int(
+            run(
+                self._memory, self._b, self._p, self._s, offsets, np.empty(0, np.int64), np.empty(0, np.int64)
+            )
+        )
         sources, lines = np.empty(total, np.int64), np.empty(total, np.int64)
         run(self._memory, self._b, self._p, self._s, offsets, sources, lines)
         struct = pa.StructArray.from_arrays(
@@ -434,7 +464,13 @@ class Finished:
 
         def put(mask: NDArray[np.bool_], a: Any, b: Any, how: Any, confidence: Any, odds: Any) -> None:
             rows = at[mask]
-            for target, value in ((start, a), (end, b), (method, how), (sure, confidence), (probability, odds)):
+            for target, value in (
+                (start, a),
+                (end, b),
+                (method, how),
+                (sure, confidence),
+                (probability, odds),
+            ):
                 target[rows] = value[mask] if isinstance(value, np.ndarray) else value
             at[mask] += 1
 
@@ -461,7 +497,9 @@ class Finished:
         """list<string> of the words whose mask is set, in the order given."""
         matrix = np.stack(masks, axis=1) if masks else np.zeros((self.count, 0), np.bool_)
         offsets = np.concatenate(([0], np.cumsum(matrix.sum(axis=1))))
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), code_texts(words, np.nonzero(matrix)[1]))
+        return pa.ListArray.from_arrays(
+            pa.array(offsets, pa.int32()), code_texts(words, np.nonzero(matrix)[1])
+        )
 
     def hops(self) -> pa.Array:
         queue = np.maximum(self.smtpd(S_MESSAGE_COUNT), 0) > 0
@@ -492,7 +530,7 @@ class Finished:
     def service(self) -> Codes:
         return self._mta(P_SERVICE, S_SERVICE)
 
-    # --- messages and deliveries --------------------------------------------------------------------------------------
+    # --- messages and deliveries ----------------------------------------------------------------------------
 
     def message_table(self) -> pa.RecordBatch:
         """The `messages` table: those of the sessions handed out, and those that no session brought."""
@@ -597,7 +635,7 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
 }
 
 
-# --- numbers to Arrow ------------------------------------------------------------------------------------------------
+# --- numbers to Arrow ---------------------------------------------------------------------------------------
 
 
 def _gather(memory: Memory, rows: Codes, column: int) -> Codes:
@@ -653,7 +691,7 @@ def _mix64(digest: NDArray[np.uint64], part: NDArray[np.uint64]) -> NDArray[np.u
     return x ^ (x >> np.uint64(31))
 
 
-# --- walks over lists ------------------------------------------------------------------------------------------------
+# --- walks over lists ---------------------------------------------------------------------------------------
 
 
 @kernel
@@ -739,7 +777,13 @@ def collect_rejects(m: Memory, screens: Vector, sessions: Vector, offsets: Vecto
 
 @kernel
 def collect_events(
-    m: Memory, balancers: Vector, screens: Vector, sessions: Vector, offsets: Vector, sources: Vector, lines: Vector
+    m: Memory,
+    balancers: Vector,
+    screens: Vector,
+    sessions: Vector,
+    offsets: Vector,
+    sources: Vector,
+    lines: Vector,
 ) -> int:
     total = 0
     fill = sources.shape[0] > 0

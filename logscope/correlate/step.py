@@ -1,4 +1,6 @@
-"""The step: events of all sources in merged order in, finished sessions and messages out; and the deadlines in between."""
+"""The step: events of all sources in merged order in, finished sessions and messages out; and the deadlines
+in between.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,16 @@ from logscope.correlate.hops import (
     pid_chain,
 )
 from logscope.correlate.layout import *
-from logscope.correlate.links import LAST, add_closed, finish_screen, finish_smtpd, join_key, settle_balancer, settle_screen, settle_smtpd
+from logscope.correlate.links import (
+    LAST,
+    add_closed,
+    finish_screen,
+    finish_smtpd,
+    join_key,
+    settle_balancer,
+    settle_screen,
+    settle_smtpd,
+)
 from logscope.correlate.messages import end_message, on_queue
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -29,14 +40,21 @@ WAIT_RIVALS = 300 * SECOND  # for the ends of the other sessions of a cluster
 
 @kernel
 def step(
-    m: Memory, heap: Bytes, events: Matrix, pool: Bytes, cursor: Vector, limit: Vector, live: Vector, most: int
+    m: Memory,
+    heap: Bytes,
+    events: Matrix,
+    pool: Bytes,
+    cursor: Vector,
+    limit: Vector,
+    live: Vector,
+    most: int,
 ) -> int:
     """Take events in merged order until a live source has none left; returns that source.
 
     Returns -1 when all are taken and no source is live, -2 when `most` events were taken and there are more.
 
-    `cursor` and `limit` are each source's first unread row of `events` and the row after its last; `live` is 1 for a source
-    that can bring more.
+    `cursor` and `limit` are each source's first unread row of `events` and the row after its last; `live`
+    is 1 for a source that can bring more.
     """
     sources = cursor.shape[0]
     taken = 0
@@ -98,7 +116,7 @@ def take_event(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         on_queue(m, heap, pool, e, role)
 
 
-# --- deadlines -------------------------------------------------------------------------------------------------------
+# --- deadlines ----------------------------------------------------------------------------------------------
 
 
 @kernel
@@ -142,18 +160,19 @@ def fire_message(m: Memory, q: int) -> None:
 
 @kernel
 def fire_smtpd(m: Memory, s: int) -> None:
-    """Some seconds after an smtpd session's end: the balancer's line is there, so what can be decided is decided."""
+    """Some seconds after an smtpd session's end: the balancer's line is there, so what can be decided is
+    decided.
+    """
     if m[s + S_ENDED] == NULL:
         return
     waited = m[NOW] - m[s + S_ENDED]
     settle_unqueued(m, s)
     c = m[s + S_CLUSTER]
-    if c >= 0 and m[s + S_P] < 0:
-        if m[c + C_P_COUNT] > 0:
-            if running(m, c) and waited < WAIT_RIVALS and m[c + C_S_COUNT] < 256:
-                push_timer(m, TIMER_SMTPD, WAIT_END, s)
-                return
-            solve(m, c)
+    if c >= 0 and m[s + S_P] < 0 and m[c + C_P_COUNT] > 0:
+        if running(m, c) and waited < WAIT_RIVALS and m[c + C_S_COUNT] < 256:
+            push_timer(m, TIMER_SMTPD, WAIT_END, s)
+            return
+        solve(m, c)
     if m[s + S_P] >= 0:
         p = m[s + S_P]
         if m[p + P_STATE] == OPEN:
@@ -163,7 +182,9 @@ def fire_smtpd(m: Memory, s: int) -> None:
     if m[s + S_B] < 0 and m[s + S_HI] != NULL:
         join_last(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], m[s + S_KEY], waited >= WAIT)
         if m[s + S_B] < 0 and m[s + S_KEY2] >= 0:
-            join_last(m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], m[s + S_KEY2], waited >= WAIT)
+            join_last(
+                m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], m[s + S_KEY2], waited >= WAIT
+            )
         if m[s + S_B] < 0:
             join_address(m, s)
     if m[s + S_STATE] != OPEN:
@@ -186,10 +207,15 @@ def join_last(m: Memory, hi: int, lo: int, port: int, node: int, final: bool) ->
 
 @kernel
 def settle_unqueued(m: Memory, s: int) -> None:
-    """Mail that was begun and never reached the queue (refused, or the client left) has no `removed` to wait for."""
+    """Mail that was begun and never reached the queue (refused, or the client left) has no `removed` to wait
+    for.
+    """
     q = m[s + S_MESSAGES]
     while q >= 0:
-        queued = m[q + M_SIZE] != NULL or m[q + M_SENT] + m[q + M_DEFERRED] + m[q + M_BOUNCED] + m[q + M_EXPIRED] > 0
+        queued = (
+            m[q + M_SIZE] != NULL
+            or m[q + M_SENT] + m[q + M_DEFERRED] + m[q + M_BOUNCED] + m[q + M_EXPIRED] > 0
+        )
         if m[q + M_STATE] == OPEN and not queued and m[NOW] - m[q + M_LAST] >= WAIT_END:
             end_message(m, q)
         q = m[q + M_S_NEXT]
@@ -226,7 +252,11 @@ def fire_screen(m: Memory, p: int) -> None:
         silent = m[NOW] - (m[p + P_CONNECTED] if m[p + P_VERDICT_AT] == NULL else m[p + P_VERDICT_AT])
         b = m[p + P_B]
         over = b >= 0 and m[b + B_ASAP] == 0
-        if not waits and ((over and silent >= WAIT) or (silent >= NO_SMTPD and m[p + P_VERDICT_AT] != NULL) or silent >= LONGEST):
+        if not waits and (
+            (over and silent >= WAIT)
+            or (silent >= NO_SMTPD and m[p + P_VERDICT_AT] != NULL)
+            or silent >= LONGEST
+        ):
             give_up_screen(m, p)
         else:
             push_timer(m, TIMER_SCREEN, WAIT, p)
@@ -261,12 +291,14 @@ def fire_balancer(m: Memory, b: int) -> None:
         add_closed(m, b, -1, -1)
 
 
-# --- the end ---------------------------------------------------------------------------------------------------------
+# --- the end ------------------------------------------------------------------------------------------------
 
 
 @kernel
 def finish(m: Memory) -> None:
-    """The input is over: everything is decided as if enough time had passed, and what is still open is handed out so."""
+    """The input is over: everything is decided as if enough time had passed, and what is still open is handed
+    out so.
+    """
     for _ in range(4):  # what a deadline puts off falls due in a later round
         run_timers(m, m[NOW] + WAIT + WAIT_END + SECOND)
     m[FINISHING] = 1
@@ -303,7 +335,9 @@ def close_row(m: Memory, row: int, kind: int) -> None:
 
 @kernel
 def close_smtpd(m: Memory, s: int) -> None:
-    """Called twice for each: before the messages are closed, to look for its balancer session; after, to hand it out."""
+    """Called twice for each: before the messages are closed, to look for its balancer session; after, to hand
+    it out.
+    """
     if m[s + S_STARTED] == NULL:
         drop_stub(m, s)
         return

@@ -1,8 +1,10 @@
-"""Rows handed out and taken back, lists, chains, deadlines and kept text: the few moves all joins are made of.
+"""Rows handed out and taken back, lists, chains, deadlines and kept text: the few moves all joins are
+made of.
 
-All rows live in one memory of int64 words, `m`, that begins with counters and the heads of lists and chains. A row is known by where
-it begins and never moves, so `m[p + P_HOST]` is the host of postscreen session `p`. One array to hand around keeps the
-compiler quick, and plain Python runs the same functions over a list.
+All rows live in one memory of int64 words, `m`, that begins with counters and the heads of lists and
+chains. A row is known by where it begins and never moves, so `m[p + P_HOST]` is the host of postscreen
+session `p`. One array to hand around keeps the compiler quick, and plain Python runs the same functions
+over a list.
 """
 
 from __future__ import annotations
@@ -18,15 +20,16 @@ Matrix = NDArray[np.int64]
 Vector = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
 
-# --- kinds of rows ---------------------------------------------------------------------------------------------------
+# --- kinds of rows ------------------------------------------------------------------------------------------
 (BALANCER, SCREEN, SMTPD, CLUSTER, MESSAGE, KEY, NODE, REJECT, DELIVERY, TIMER, FINISHED, KINDS) = range(12)
 WIDTHS = (B_WIDTH, P_WIDTH, S_WIDTH, C_WIDTH, M_WIDTH, X_WIDTH, N_WIDTH, J_WIDTH, Y_WIDTH, T_WIDTH, Z_WIDTH)
 LINK = 3  # column through which free rows, and rows of the lists below, are linked
 
-# --- the first words of the memory -------------------------------------------------------------------------------------
+# --- the first words of the memory --------------------------------------------------------------------------
 (
     NOW,
-    MOMENT,  # events of the current event's host so far: the order that its log has, whoever else's lines are between
+    # events of the current event's host so far: the order that its log has, whoever else's lines are between
+    MOMENT,
     MOMENTS,  # where those counts begin, one for each host
     TOP,  # first word that no row has used yet
     BOTTOM,  # first word of the first row
@@ -60,7 +63,9 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
 TIMERS_FIRST = FREE_FIRST + KINDS  # first and last deadline of each kind of timer
 HEADER = TIMERS_FIRST + 8
 
-TIMER_MESSAGE, TIMER_SMTPD, TIMER_SCREEN, TIMER_BALANCER = range(4)  # of two that fall due together the first goes first
+TIMER_MESSAGE, TIMER_SMTPD, TIMER_SCREEN, TIMER_BALANCER = range(
+    4
+)  # of two that fall due together the first goes first
 
 SKEW_SAMPLES = 63
 SKEW_HOSTS = 32  # hosts beyond this share no estimate; their sessions are joined all the same
@@ -71,7 +76,7 @@ TALK_PLACES = 4096
 HOST_PLACES = 256
 
 
-# --- hashing -----------------------------------------------------------------------------------------------------
+# --- hashing ------------------------------------------------------------------------------------------------
 # Products stay below 2**62, so that plain Python and machine code agree and nothing overflows.
 
 
@@ -84,7 +89,9 @@ def mix(h: int, x: int) -> int:
 
 @kernel
 def hash_bytes(data: Bytes, start: int, length: int) -> int:
-    """62 bits of hash in two lanes: two queue ids of one host and day share it by chance once in millions of days."""
+    """62 bits of hash in two lanes: two queue ids of one host and day share it by chance once in millions of
+    days.
+    """
     one = 0x1234567
     two = 0x2A5F3C1
     for i in range(start, start + length):
@@ -95,7 +102,7 @@ def hash_bytes(data: Bytes, start: int, length: int) -> int:
     return (one << 31) | two
 
 
-# --- text kept beyond its batch --------------------------------------------------------------------------------------
+# --- text kept beyond its batch -----------------------------------------------------------------------------
 
 
 @kernel
@@ -108,15 +115,17 @@ def keep(m: Memory, heap: Bytes, pool: Bytes, span: int) -> int:
     top = m[HEAP_TOP]
     heap[top : top + length] = pool[start : start + length]
     m[HEAP_TOP] = top + length
-    return (top << 24) | length
+    return int((top << 24) | length)
 
 
-# --- rows ----------------------------------------------------------------------------------------------------------
+# --- rows ---------------------------------------------------------------------------------------------------
 
 
 @kernel
 def take(m: Memory, kind: int, width: int) -> int:
-    """A new row, all NULL but its head; there always is room: the caller of the step extends the memory beforehand."""
+    """A new row, all NULL but its head; there always is room: the caller of the step extends the memory
+    beforehand.
+    """
     row = m[FREE_FIRST + kind]
     if row >= 0:
         m[FREE_FIRST + kind] = m[row + LINK]
@@ -130,7 +139,7 @@ def take(m: Memory, kind: int, width: int) -> int:
     m[row] = OPEN
     m[row + 1] = serial
     m[row + 2] = kind
-    return row
+    return int(row)
 
 
 @kernel
@@ -188,7 +197,7 @@ def push_reject(m: Memory, heap: Bytes, pool: Bytes, first: int, e: Vector) -> N
     append(m, first, node)
 
 
-# --- deadlines: each list is in the order in which they fall due, because its delay is always the same ------------------
+# --- deadlines: each list is in the order in which they fall due, because its delay is always the same ------
 
 
 @kernel
@@ -200,13 +209,13 @@ def push_timer(m: Memory, which: int, delay: int, row: int) -> None:
     append(m, TIMERS_FIRST + 2 * which, timer)
 
 
-# --- chains of rows with equal hash --------------------------------------------------------------------------------------
+# --- chains of rows with equal hash -------------------------------------------------------------------------
 
 
 @kernel
 def chain(m: Memory, heads: int, hashed: int) -> int:
     """The word that holds the first row of a chain."""
-    return m[heads] + (hashed & m[HEADS_MASK])
+    return int(m[heads] + (hashed & m[HEADS_MASK]))
 
 
 @kernel

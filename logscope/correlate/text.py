@@ -35,9 +35,14 @@ COUNTER_MAP = pa.map_(pa.string(), pa.list_(pa.int64()))
 
 
 def counter_maps(texts: pa.Array) -> pa.Array:
-    """map<string, list<int64>>[n]: smtpd's disconnect counters, ` ehlo=1 rcpt=1/2`, as command to [accepted, all]."""
+    """map<string, list<int64>>[n]: smtpd's disconnect counters, ` ehlo=1 rcpt=1/2`, as command to [accepted,
+    all].
+    """
     unique = texts.dictionary_encode()
-    parsed = [None if text is None else [_counter(word) for word in text.split()] for text in unique.dictionary.to_pylist()]
+    parsed = [
+        None if text is None else [_counter(word) for word in text.split()]
+        for text in unique.dictionary.to_pylist()
+    ]
     return pa.array(parsed, COUNTER_MAP).take(unique.indices)
 
 
@@ -53,7 +58,9 @@ def hex_texts(values: NDArray[np.uint64]) -> pa.Array:
     shifts = np.arange(60, -4, -4, dtype=np.uint64)
     data = digits[((values[:, None] >> shifts) & np.uint64(15)).astype(np.int64)]
     offsets = np.arange(0, 16 * len(values) + 1, 16, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data)))
+    return pa.StringArray.from_buffers(
+        len(values), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))
+    )
 
 
 def span_texts(data: NDArray[np.uint8], spans: Codes, *, machine_code: bool) -> pa.Array:
