@@ -14,6 +14,7 @@ from logscope import __version__
 from logscope.cli.boundary import guarded
 from logscope.cli.commands import grammar, report
 from logscope.cli.commands.explain import explain
+from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
 from logscope.cli.commands.sessions import sessions
 from logscope.cli.commands.summary import summary
@@ -41,11 +42,12 @@ app = typer.Typer(
 app.command(short_help="One screen for the person on call; `logscope FILES` is short for it.")(summary)
 app.add_typer(report.app, name="report", short_help="Who, how much, and what became of it.")
 app.command(short_help="The joined table: every session, message or delivery.")(sessions)
+app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
 app.command(short_help="Every line with its kind and typed fields.")(parse)
 app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
 app.add_typer(grammar.app, name="grammar", short_help="Which lines are understood; test your own grammars.")
 
-COMMANDS = ("summary", "report", "sessions", "parse", "explain", "grammar")
+COMMANDS = ("summary", "report", "sessions", "masking", "parse", "explain", "grammar")
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
 

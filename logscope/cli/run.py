@@ -37,11 +37,13 @@ class Run:
 
     Attributes:
         problems: inputs that could not be read, or not to their end; each has been told to the user.
+        paths: the sources that are files, by name.
     """
 
     settings: Settings
     target: Target
     problems: list[LogscopeError] = field(default_factory=list)
+    paths: dict[str, Path] = field(default_factory=dict)
 
     @property
     def canvas(self) -> Canvas:
@@ -104,6 +106,7 @@ class Run:
                 self.complain(problem)
             if not found.sources:
                 raise UsageError("nothing to read")
+            self.paths = {one.name: one.path for one in found.sources if one.path is not None and one.is_file}
             yield found.sources
 
     def _usual_files(self) -> list[str]:

@@ -56,8 +56,14 @@ def templates_report(name: str, templates: Sequence[Template]) -> Report:
 
 def problems_report(problems: Sequence[str]) -> Report:
     """What a self test found."""
-    notes = tuple(Note(problem, "bad") for problem in problems) or (Note("No problems.", "good"),)
+    notes = tuple(map(_problem, problems)) or (Note("No problems.", "good"),)
     return Report("check", "Check", (Section("", notes),), {"problems": list(problems)})
+
+
+def _problem(problem: str) -> Note:
+    """The first line says what is wrong, the others show it."""
+    first, *more = problem.rstrip().splitlines()
+    return Note(first, "bad", tuple(more))
 
 
 def _template(template: Template) -> dict[str, Any]:

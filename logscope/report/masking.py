@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from logscope.report.model import Cell, Column, Facts, Item, Note, Report, Section, Table
-from logscope.report.wording import share
+from logscope.report.text import visible
+from logscope.report.wording import number, share
 
 if TYPE_CHECKING:
     from logscope.report.tones import Tone
@@ -73,7 +74,8 @@ def masking_report(document: Mapping[str, Any]) -> Report:
     if targets:
         items.append(Table(_COLUMNS, tuple(_row(target) for target in targets)))
     sections = [Section("", tuple(items))]
-    sections += [_detail(target) for target in targets if target["verdict"] != "passed"]
+    told: dict[tuple[str, ...], _Target] = {}
+    sections += [_detail(target, told) for target in targets if target["verdict"] != "passed"]
     return Report("masking", "Masking", tuple(sections), document)
 
 
@@ -98,15 +100,20 @@ def _row(target: _Target) -> tuple[Cell, ...]:
     )
 
 
-def _detail(target: _Target) -> Section:
+def _detail(target: _Target, told: dict[tuple[str, ...], _Target]) -> Section:
+    """All about one target.
+
+    Args:
+        told: remedies that have been told, by what they say apart from names; added to.
+    """
     items: list[Item] = []
     if target.get("cause"):
         items.append(Note(str(target["cause"]), tone_of(target["verdict"])))
     evidence = target.get("evidence") or {}
     counts = [
-        (str(name), Cell(_plain(value)))
-        for name, value in evidence.items()
-        if not isinstance(value, list | dict)
+        (name.replace("_", " "), Cell(number(count)))
+        for name, count in evidence.items()
+        if isinstance(count, int) and count
     ]
     if counts:
         items.append(Facts(tuple(counts)))
@@ -115,24 +122,33 @@ def _detail(target: _Target) -> Section:
             items.append(
                 Note(f"{name.replace('_', ' ').capitalize()}:", "quiet", tuple(_line(line) for line in lines))
             )
-    remedy = target.get("remedy") or []
-    if remedy:
-        items.append(
-            Note("What to do:", "strong", tuple(_step(number, step) for number, step in enumerate(remedy, 1)))
-        )
+    if target.get("remedy"):
+        items.append(_remedy(target, told))
     return Section(_name(target), tuple(items) or (Note("Nothing more is known.", "quiet"),))
 
 
-def _step(number: int, step: Any) -> str:
-    return f"{number}. {step}"
+def _remedy(target: _Target, told: dict[tuple[str, ...], _Target]) -> Note:
+    """The steps; where another target has the same ones, only that, since they are long."""
+    alike = told.setdefault(tuple(_unnamed(step, target) for step in target["remedy"]), target)
+    if alike is not target:
+        return Note(f"What to do: the same as for {_name(alike)}, at this server.", "strong")
+    return Note(
+        "What to do:", "strong", tuple(f"{place}. {step}" for place, step in enumerate(target["remedy"], 1))
+    )
+
+
+def _unnamed(step: str, target: _Target) -> str:
+    for name in ("server", "mta_host"):
+        step = step.replace(str(target[name]), f"({name})") if target.get(name) else step
+    return step
 
 
 def _line(line: Any) -> str:
     """An example line, given as text or as a mapping with its place."""
     if not isinstance(line, Mapping):
-        return str(line)
+        return visible(str(line))
     where = f"{line.get('source')}:{line.get('line_number')}: " if line.get("line_number") else ""
-    return where + str(line.get("line") or line.get("raw") or line.get("text") or "")
+    return where + visible(str(line.get("text") or line.get("line") or ""))
 
 
 def _name(target: _Target) -> str:

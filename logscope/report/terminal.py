@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
+from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 100
 """Columns where nobody knows the width: a pipe or a file."""
 
+_HANGING = re.compile(r" *(?:\d+\. )?")
 _BLANKS = re.compile(" +$", re.MULTILINE)
 _GAP = 2
 _INDENT = 2
@@ -76,7 +79,7 @@ def _drawn(item: Item, width: int) -> RenderableType:
     if isinstance(item, Facts):
         return _facts(item)
     if isinstance(item, Note):
-        return _note(item)
+        return _note(item, width)
     return _series(item, width)
 
 
@@ -84,15 +87,29 @@ def _text(cell: Cell) -> Text:
     return Text(visible(cell.text), style=STYLES[cell.tone], no_wrap=True, overflow="ellipsis")
 
 
-def _note(note: Note) -> RenderableType:
-    grid = RichTable.grid(padding=(0, 1, 0, 0))
-    grid.add_column(width=1)
-    grid.add_column(overflow="fold")
+def _note(note: Note, width: int) -> RenderableType:
     tone = STYLES[note.tone]
-    grid.add_row(Text(_MARKS[note.tone], style=tone), Text(visible(note.text), style=tone))
-    for step in note.steps:
-        grid.add_row(Text(""), Text(visible(step)))
-    return grid
+    prefixes = chain([f"{_MARKS[note.tone]} "], repeat("  "))
+    lines = [
+        Text(prefix + line, tone)
+        for prefix, line in zip(prefixes, _wrapped(note.text, width - 2), strict=False)
+    ]
+    # Line breaks in a step are its author's; what it quotes from a log has been made visible before.
+    parts = [part for step in note.steps for part in step.split("\n")]
+    lines += [Text(f"  {line}") for part in parts for line in _wrapped(part, width - 2)]
+    return Group(*lines)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width`; what follows the first is indented as its text is, behind a number if it has
+    one.
+    """
+    text = visible(text)
+    hang = _HANGING.match(text)
+    indent = " " * min(len(hang[0]) if hang else 0, width // 2)
+    return textwrap.wrap(
+        text, max(width, 8), subsequent_indent=indent, break_on_hyphens=False, replace_whitespace=False
+    ) or [""]
 
 
 def _facts(facts: Facts) -> RenderableType:

@@ -37,20 +37,22 @@ def summary(
         to,
         "table",
     )  # fmt: skip
+    from logscope.detect import masking
     from logscope.report import clients
     from logscope.report import summary as screen
 
-    gathered = screen.Summary()
+    gathered, judge = screen.Summary(), masking.Judge()
 
     def take(table: str, batch: pa.RecordBatch) -> None:
         if table == "deliveries":
             gathered.add_deliveries(batch)
         else:
             gathered.add_sessions(batch)
+            judge.add(batch)
 
-    columns = sorted({*clients.READS, *screen.READS})
+    columns = sorted({*clients.READS, *screen.READS, *masking.READS})
     result = run.tables(
         files, {"sessions": columns, "deliveries": ()}, take, tell=run.target.output != "table"
     )
-    run.write(screen.summary_report(gathered, result.quality, None, result.notes))
+    run.write(screen.summary_report(gathered, result.quality, judge.document(result.signals), result.notes))
     return run.exit_code()
