@@ -1,7 +1,8 @@
 """Lines that tell of a PROXY header and belong to no session, and which hosts wrote logs of which kind.
 
 A mail server that waits for a header in vain logs `haproxy read: …` without an address (postscreen(8),
-postscreen_upstream_proxy_timeout in postconf(5)), so no join can place the line; only how many there were, where and when counts.
+postscreen_upstream_proxy_timeout in postconf(5)), so no join can place the line; only how many there were,
+where and when counts.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import NULL, Rows
 
 NOT_WANTED, REFUSED, TOLD = range(3)
-"""What a line says: nothing of headers; a header was missing or bad; a header came that was taken for mail."""
+"""What a line says: nothing of headers; a header was missing or bad; a header came that was taken for
+mail."""
 
 MOST_TIMES = 4096
 MOST_EXAMPLES = 3
@@ -76,21 +78,27 @@ class Signals:
 
     Attributes:
         lines: by listener and meaning.
-        mail_hosts, balancer_hosts: hosts that wrote lines of Postfix, and of HAProxy; None among them for lines without a host.
+        mail_hosts, balancer_hosts: hosts that wrote lines of Postfix, and of HAProxy; None among them for
+            lines without a host.
+        servers: what HAProxy last said of a server's state, by backend and server.
     """
 
     lines: list[HeaderLines] = field(default_factory=list)
     mail_hosts: set[str | None] = field(default_factory=set)
     balancer_hosts: set[str | None] = field(default_factory=set)
+    servers: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class Collector:
     """Gathers the signals of one source. Memory is bounded by the number of listeners."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._meaning = np.array([_meaning(template.kind) for template in catalogue.templates] + [NOT_WANTED], np.int8)
-        self._balancers = np.array([template.kind.startswith("haproxy.") for template in catalogue.templates] + [False])
+        kinds = [template.kind for template in catalogue.templates] + [""]  # the last is that of no template
+        self._meaning = np.array([_meaning(kind) for kind in kinds], np.int8)
+        self._balancers = np.array([kind.startswith("haproxy.") for kind in kinds])
+        self._states = np.array([kind == "haproxy.server_state" for kind in kinds])
         self._found: dict[tuple[int, str | None, str | None], HeaderLines] = {}
+        self._servers: dict[tuple[str, str], str] = {}
         self._mail_hosts: set[str | None] = set()
         self._balancer_hosts: set[str | None] = set()
 
@@ -116,23 +124,29 @@ class Collector:
                 rows.names.text(service) if service >= 0 else None,
             )
             at = int(logged_at[row])
+            example = Example(source, first_line + row, rows.line(row))
             self._found.setdefault(key, HeaderLines(*key)).add(
-                None if at == NULL else at, int(rows.repeat_count[row]), Example(source, first_line + row, rows.line(row))
+                None if at == NULL else at, int(rows.repeat_count[row]), example
             )
+        for row in np.flatnonzero(self._states[template]).tolist():
+            values = rows.values(row)
+            if values.get("backend") and values.get("server"):
+                self._servers[values["backend"], values["server"]] = str(values.get("server_state"))
 
     @property
     def signals(self) -> Signals:
         """What was gathered so far."""
-        return Signals(list(self._found.values()), self._mail_hosts, self._balancer_hosts)
+        return Signals(list(self._found.values()), self._mail_hosts, self._balancer_hosts, self._servers)
 
 
 def merged(parts: Iterable[Signals]) -> Signals:
-    """The signals of several sources as those of one; they are the same in whatever order the sources come."""
+    """The signals of several sources as those of one."""
     result = Signals()
     found: dict[tuple[int, str | None, str | None], HeaderLines] = {}
     for part in parts:
         result.mail_hosts |= part.mail_hosts
         result.balancer_hosts |= part.balancer_hosts
+        result.servers |= part.servers
         for lines in part.lines:
             key = (lines.meaning, lines.mta_host, lines.service)
             found.setdefault(key, HeaderLines(*key)).join(lines)

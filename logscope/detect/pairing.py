@@ -1,7 +1,7 @@
 """Whether two sets of sessions are the same sessions seen by two hosts, judged by when they began and ended.
 
-Each side's sessions are paired one to one. Busy logs pair by chance too: the share that is paired at the right clock is held against
-the share that is paired at wrong ones.
+Each side's sessions are paired one to one. Busy logs pair by chance too: the share that is paired at the
+right clock is held against the share that is paired at wrong ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Times = NDArray[np.int64]
 """int64[n, 2]: start and end of each session, ns since 1970; an unknown end is NULL."""
 
 NEAR = 1_500_000_000
-"""Starts, and ends, this far apart may be one moment: stamps have whole seconds, clocks are not quite equal."""
+"""Starts, and ends, this far apart may be one moment: stamps have whole seconds, clocks are not quite
+equal."""
 
 MOST = 1024
 _WINDOW = 96
@@ -60,7 +61,8 @@ def pair(one: Times, other: Times, clocks: tuple[int, ...] = (0,)) -> Pairing:
     """Pair two sides' sessions.
 
     Args:
-        clocks: ns to add to the second side's times that are worth trying, besides the one that the starts suggest.
+        clocks: ns to add to the second side's times that are worth trying, besides the one that the starts
+        suggest.
     """
     one, other = _overlapping(_in_order(one), _in_order(other))
     if not len(one) or not len(other):

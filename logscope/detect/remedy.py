@@ -1,8 +1,10 @@
 """What to change, line by line, for each masking verdict.
 
-The order of steps loses no mail: the new listener comes first, is tried, then traffic is moved to it, and the old one goes last.
-`*_upstream_proxy_protocol` stands with one service in master.cf and never in main.cf, where it would break every other listener.
-Sources: HAProxy configuration manual 5.2 (`send-proxy`, `check-send-proxy`), postscreen(8) and smtpd(8), master(5).
+The order of steps loses no mail: the new listener comes first, is tried, then traffic is moved to it, and the
+old one goes last. `*_upstream_proxy_protocol` stands with one service in master.cf and never in main.cf,
+where it would break every other listener.
+Sources: HAProxy configuration manual 5.2 (`send-proxy`, `check-send-proxy`), postscreen(8) and smtpd(8),
+master(5).
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from dataclasses import dataclass
 
 _TRY = "Then run `logscope masking` on the lines logged from now on: the target should read `passed`."
 _GUARD = (
-    "Before anything else, see that nobody but the balancer can connect to the port that will take the PROXY header (inner "
-    "address in master.cf, or a firewall): whoever else reaches it can claim any address, 127.0.0.1 included, and relay "
-    "through the server."
+    "Before anything else, see that nobody but the balancer can connect to the port that will take the PROXY "
+    "header (an inner address in master.cf, or a firewall): whoever else reaches it can claim any address, "
+    "127.0.0.1 included, and relay through the server."
 )
 
 
@@ -49,30 +51,39 @@ class Subject:
 
 def masked(subject: Subject) -> list[str]:
     """The balancer sends no header and the server expects none."""
-    daemon = subject.daemon
-    steps = [
-        _GUARD,
-        f"In {subject.place}, add a second listener beside the one in use, on a free port:\n"
-        f"    INNER_ADDRESS:NEW_PORT inet n - y - {'1' if daemon == 'postscreen' else '-'} {daemon}\n"
-        f"        {subject.option}\n"
-        f"        -o syslog_name=postfix/proxied\n"
-        "    Do not set the option in main.cf: the other listeners would wait for a header, too.",
-    ]
-    if daemon == "postscreen":
-        steps.append(
-            "Two postscreen services of one instance cannot share their cache file as it is; first, in main.cf:\n"
+    daemon, server = subject.daemon, subject.server or "NAME"
+    processes = "1" if daemon == "postscreen" else "-"
+    cache = [
+        (
+            "Two postscreen services of one instance cannot share a cache file as it is. First, in main.cf:\n"
             "    postscreen_cache_map = proxy:btree:$data_directory/postscreen_cache"
         )
-        steps[1], steps[2] = steps[2], steps[1]
+    ]
     return [
-        *steps,
-        "Run `postfix check && postfix reload`, and from a host that is not a balancer see that the new port is closed.",
-        f"In {subject.server_line}, name the new port and add the header:\n"
-        f"    server {subject.server or 'NAME'} INNER_ADDRESS:NEW_PORT send-proxy check check-send-proxy\n"
-        "    (leave out `check …` where there is none now), then `haproxy -c -f haproxy.cfg` and reload; open sessions end in peace.",
+        _GUARD,
+        *(cache if daemon == "postscreen" else []),
+        (
+            f"In {subject.place}, add a second listener beside the one in use, on a free port:\n"
+            f"    INNER_ADDRESS:NEW_PORT inet n - y - {processes} {daemon}\n"
+            f"        {subject.option}\n"
+            "        -o syslog_name=postfix/proxied\n"
+            "    Do not set the option in main.cf: the other listeners would wait for a header, too."
+        ),
+        (
+            "Run `postfix check && postfix reload`, and from a host that is not a balancer see that the new "
+            "port is closed."
+        ),
+        (
+            f"In {subject.server_line}, name the new port and add the header:\n"
+            f"    server {server} INNER_ADDRESS:NEW_PORT send-proxy check check-send-proxy\n"
+            "    (leave out `check …` where there is none now), then `haproxy -c -f haproxy.cfg` and reload; "
+            "open sessions end in peace."
+        ),
         _TRY,
-        "When the old port has no traffic any more, remove its listener from master.cf, and take the balancer's address out of "
-        "`mynetworks`, where it made an open relay of the server while clients were masked.",
+        (
+            "When the old port has no traffic any more, remove its listener from master.cf. If the "
+            "balancer's address is in `mynetworks`, take it out: masked clients could relay."
+        ),
     ]
 
 
@@ -80,13 +91,18 @@ def unexpected_header(subject: Subject) -> list[str]:
     """The balancer sends a header that the server does not expect: mail is being refused."""
     return [
         _GUARD,
-        f"In {subject.place}, add the option to the service that the balancer connects to, and to no other:\n"
-        f"    … {subject.daemon}\n"
-        f"        {subject.option}\n"
-        "    (not in main.cf: the other listeners would wait for a header, too), then `postfix check && postfix reload`. "
-        "It takes both versions of the header from Postfix 3.5 on; before, send version 1.",
-        "If that cannot be done at once, let mail flow first: take `send-proxy` or `send-proxy-v2` off "
-        f"{subject.server_line} and reload. Clients are masked until the first steps are done.",
+        (
+            f"In {subject.place}, add the option to the service that the balancer connects to, and to no "
+            "other:\n"
+            f"    … {subject.daemon}\n"
+            f"        {subject.option}\n"
+            "    (not in main.cf: the other listeners would wait for a header, too), then `postfix check && "
+            "postfix reload`. Before Postfix 3.5 only version 1 of the header (`send-proxy`) is understood."
+        ),
+        (
+            "If that cannot be done at once, let mail flow first: take `send-proxy` or `send-proxy-v2` off "
+            f"{subject.server_line} and reload. Clients are masked until the first steps are done."
+        ),
         _TRY,
     ]
 
@@ -94,11 +110,15 @@ def unexpected_header(subject: Subject) -> list[str]:
 def missing_header(subject: Subject) -> list[str]:
     """The server waits for a header that the balancer does not send: mail is being refused."""
     return [
-        f"In {subject.server_line}, add the header:\n"
-        f"    server {subject.server or 'NAME'} … send-proxy\n"
-        "    and `check-send-proxy` where the line has `check`; then `haproxy -c -f haproxy.cfg` and reload.",
-        "See that nobody but the balancer can connect to the port that takes the PROXY header: whoever else reaches it can "
-        "claim any address, 127.0.0.1 included, and relay through the server.",
+        (
+            f"In {subject.server_line}, add the header:\n"
+            f"    server {subject.server or 'NAME'} … send-proxy\n"
+            "    and `check-send-proxy` where it has `check`; then `haproxy -c -f haproxy.cfg` and reload."
+        ),
+        (
+            "See that nobody but the balancer can connect to the port that takes the PROXY header: whoever "
+            "else reaches it can claim any address, 127.0.0.1 included, and relay through the server."
+        ),
         _TRY,
     ]
 
@@ -107,10 +127,14 @@ def masked_upstream(gateway: str) -> list[str]:
     """A gateway before the balancer hides the clients."""
     return [
         f"Find what {gateway} is: a NAT rule, a container gateway or another balancer in front of this one.",
-        "A container: publish the port without the userland proxy (`\"userland-proxy\": false` in Docker's daemon.json) or with "
-        "`network_mode: host`. Kubernetes: `externalTrafficPolicy: Local` on the service. A router: translate the destination "
-        "address only.",
-        "A balancer that can send the PROXY header: switch it on there, and at once `accept-proxy` on the `bind` line of the "
-        "frontend in haproxy.cfg, on an address that only this balancer reaches.",
+        (
+            "A container: publish the port without the userland proxy (`userland-proxy: false` in Docker's "
+            "daemon.json) or with `network_mode: host`. Kubernetes: `externalTrafficPolicy: Local` on the "
+            "service. A router: translate the destination address only."
+        ),
+        (
+            "A balancer that can send the PROXY header: switch it on there, and at once `accept-proxy` on "
+            "the `bind` line of the frontend in haproxy.cfg, on an address that only this balancer reaches."
+        ),
         "Then run `logscope masking` on the lines logged from now on.",
     ]

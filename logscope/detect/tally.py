@@ -1,7 +1,8 @@
-"""Sessions counted by what masking is judged by: the balancer's targets, and the mail servers' listeners and peers.
+"""Sessions counted by what masking is judged by: the balancer's targets, and the mail servers' listeners and
+peers.
 
-Memory grows with the number of targets and listeners, not with the number of sessions: of each a bounded sample of times, of
-addresses and of HELO names is kept.
+Memory grows with the number of targets and listeners, not with the number of sessions: of each a bounded
+sample of times, of addresses and of HELO names is kept.
 """
 
 from __future__ import annotations
@@ -21,29 +22,33 @@ from logscope.detect.pairing import Times
 
 READS = (
     "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
-    "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at", "ended_at",
-    "duration_ms", "bytes_to_client", "commands", "helo",
+    "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at",
+    "ended_at", "duration_ms", "bytes_to_client", "commands", "helo",
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
 PASSED, BY_PORT, BY_TEXT, UNCLEAR, ALONE, REFUSED = range(6)
-"""What became of a balancer session: joined and seen as the client; joined by the balancer's own port, or by the text of an
-unexpected header (both: seen as the balancer); joined, and it is not clear which; seen by the balancer alone; the same, and it looks
-like a refusal for want of a header."""
+"""What became of a balancer session: joined and seen as the client; joined by the balancer's own port, or by
+the text of an unexpected header (both: seen as the balancer); joined, and it is not clear which; seen by the
+balancer alone; the same, and it looks like a refusal for want of a header."""
 
 REFUSAL_BYTES = 300
-"""A refusal is one line: `421 4.3.2 No system resources` of postscreen, `421 4.3.0 host Server local error` of smtpd."""
+"""A refusal is one line: `421 4.3.2 No system resources` of postscreen, `421 4.3.0 host Server local error`
+of smtpd."""
 REFUSAL_MS = 30_000
-"""Both come after postscreen_upstream_proxy_timeout or smtpd_upstream_proxy_timeout, 5 s unless configured."""
+"""Both come after postscreen_upstream_proxy_timeout or smtpd_upstream_proxy_timeout, 5 s unless
+configured."""
 
 MOST_SAMPLED = 2048
 MOST_ADDRESSES = 4096
 MOST_HELOS = 64
 MOST_EXAMPLES = 3
 PRIVATE = (
-    r"^(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.|169\.254\.|::1$|f[cd]|fe[89ab])"
+    r"^(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\."
+    r"|169\.254\.|::1$|f[cd]|fe[89ab])"
 )
-"""Addresses of private, shared, link-local and loopback networks (RFC 1918, 4193, 6598), in canonical text."""
+"""Addresses of private, shared, link-local and loopback networks (RFC 1918, 4193, 6598), in canonical
+text."""
 
 
 class CellKey(NamedTuple):
@@ -140,7 +145,8 @@ class Cell:
         nodes: listeners that the joined ones reached.
         alone, refused: times of those without a partner.
         clients: some client addresses of those without a partner.
-        said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown command.
+        said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown
+        command.
         examples: places of lines, by what became of the session.
     """
 
@@ -194,15 +200,21 @@ class Tally:
         self.balancer_sessions += int(rows.balancer.sum())
         self.mta_sessions += int(rows.mta.sum())
         self.unreached += int((rows.balancer & ~rows.reached).sum())
-        for key, here in rows.groups(("balancer", "frontend", "backend", "server"), rows.balancer & rows.reached):
+        names = ("balancer", "frontend", "backend", "server")
+        for (balancer, frontend, backend, server), here in rows.groups(names, rows.balancer & rows.reached):
             for family, version in (("IPv4", ~rows.six), ("IPv6", rows.six)):
                 some = here[version[here]]
                 if len(some):
-                    self._add_cell(self.cells.setdefault(CellKey(*key, family), Cell()), rows, some)
+                    self._add_cell(
+                        self._cell(CellKey(balancer, frontend, backend, server, family)), rows, some
+                    )
         for (host, service, address), here in rows.groups(
             ("mta_host", "service", "peer_address"), rows.mta & ~rows.balancer
         ):
             self._add_peer(Node(host, service), address, rows, here)
+
+    def _cell(self, key: CellKey) -> Cell:
+        return self.cells.setdefault(key, Cell())
 
     def _add_cell(self, cell: Cell, rows: _Rows, here: NDArray[np.int64]) -> None:
         fates = rows.fate[here]
@@ -223,7 +235,9 @@ class Tally:
         self._add_gateways(cell, rows, here[fates == PASSED])
 
     def _add_gateways(self, cell: Cell, rows: _Rows, passed: NDArray[np.int64]) -> None:
-        for (address,), here in rows.groups(("client_address",), _mask(len(rows.fate), passed[rows.private[passed]])):
+        for (address,), here in rows.groups(
+            ("client_address",), _mask(len(rows.fate), passed[rows.private[passed]])
+        ):
             if address is None or (address not in cell.gateways and len(cell.gateways) >= MOST_HELOS):
                 continue
             gateway = cell.gateways.setdefault(address, Gateway())
@@ -277,10 +291,12 @@ class _Rows:
         refusal = (size != NULL) & (size <= REFUSAL_BYTES) & (duration != NULL) & (duration <= REFUSAL_MS)
         alone = self.balancer & ~self.mta
         return np.select(
-            [alone & refusal, alone, by_text, self.masked, seen], [REFUSED, ALONE, BY_TEXT, BY_PORT, PASSED], UNCLEAR
+            [alone & refusal, alone, by_text, self.masked, seen],
+            [REFUSED, ALONE, BY_TEXT, BY_PORT, PASSED],
+            UNCLEAR,
         )
 
-    # --- columns ---------------------------------------------------------------------------------------------------
+    # --- columns --------------------------------------------------------------------------------------------
 
     def _integers(self, name: str) -> NDArray[np.int64]:
         return np.asarray(pc.fill_null(self._batch.column(name).cast(pa.int64()), NULL))
@@ -307,7 +323,7 @@ class _Rows:
         codes, texts = self._dictionary(name)
         return codes == texts.index(word) if word in texts else np.zeros(len(codes), np.bool_)
 
-    # --- groups ----------------------------------------------------------------------------------------------------
+    # --- groups ---------------------------------------------------------------------------------------------
 
     def groups(
         self, names: Sequence[str], mask: NDArray[np.bool_]
@@ -319,7 +335,9 @@ class _Rows:
         columns = [self._dictionary(name) for name in names]
         combined = np.zeros(len(rows), np.int64)
         for codes, texts in columns:
-            combined = np.unique(combined, return_inverse=True)[1].reshape(-1) * (len(texts) + 1) + codes[rows] + 1
+            combined = (
+                np.unique(combined, return_inverse=True)[1].reshape(-1) * (len(texts) + 1) + codes[rows] + 1
+            )
         order = np.argsort(combined, kind="stable")
         cuts = np.flatnonzero(np.diff(combined[order])) + 1
         for part in np.split(rows[order], cuts):
@@ -352,7 +370,8 @@ def _mask(count: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _commands(column: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """bool[n] each: the disconnect counters name a command; and they name an unknown one that was refused, as a header is."""
+    """bool[n] each: the disconnect counters name a command; and they name an unknown one that was refused,
+    as a header is."""
     lengths = np.asarray(pc.fill_null(pc.list_value_length(_as_list(column)), 0))
     refused = np.zeros(len(column), np.bool_)
     flat = _as_list(column).flatten()
@@ -367,5 +386,7 @@ def _commands(column: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
 def _as_list(column: pa.Array) -> pa.Array:
     """A map as the list of pairs that it is."""
     kind = column.type
-    pairs = pa.list_(pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)]))
+    pairs = pa.list_(
+        pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)])
+    )
     return column.cast(pairs)

@@ -1,0 +1,377 @@
+"""What follows for one target, in numbers and in words."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from logscope.detect import remedy
+from logscope.detect.header_lines import REFUSED as REFUSED_LINES
+from logscope.detect.header_lines import TOLD, HeaderLines, Signals
+from logscope.detect.tally import (
+    ALONE,
+    BY_PORT,
+    BY_TEXT,
+    PASSED,
+    REFUSED,
+    Cell,
+    Node,
+    Peer,
+    Place,
+    Span,
+    Tally,
+)
+from logscope.detect.targets import ALIKE, ENOUGH, Target, total
+
+MINOR = 0.02
+"""A second kind that was inferred, not joined, must have this share at least."""
+SAME_ADDRESSES = 0.5
+"""Share of the lone sessions' client addresses that the mail server names, too: only the join failed then."""
+HEADER_FIRST = 0.9
+"""Share of masked sessions with a refused unknown command: the header, where postscreen does not look at
+it."""
+GATEWAY_SHARE, GATEWAY_SESSIONS, GATEWAY_HELOS = 0.95, 20, 6
+"""One private address carries this share of so many sessions, under so many HELO names: a gateway."""
+
+_MASKED, _UNEXPECTED, _MISSING = "masked", "unexpected_header", "missing_header"
+_ALL_FATES = range(6)
+
+Document = dict[str, Any]
+
+COUNTS = (
+    "balancer_sessions", "mta_sessions", "joined", "passed", "masked", "header_unexpected", "header_missing",
+    "header_errors", "balancer_only", "mta_only", "health_checks",
+)  # fmt: skip
+"""Numbers of the evidence."""
+
+
+class Verdict:
+    """The verdict on one target.
+
+    Attributes:
+        spans: its sessions by what is held of them: passed, masked, unexpected_header, missing_header.
+        inferred: how many of them were not joined.
+        verdict, cause, confidence: the judgement, why in a sentence, and how sure from 0 to 1.
+    """
+
+    def __init__(self, target: Target, tally: Tally, signals: Signals) -> None:
+        self.target, self.tally, self.signals = target, tally, signals
+        self.spans = {
+            "passed": target.span(PASSED),
+            _MASKED: target.span(BY_PORT),
+            _UNEXPECTED: target.span(BY_TEXT),
+            _MISSING: Span(),
+        }
+        self.inferred = 0
+        self._read_commands()
+        self._explain_lone()
+        self._leave_out_own()
+        self.verdict, self.cause, self.confidence = self._judge()
+
+    # --- numbers --------------------------------------------------------------------------------------------
+
+    def _read_commands(self) -> None:
+        """Joined sessions that show the header as a command are of a header that was not expected."""
+        if _header_first(self.target.cells.values()):
+            self.spans[_UNEXPECTED] = self.spans[_UNEXPECTED].join(self.spans[_MASKED])
+            self.spans[_MASKED] = Span()
+
+    def _explain_lone(self) -> None:
+        """Give the sessions that only the balancer saw to a kind, if anything explains them."""
+        target = self.target
+        if target.headers:
+            self.spans[_MISSING] = target.span(REFUSED)
+        if target.headers or not target.peers:
+            return
+        alone, pairing = target.span(ALONE, REFUSED), target.pairing
+        share = 1.0 if pairing.share > 1 - ALIKE else pairing.share
+        first = alone.first if share == 1 else int(pairing.starts[pairing.paired].min())
+        self.inferred = round(share * alone.count)
+        kind = _UNEXPECTED if _header_first(target.peers.values()) else _MASKED
+        self.spans[kind] = self.spans[kind].join(Span(self.inferred, first, alone.last))
+
+    def _leave_out_own(self) -> None:
+        """A session of the balancer's own looks the same either way: it is no witness for the clients."""
+        own = {address for _, address, peer in self._peers_of_host() if peer.masked}
+        count = sum(
+            gateway.count
+            for cell in self.target.cells.values()
+            for address, gateway in cell.gateways.items()
+            if address in own
+        )
+        passed = self.spans["passed"]
+        if count and self.spans[_MASKED].count:
+            self.spans["passed"] = Span(max(0, passed.count - count), passed.first, passed.last)
+
+    def _peers_of_host(self) -> list[tuple[Node, str | None, Peer]]:
+        """All peers that no balancer session explains, at any listener of the target's host."""
+        if self.target.node is None:
+            return []
+        return [
+            (node, address, peer)
+            for node, peers in self.tally.peers.items()
+            if node.mta_host == self.target.node.mta_host
+            for address, peer in peers.items()
+        ]
+
+    @property
+    def _sessions(self) -> int:
+        return self.target.span(*_ALL_FATES).count
+
+    @property
+    def _explained(self) -> int:
+        return sum(span.count for span in self.spans.values())
+
+    # --- the judgement --------------------------------------------------------------------------------------
+
+    def _judge(self) -> tuple[str, str, float | None]:
+        if not self._explained:
+            return self._judge_addresses()
+        least = max(ENOUGH, MINOR * self._explained if self.inferred else 0)
+        kinds = [kind for kind, span in self.spans.items() if span.count >= least]
+        kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
+        if kinds == ["passed"] and (gateway := self._gateway()):
+            return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), self._certainty(0.9)
+        if len(kinds) > 1:
+            return "mixed", self._mixture(kinds), self._certainty(0.95 if self.inferred else 0.999)
+        peer = max(
+            self.target.peers, key=lambda one: self.target.peers[one].span.count, default="the balancer"
+        )
+        cause = _CAUSES[kinds[0]].format(peer=peer, lines=_count(self.target.headers))
+        return kinds[0], cause, self._certainty(0.97 if self.inferred else 0.999)
+
+    def _certainty(self, most: float) -> float:
+        """From 0 to 1: more sessions say it more surely, unexplained ones less."""
+        unexplained = max(0, self._sessions - self._explained)
+        few = 1 - 0.5 / (self._explained + 1)
+        return round(most * few * (1 - 0.5 * unexplained / (self._sessions + 1)), 3)
+
+    def _judge_addresses(self) -> tuple[str, str, float | None]:
+        """Nothing is joined or explained: do both logs name the same clients at least?"""
+        clients = self.target.clients
+        named = {address for _, address, _ in self._peers_of_host()}
+        share = len(clients & named) / max(len(clients), 1)
+        if len(clients) < ENOUGH or share < SAME_ADDRESSES:
+            return "unknown", self._what_is_missing(), None
+        self.spans["passed"] = self.target.span(ALONE, REFUSED)
+        return "passed", _CAUSES["same_addresses"].format(share=share), 0.7
+
+    def _what_is_missing(self) -> str:
+        name, node = self.target.name, self.target.node
+        server = f"{name.backend}/{name.server}"
+        lone = f"the {self.target.alone} sessions of {name.frontend} to {server}"
+        hosts = sorted(filter(None, {one.mta_host for one in self.tally.peers} | self.signals.mail_hosts))
+        if not hosts and not self.tally.mta_sessions:
+            return f"No line of Postfix was read: the mail log of the host behind {server} is missing."
+        if node is None:
+            return (
+                f"No session at a mail server fits {lone}; there are mail logs of {', '.join(hosts)}. "
+                f"The mail log of the host behind {server}, for the same time, is missing."
+            )
+        return (
+            f"{node.mta_host} logged no session that fits {lone}: its postscreen and smtpd lines "
+            "(`CONNECT from`, `connect from`) of the same time are missing."
+        )
+
+    def _gateway(self) -> str | None:
+        """A private address that nearly all clients share, under many names."""
+        counts: Counter[str] = Counter()
+        helos: dict[str, set[str]] = {}
+        for cell in self.target.cells.values():
+            for address, gateway in cell.gateways.items():
+                counts[address] += gateway.count
+                helos.setdefault(address, set()).update(gateway.helos)
+        for address, count in counts.most_common(1):
+            many = count >= max(GATEWAY_SESSIONS, GATEWAY_SHARE * self.spans["passed"].count)
+            if many and len(helos[address]) >= GATEWAY_HELOS:
+                return address
+        return None
+
+    def _mixture(self, kinds: Sequence[str]) -> str:
+        """How the sessions divide, and where or when."""
+        parts = [f"{self.spans[kind].count} {_PLAIN[kind]}" for kind in kinds]
+        text = "Of the sessions " + ", ".join(parts) + "."
+        order = sorted(kinds, key=lambda kind: self.spans[kind].first or 0)
+        turns = [(self.spans[one].last, self.spans[other].first) for one, other in itertools.pairwise(order)]
+        if all(last is not None and first is not None and last <= first for last, first in turns):
+            changes = [f"from {moment(self.spans[kind].first)} on they {_PLAIN[kind]}" for kind in order[1:]]
+            text += " It changed: " + ", ".join(changes) + "."
+        hidden = [str(name) for name, cell in self.target.cells.items() if not cell.spans[PASSED].count]
+        if hidden and len(hidden) < len(self.target.cells):
+            text += f" No client's address came through {', '.join(sorted(hidden))}."
+        return text
+
+    # --- the document ---------------------------------------------------------------------------------------
+
+    def document(self) -> Document:
+        """The target as the machine contract has it."""
+        name, node = self.target.name, self.target.node or Node(None, None)
+        wrong = total(span for kind, span in self.spans.items() if kind != "passed")
+        if self.verdict == "masked_upstream":
+            wrong = self.spans["passed"]
+        finding = self.verdict not in ("passed", "unknown")
+        return {
+            "frontend": name.frontend,
+            "backend": name.backend,
+            "server": name.server,
+            "mta_host": node.mta_host,
+            "service": node.service,
+            "family": name.family,
+            "verdict": self.verdict,
+            "cause": self.cause,
+            "confidence": self.confidence,
+            "share_masked": self._share_masked(),
+            "since": moment(wrong.first) if finding else None,
+            "until": moment(wrong.last) if finding else None,
+            "evidence": self._evidence(),
+            "remedy": self._remedy() if finding else [],
+        }
+
+    def _share_masked(self) -> float | None:
+        """Share of the sessions in which the mail server saw another address than the client's."""
+        if self.verdict == "masked_upstream":
+            return 1.0
+        if self.verdict in ("unknown", _MISSING):
+            return None
+        hidden = self.spans[_MASKED].count + self.spans[_UNEXPECTED].count
+        return round(hidden / self._explained, 4)
+
+    def _evidence(self) -> Document:
+        target = self.target
+        here = self.tally.peers.get(target.node, {}) if target.node else {}
+        unjoined = sum(peer.span.count for peer in (target.peers or here).values())
+        joined = sum(target.joined.values())
+        errors = target.headers or [
+            one
+            for one in self.signals.lines
+            if one.meaning == REFUSED_LINES and Node(one.mta_host, one.service) == target.node
+        ]
+        counts = (
+            self._sessions, joined + unjoined, joined, self.spans["passed"].count, self.spans[_MASKED].count,
+            self.spans[_UNEXPECTED].count, self.spans[_MISSING].count, _count(errors), target.alone, unjoined,
+            sum(peer.probes for peer in here.values()),
+        )  # fmt: skip
+        return dict(zip(COUNTS, counts, strict=True)) | {"examples": self._examples()[:3]}
+
+    def _examples(self) -> list[Document]:
+        """Lines that show it."""
+        if self.verdict == "passed":
+            return places(self._of_cells(PASSED, ALONE, REFUSED))[:1]
+        found: list[Document] = []
+        if self.spans[_MISSING].count:
+            found += _texts(self.target.headers)[:2] + places(self._of_cells(REFUSED))[:1]
+        if self.spans[_UNEXPECTED].count:
+            found += self._told()[:2] + places(self._of_cells(BY_TEXT))[:1]
+        if self.spans[_MASKED].count or self.inferred:
+            found += places(self._of_cells(BY_PORT))[:2]
+            found += places(place for peer in self.target.peers.values() for place in peer.examples)[:2]
+            found += places(self._of_cells(ALONE, REFUSED))[:1]
+        return found or places(self._of_cells(*_ALL_FATES))
+
+    def _told(self) -> list[Document]:
+        host = self.target.node.mta_host if self.target.node else None
+        return _texts([one for one in self.signals.lines if one.meaning == TOLD and one.mta_host == host])
+
+    def _of_cells(self, *fates: int) -> list[Place]:
+        cells = self.target.cells.values()
+        return [place for cell in cells for fate in fates for place in cell.examples.get(fate, [])]
+
+    def _remedy(self) -> list[str]:
+        """What refuses mail is cured first."""
+        name, node = self.target.name, self.target.node or Node(None, None)
+        subject = remedy.Subject(name.backend, name.server, node.mta_host, node.service)
+        if self.verdict == "masked_upstream":
+            return remedy.masked_upstream(self._gateway() or "the gateway")
+        if self.spans[_UNEXPECTED].count >= ENOUGH or self.verdict == _UNEXPECTED:
+            return remedy.unexpected_header(subject)
+        if self.spans[_MISSING].count >= ENOUGH or self.verdict == _MISSING:
+            return remedy.missing_header(subject)
+        return remedy.masked(subject)
+
+
+_CAUSES = {
+    "passed": "The mail server logs the clients' own addresses.",
+    "same_addresses": (
+        "The mail server names the clients' own addresses ({share:.0%} of them appear in both logs), though "
+        "their "
+        "sessions could not be joined: the clocks may be far apart."
+    ),
+    _MASKED: (
+        "The mail server logs {peer} where the clients' addresses should be: the balancer sends no PROXY "
+        "header, and "
+        "the listener expects none."
+    ),
+    _UNEXPECTED: (
+        "The balancer sends a PROXY header that the listener does not expect: it takes it for the client's "
+        "first "
+        "command, and refuses or drops mail."
+    ),
+    _MISSING: (
+        "The listener expects a PROXY header that the balancer does not send: it refuses every session after "
+        "waiting "
+        "for it ({lines} lines `haproxy read: …`)."
+    ),
+    "masked_upstream": (
+        "Balancer and mail server agree, but on {gateway}, a private address under which many different "
+        "clients "
+        "come: they are masked before they reach the balancer."
+    ),
+}
+_PLAIN = {
+    "passed": "came with the client's address",
+    _MASKED: "came with the balancer's",
+    _UNEXPECTED: "had a PROXY header that was not expected",
+    _MISSING: "were refused for want of a PROXY header",
+}
+
+
+def _header_first(counted: Iterable[Cell | Peer]) -> bool:
+    """Whether nearly every session that said anything had an unknown command refused."""
+    counted = list(counted)
+    said = sum(one.said for one in counted)
+    return said >= ENOUGH and sum(one.header_first for one in counted) >= HEADER_FIRST * said
+
+
+def _count(lines: Iterable[HeaderLines]) -> int:
+    return sum(one.count for one in lines)
+
+
+def places(found: Iterable[Place]) -> list[Document]:
+    """Where lines stand, for the document."""
+    return [{"source": place.source, "line_number": place.line_number} for place in found]
+
+
+def _texts(lines: Iterable[HeaderLines]) -> list[Document]:
+    return [
+        {"source": example.source, "line_number": example.line_number, "text": example.text}
+        for one in lines
+        for example in one.examples
+    ]
+
+
+def moment(ns: int | None) -> str | None:
+    """RFC 3339 in UTC, with milliseconds."""
+    if ns is None:
+        return None
+    seconds, rest = divmod(ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 10**6:03d}Z"
+
+
+def unknown(cause: str, evidence: Mapping[str, Any] | None = None, **known: Any) -> Document:
+    """A target that cannot be judged."""
+    names = ("frontend", "backend", "server", "mta_host", "service", "family")
+    return {
+        **dict.fromkeys(names),
+        "verdict": "unknown",
+        "cause": cause,
+        "confidence": None,
+        "share_masked": None,
+        "since": None,
+        "until": None,
+        "evidence": dict.fromkeys(COUNTS, 0) | {"examples": []} | dict(evidence or {}),
+        "remedy": [],
+        **known,
+    }

@@ -1,0 +1,240 @@
+"""The masking verdict: every verdict from a small table, and what must never be called masked."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pytest
+
+from logscope.detect.header_lines import REFUSED, Example, HeaderLines
+from logscope.detect.masking import VERDICTS, exit_status, missing
+from logscope.errors import ExitCode
+from tests.detect.scenes import LB, MAIL, START, Scene
+
+CONTRACT = {
+    "frontend", "backend", "server", "mta_host", "service", "family", "verdict", "cause", "confidence",
+    "share_masked", "since", "until", "evidence", "remedy",
+}  # fmt: skip
+HEADER_TAKEN_FOR_A_COMMAND = MAIL | {"unknown": [0, 1]}
+
+
+def scenes() -> dict[str, tuple[Scene, str]]:
+    """Set-ups with the verdict that both servers must get."""
+    two = {"srv1": "mx-a", "srv2": "mx-b"}
+
+    def each(scene: Scene, what: str, count: int = 40, **more: object) -> Scene:
+        for server, host in two.items():
+            getattr(scene, what)(server, host, count, **more)
+        return scene
+
+    return {
+        "passed": (each(Scene(), "passed"), "passed"),
+        "masked, ports logged": (each(Scene(), "by_port"), "masked"),
+        "masked, whole seconds": (each(Scene(), "masked"), "masked"),
+        "masked, fine stamps": (each(Scene(coarse=False), "masked"), "masked"),
+        "masked, the joins do not know the address": (each(Scene(), "masked", known=False), "masked"),
+        "masked, clocks 7 s apart": (each(Scene(clock_s=7), "masked", known=False), "masked"),
+        "masked, busy": (each(Scene(pace_s=0.05), "masked", 300), "masked"),
+        "masked, on one host": (each(Scene(), "masked", peer_address="127.0.0.1"), "masked"),
+        "masked, health checks": (each(Scene(), "masked").checks("mx-a", 200).checks("mx-b", 200), "masked"),
+        "masked, five sessions": (each(Scene(), "masked", 5), "masked"),
+        "header told": (each(Scene(), "by_text"), "unexpected_header"),
+        "header as first command": (
+            each(Scene(), "masked", commands=HEADER_TAKEN_FOR_A_COMMAND),
+            "unexpected_header",
+        ),
+        "header as first command, ports logged": (
+            each(Scene(), "by_port", commands=HEADER_TAKEN_FOR_A_COMMAND),
+            "unexpected_header",
+        ),
+        "header missing": (each(Scene(), "refused"), "missing_header"),
+        "header missing, some lines lost": (each(Scene(), "refused", lines=12), "missing_header"),
+    }
+
+
+@pytest.mark.parametrize("name", scenes())
+def test_verdict_of_a_set_up(name: str) -> None:
+    scene, expected = scenes()[name]
+    document = scene.document()
+    assert [target["verdict"] for target in document["targets"]] == [expected, expected]
+    assert document["verdict"] == expected
+    hosts = {target["server"]: target["mta_host"] for target in document["targets"]}
+    assert hosts == {"srv1": "mx-a", "srv2": "mx-b"}
+
+
+def hard_negatives() -> dict[str, Scene]:
+    """Set-ups in which every client is visible."""
+    return {
+        "health checks": Scene().passed("mx-a", "mx-a", 30).checks("mx-a", 500),
+        "few clients": Scene().passed("mx-a", "mx-a", 30, client_address="198.51.100.7"),
+        "one relay hub inside": Scene().passed(
+            "mx-a", "mx-a", 200, client_address="10.1.1.9", peer_address="10.1.1.9", helo="hub.example.net"
+        ),
+        "submission from one application server": Scene().passed(
+            "mx-a", "mx-a", 200, client_address="10.1.1.8", peer_address="10.1.1.8", helo="app1"
+        ),
+        "clients past the balancer": Scene().passed("mx-a", "mx-a", 40).direct("mx-a", 200),
+        "a relay past the balancer": Scene(pace_s=0.3)
+        .passed("mx-a", "mx-a", 100)
+        .direct("mx-a", 300, "10.1.1.7"),
+        "mail server lines lost": Scene()
+        .passed("mx-a", "mx-a", 60)
+        .lone("mx-a", 20)
+        .direct("mx-a", 20, "10.1.1.7"),
+        "scanners at the port": _scanned(Scene().passed("mx-a", "mx-a", 60)),
+        "two sessions joined by a reused port": Scene()
+        .passed("mx-a", "mx-a", 100)
+        .by_port("mx-a", "mx-a", 2),
+        "the balancer's own mail": Scene()
+        .passed("mx-a", "mx-a", 40)
+        .passed("mx-a", "mx-a", 10, client_address=LB, peer_address=LB),
+        "unexplained sessions and checks": Scene()
+        .passed("mx-a", "mx-a", 60)
+        .lone("mx-a", 6)
+        .checks("mx-a", 300),
+    }
+
+
+def _scanned(scene: Scene) -> Scene:
+    lines = HeaderLines(REFUSED, "mx-a", "postfix/postscreen")
+    for number in range(50):
+        lines.add(START + number * 10**9, 1, Example("mail.log", number, "warning: haproxy read: EOF"))
+    scene.signals.lines.append(lines)
+    return scene
+
+
+@pytest.mark.parametrize("name", hard_negatives())
+def test_never_masked(name: str) -> None:
+    document = hard_negatives()[name].document()
+    assert [target["verdict"] for target in document["targets"]] == ["passed"]
+    assert exit_status(document) is ExitCode.FINE
+
+
+def test_half_masked_is_mixed_with_a_verdict_each() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 40).masked("mx-b", "mx-b", 40)
+    assert scene.verdicts() == {"mx-a": "passed", "mx-b": "masked"}
+    document = scene.document()
+    assert document["verdict"] == "mixed"
+    assert exit_status(document) is ExitCode.FINDING
+
+
+def test_half_refused_is_mixed_with_a_verdict_each() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 40).refused("mx-b", "mx-b", 40)
+    assert scene.verdicts() == {"mx-a": "passed", "mx-b": "missing_header"}
+    assert scene.document()["verdict"] == "mixed"
+
+
+def test_one_frontend_of_two_on_the_same_servers() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 40)
+    scene.masked(
+        "mx-a",
+        "mx-a",
+        30,
+        frontend="ft_submission",
+        backend="bk_submission",
+        service="postfix/submission/smtpd",
+    )
+    targets = {target["frontend"]: target for target in scene.document()["targets"]}
+    assert targets["ft_smtp"]["verdict"] == "passed"
+    assert targets["ft_submission"]["verdict"] == "masked"
+    assert targets["ft_submission"]["service"] == "postfix/submission/smtpd"
+    assert "smtpd_upstream_proxy_protocol=haproxy" in " ".join(targets["ft_submission"]["remedy"])
+
+
+def test_one_family_of_two() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 40).masked("mx-a", "mx-a", 40, client_address="2001:db8::7")
+    verdicts = {target["family"]: target["verdict"] for target in scene.document()["targets"]}
+    assert verdicts == {"IPv4": "passed", "IPv6": "masked"}
+
+
+def test_a_change_in_time_is_mixed_and_dated() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 40)
+    changed_at = scene.now
+    [target] = scene.masked("mx-a", "mx-a", 20).document()["targets"]
+    assert target["verdict"] == "mixed"
+    assert target["share_masked"] == pytest.approx(1 / 3, abs=0.02)
+    assert 0 <= datetime.fromisoformat(target["since"]).timestamp() - changed_at / 1e9 < 20
+    assert "It changed" in target["cause"]
+
+
+def test_five_masked_among_many_are_found() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 100).by_port("mx-a", "mx-a", 5)
+    assert scene.verdicts() == {"mx-a": "mixed"}
+
+
+def test_gateway_before_the_balancer() -> None:
+    scene = Scene()
+    for number in range(12):
+        scene.passed(
+            "mx-a",
+            "mx-a",
+            5,
+            client_address="172.17.0.1",
+            peer_address="172.17.0.1",
+            helo=f"mail{number}.example.net",
+        )
+    document = scene.document()
+    assert document["verdict"] == "masked_upstream"
+    assert "172.17.0.1" in document["targets"][0]["cause"]
+
+
+@pytest.mark.parametrize(
+    ("scene", "missing_log"),
+    [
+        (Scene().direct("mx-a", 30), "balancer's log is missing"),
+        (Scene().lone("mx-a", 30), "mail log of the host behind bk_smtp/mx-a is missing"),
+        (Scene(), "balancer's log is missing"),
+        (Scene().lone("srv9", 30).passed("mx-a", "mx-a", 30), "mail log of the host behind bk_smtp/srv9"),
+    ],
+)
+def test_what_is_missing_is_said(scene: Scene, missing_log: str) -> None:
+    document = scene.document()
+    assert missing_log in " ".join(missing(document))
+
+
+def test_unknown_has_its_own_exit_status() -> None:
+    assert exit_status(Scene().lone("mx-a", 30).document()) is ExitCode.NO_EVIDENCE
+
+
+def test_a_server_that_cannot_be_judged_leaves_the_others_their_verdict() -> None:
+    document = Scene().lone("srv9", 30).passed("mx-a", "mx-a", 30).document()
+    assert document["verdict"] == "passed"
+    assert {target["verdict"] for target in document["targets"]} == {"passed", "unknown"}
+
+
+def test_clocks_apart_do_not_make_visible_clients_masked() -> None:
+    scene = Scene(seed=3)
+    scene.lone("mx-a", 40)
+    for row in list(scene.rows):
+        later = row["accepted_at"] + 7200 * 10**9
+        scene.rows.append(scene._mail("mx-a", later, later + 10**9, peer_address=row["client_address"]))
+    assert scene.verdicts() == {"mx-a": "passed"}
+
+
+def test_the_document_is_the_contract() -> None:
+    for scene, verdict in scenes().values():
+        document = scene.document()
+        assert set(document) == {"verdict", "targets"}
+        for target in document["targets"]:
+            assert set(target) == CONTRACT
+            assert target["verdict"] in VERDICTS
+            assert len(target["evidence"]["examples"]) in (1, 2, 3)
+            assert all({"source", "line_number"} <= set(line) for line in target["evidence"]["examples"])
+            assert bool(target["remedy"]) == (verdict != "passed")
+            assert 0 < target["confidence"] <= 1
+            for moment in (target["since"], target["until"]):
+                assert (moment is None) == (verdict == "passed")
+                assert moment is None or datetime.fromisoformat(moment).tzinfo is not None
+        json.dumps(document)
+
+
+def test_remedies_name_the_service_and_the_server() -> None:
+    remedies = {name: scene.document()["targets"][0]["remedy"] for name, (scene, _) in scenes().items()}
+    masked = " ".join(remedies["masked, whole seconds"])
+    assert "-o postscreen_upstream_proxy_protocol=haproxy" in masked
+    assert "server srv1" in masked
+    assert "send-proxy" in masked
+    assert "master.cf on mx-a" in masked
+    assert "send-proxy" in " ".join(remedies["header missing"])
+    assert "-o postscreen_upstream_proxy_protocol=haproxy" in " ".join(remedies["header told"])
