@@ -67,9 +67,9 @@ PostfixConfig = Annotated[
     list[str] | None,
     typer.Option(
         "--postfix-config",
-        metavar="FILE",
+        metavar="DIR",
         rich_help_panel=_INPUT,
-        help="Learn listeners from a main.cf or master.cf.",
+        help="Learn from a directory with main.cf and master.cf how far its log can be joined.",
     ),
 ]
 Output = Annotated[

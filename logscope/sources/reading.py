@@ -69,6 +69,7 @@ def prepare(settings: Settings) -> Preparation:
         balancers = frozenset(_halves(haproxy.source_addresses))
         if haproxy.formats:
             grammars.append(haproxy.grammar)
+    notes += [note for name in settings.postfix_config for note in _postfix_notes(Path(name))]
     named = dict(settings.zones)
     default = named.pop("", None)
     zones = Zones(
@@ -77,6 +78,27 @@ def prepare(settings: Settings) -> Preparation:
     return Preparation(
         catalogue.load(grammars), Options(zones=zones, year=settings.year, balancers=balancers), tuple(notes)
     )
+
+
+def _postfix_notes(path: Path) -> Iterator[str]:
+    """What a Postfix configuration says about how far its log can be joined.
+
+    Args:
+        path: the configuration directory, or a main.cf or master.cf in it.
+    """
+    from logscope.postfix import config
+
+    directory = path if path.is_dir() else path.parent
+    postfix = config.read(directory)
+    silent = [
+        one for one in postfix.services if one.command == "smtpd" and not postfix.client_port_logging(one)
+    ]
+    if silent:
+        tags = ", ".join(dict.fromkeys(postfix.tag(one) for one in silent))
+        yield (
+            f"{directory}: {tags} logs no client ports, so its sessions are joined by order and time. "
+            "With smtpd_client_port_logging = yes they are joined exactly."
+        )
 
 
 def grammar_files(named: Iterable[str]) -> list[Path]:

@@ -5,6 +5,7 @@ A case is a table `[[case]]`:
     name        what must hold
     arguments   of the command
     files       name = content, put into an empty working directory; a name ending in .gz is compressed
+    copies      name = file of the repository, copied there
     stdin       text given on standard input
     environ     variables to set
     exit        the exit code; 0 if not given
@@ -22,6 +23,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -64,6 +66,8 @@ def test_case(case: dict[str, Any], tmp_path: Path) -> None:
     for name, content in case.get("files", {}).items():
         data = content.encode()
         (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    for name, origin in case.get("copies", {}).items():
+        shutil.copy(CASES.parent.parent / origin, tmp_path / name)
     done = run(tmp_path, case["arguments"], case.get("stdin", ""), **case.get("environ", {}))
     assert (done.returncode, done.stderr if done.returncode != case.get("exit", 0) else "") == (
         case.get("exit", 0),
