@@ -43,6 +43,12 @@ IMPURE_MODULES = {
 PURE_PARTS = {"socket.AF_INET", "socket.AF_INET6", "socket.inet_ntop", "socket.inet_pton"}
 """What may be taken from those modules by name: conversions, which reach nothing outside."""
 
+READERS = {
+    ("haproxy.config", "pathlib.Path"): "`read_texts` is the part without files",
+    ("postfix.config", "pathlib.Path"): "the same",
+}
+"""No stages: what they read is settled before the first line of a log."""
+
 IMPURE_CALLS = {"open", "print", "input", "now", "today", "utcnow"}
 
 LAZY = {
@@ -152,6 +158,7 @@ def test_stages_do_not_touch_the_world() -> None:
         if part_of(found.module) in PURE
         and found.target.split(".")[0] in IMPURE_MODULES
         and found.target not in PURE_PARTS
+        and (found.module, found.target) not in READERS
     ]
     called = [
         f"{name}:{node.lineno} calls {ast.unparse(node.func)}"

@@ -128,7 +128,7 @@ def test_report(environment: Path, tmp_path: Path) -> None:
 
 def test_python_finds_the_library(environment: Path, tmp_path: Path) -> None:
     logs = [str(ROOT / "samples" / "proxy-v1" / name) for name in ("haproxy.log", "mail.log")]
-    program = f"import logscope; print(len(logscope.read_sessions({logs!r})), logscope.__file__)"
+    program = f"import logscope; print(len(logscope.read_sessions(*{logs!r})), logscope.__file__)"
     done = run(environment, "python", "-c", program, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     count, file = done.stdout.split()
