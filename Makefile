@@ -40,7 +40,7 @@ test: setup
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 lint: setup
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff format --check --output-format concise .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
