@@ -9,6 +9,7 @@ from logscope.report.json_values import ValueWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+from functools import cache
 
     import pyarrow as pa
 
@@ -73,6 +74,7 @@ def few_rows() -> int:
     return _FEW if _is_compiled() else _FEW_UNCOMPILED
 
 
+@cache
 def _is_compiled() -> bool:
     """Whether these kernels are on disk; `engine.is_cached` speaks of any."""
     directory = engine.cache_directory()
