@@ -35,7 +35,7 @@ CHANCE = 0.5  # of the share that shifted clocks must lose, or company says noth
 ALONE = 0.9  # of a listener's sessions are of one address: then company may be chance and still count
 MANY = 20  # sessions before being alone counts, and before another clock is considered
 CLOCKS = np.arange(-90, 91, 3, dtype=np.int64) * SECOND // 2
-SHIFTS = np.array([-41, -23, -11, 13, 29, 47], np.int64) * SECOND
+WRONG_CLOCKS = (0.17, 0.37, 0.61, 0.83)  # of the time that the starts cover, or of ten minutes
 
 AT_ONCE = 1_500_000_000  # as far apart as whole seconds can put one moment
 CHECKS = 5  # sessions without a word before an address is taken for a health check's
@@ -227,7 +227,7 @@ class Balancers:
             clock = int(CLOCKS[shares.index(best)])
         if best < SHARE:
             return False
-        chance = float(np.mean([_together(peer.moments + clock + shift, starts) for shift in SHIFTS]))
+        chance = float(np.mean([_together(_turned(peer.moments + clock, starts, part), starts) for part in WRONG_CLOCKS]))
         listener = self._sessions.get((key[0], peer.service), 0)
         alone = peer.alone >= MANY and peer.alone >= ALONE * listener
         if best - chance < CHANCE * best and not alone:
@@ -257,6 +257,12 @@ def _together(moments: Codes, starts: Codes) -> float:
     later = np.abs(starts[np.minimum(after, len(starts) - 1)] - moments)
     earlier = np.abs(moments - starts[np.maximum(after - 1, 0)])
     return float(np.mean(np.minimum(later, earlier) <= TOGETHER)) if len(moments) else 0.0
+
+
+def _turned(moments: Codes, starts: Codes, part: float) -> Codes:
+    """The moments by a wrong clock; what leaves the time that the starts cover comes in again at its other end."""
+    first, length = int(starts[0]), int(starts[-1] - starts[0]) + SECOND
+    return first + (moments - first + int(part * min(length, 600 * SECOND))) % length
 
 
 def _among(keys: set[Key], host: Codes, hi: Codes, lo: Codes) -> Mask:

@@ -24,7 +24,8 @@ equal."""
 MOST = 1024
 _WINDOW = 96
 _MOST_CLOCK = 120 * SECOND
-_WRONG_CLOCKS = (-41 * SECOND, -17 * SECOND, 23 * SECOND, 37 * SECOND)
+_TURN = 600 * SECOND
+_WRONG_CLOCKS = (0.17, 0.37, 0.61, 0.83)  # of the time that both sides cover, or of ten minutes
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def pair(one: Times, other: Times, clocks: tuple[int, ...] = (0,)) -> Pairing:
         return NOTHING
     tried = {clock: _pairs(one, other, clock) for clock in {*clocks, *_likely_clock(one[:, 0], other[:, 0])}}
     clock = max(tried, key=lambda tried_clock: (int(tried[tried_clock].sum()), -abs(tried_clock)))
-    wrong = [_pairs(one, other, clock + shift).mean() for shift in _WRONG_CLOCKS]
+    wrong = [_pairs(one, _turned(other, part), clock).mean() for part in _WRONG_CLOCKS]
     return Pairing(tried[clock], one[:, 0], float(np.mean(wrong)), clock)
 
 
@@ -89,6 +90,16 @@ def _overlapping(one: Times, other: Times) -> tuple[Times, Times]:
         return one[:0], other[:0]
     one = one[one[:, 0] <= other[-1, 0] + margin]
     return one, other[other[:, 0] <= one[-1, 0] + margin] if len(one) else other[:0]
+
+
+def _turned(times: Times, part: float) -> Times:
+    """The same sessions by a wrong clock; what leaves the covered time at its end comes in again at its
+    beginning."""
+    first, length = times[0, 0], int(times[-1, 0] - times[0, 0]) + SECOND
+    shift = int(part * min(length, _TURN))
+    starts = first + (times[:, 0] - first + shift) % length
+    ends = np.where(times[:, 1] == NULL, NULL, times[:, 1] + starts - times[:, 0])
+    return _in_order(np.stack([starts, ends], axis=1))
 
 
 def _likely_clock(one: NDArray[np.int64], other: NDArray[np.int64]) -> list[int]:

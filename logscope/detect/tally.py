@@ -23,14 +23,15 @@ from logscope.detect.pairing import Times
 READS = (
     "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
     "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at",
-    "ended_at", "duration_ms", "bytes_to_client", "commands", "helo",
+    "ended_at", "duration_ms", "bytes_to_client", "commands", "helo", "join_confidence",
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
 PASSED, BY_PORT, BY_TEXT, UNCLEAR, ALONE, REFUSED = range(6)
 """What became of a balancer session: joined and seen as the client; joined by the balancer's own port, or by
-the text of an unexpected header (both: seen as the balancer); joined, and it is not clear which; seen by the
-balancer alone; the same, and it looks like a refusal for want of a header."""
+the text of an unexpected header (both: seen as the balancer); of several that fit at the mail server it is
+not clear which is its own; seen by the balancer alone; the same, and it looks like a refusal for want of a
+header."""
 
 REFUSAL_BYTES = 300
 """A refusal is one line: `421 4.3.2 No system resources` of postscreen, `421 4.3.0 host Server local error`
@@ -143,6 +144,7 @@ class Cell:
     Attributes:
         spans: by what became of them, `PASSED` to `REFUSED`.
         nodes: listeners that the joined ones reached.
+        timed: passed ones joined by address and time alone.
         alone, refused: times of those without a partner.
         clients: some client addresses of those without a partner.
         said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown
@@ -152,6 +154,7 @@ class Cell:
 
     spans: list[Span] = field(default_factory=lambda: [Span() for _ in range(6)])
     nodes: Counter[Node] = field(default_factory=Counter)
+    timed: int = 0
     alone: Sample = field(default_factory=Sample)
     refused: Sample = field(default_factory=Sample)
     clients: set[str] = field(default_factory=set)
@@ -225,7 +228,8 @@ class Tally:
         joined = here[fates < ALONE]
         for node, count in rows.count_nodes(joined):
             cell.nodes[node] += count
-        masked = here[(fates == BY_PORT)]
+        cell.timed += int(rows.timed[here[fates == PASSED]].sum())
+        masked = here[fates == BY_PORT]
         cell.said += int(rows.said[masked].sum())
         cell.header_first += int(rows.header_first[masked].sum())
         cell.alone.add(rows.balancer_times[here[fates == ALONE]])
@@ -278,6 +282,7 @@ class _Rows:
         self.private = self._matches("client_address", pc.match_substring_regex, PRIVATE)
         self.masked = self._true(batch.column("masked"))
         self.probe = self._equal("outcome", "probe")
+        self.timed = self._equal("client_known_from", "timing")
         self.said, self.header_first = _commands(batch.column("commands"))
         self.fate = self._fates()
         waited = np.maximum(self._integers("queue_ms"), 0) + np.maximum(self._integers("connect_ms"), 0)
@@ -289,7 +294,7 @@ class _Rows:
         by_text = self._equal("client_known_from", "header_text")
         size, duration = self._integers("bytes_to_client"), self._integers("duration_ms")
         refusal = (size != NULL) & (size <= REFUSAL_BYTES) & (duration != NULL) & (duration <= REFUSAL_MS)
-        alone = self.balancer & ~self.mta
+        alone = self.balancer & ~self.mta & ~self._equal("join_confidence", "ambiguous")
         return np.select(
             [alone & refusal, alone, by_text, self.masked, seen],
             [REFUSED, ALONE, BY_TEXT, BY_PORT, PASSED],

@@ -27,6 +27,8 @@ LIFT = 0.3
 """By how much that must be more than chance."""
 ALIKE = 0.25
 """Where chance explains everything (busy logs), the two counts may differ by no more than this."""
+LEFT = 0.5
+"""Share of a target's lone sessions for which other targets must leave sessions of the balancer's address."""
 _SLACK = 120 * 10**9  # ns by which clocks may be apart
 
 Hosts = dict[str | None, str | None]
@@ -107,8 +109,9 @@ def targets(tally: Tally, signals: Signals) -> list[Target]:
         name = Name(key.frontend, key.backend, key.server, key.family)
         found.setdefault(name, Target(name)).cells[key.balancer] = tally.cells[key]
     hosts = _hosts_of_servers(found.values(), tally, signals)
+    explained: Counter[Node] = Counter()
     for target in sorted(found.values(), key=lambda one: -one.alone):
-        _place(target, hosts, tally, signals)
+        _place(target, hosts, tally, signals, explained)
     return [found[name] for name in sorted(found, key=in_order)]
 
 
@@ -141,7 +144,7 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     return hosts
 
 
-def _place(target: Target, hosts: Hosts, tally: Tally, signals: Signals) -> None:
+def _place(target: Target, hosts: Hosts, tally: Tally, signals: Signals, explained: Counter[Node]) -> None:
     """Find the listener of one target, and what explains its lone sessions."""
     server = target.name.server
     if target.joined:
@@ -157,7 +160,7 @@ def _place(target: Target, hosts: Hosts, tally: Tally, signals: Signals) -> None
             target, [hosts[server]] if known else sorted(signals.mail_hosts - taken, key=str), signals
         )
     if target.alone and not target.headers:
-        _seek_company(target, nodes, tally, known=known)
+        _seek_company(target, nodes, tally, explained, known=known)
     if target.node is None and known:
         target.node = Node(hosts[server], None)
     elif target.node is not None and not known:
@@ -190,22 +193,31 @@ def _overlap(lines: HeaderLines, span: Span) -> bool:
     return lines.first_at <= span.last + _SLACK and span.first - _SLACK <= lines.last_at
 
 
-def _seek_company(target: Target, nodes: Sequence[Node], tally: Tally, *, known: bool) -> None:
-    """The listener whose unexplained sessions fit the target's lone ones best, if any fits them."""
-    best = 0.0
+def _seek_company(
+    target: Target, nodes: Sequence[Node], tally: Tally, explained: Counter[Node], *, known: bool
+) -> None:
+    """The listener whose unexplained sessions fit the target's lone ones best, if any fits them.
+
+    Args:
+        explained: sessions of each listener that targets with more lone sessions account for; added to here.
+    """
+    best, chosen = 0.0, None
     for node in nodes:
         peers = _stand_ins(target, tally.peers[node])
         if not peers:
             continue
         pairing = pair(target.lone_times, np.concatenate([peer.sample.first for peer in peers.values()]))
-        count = sum(peer.span.count for peer in peers.values())
+        count = sum(peer.span.count for peer in peers.values()) - explained[node]
+        if count < LEFT * target.alone:
+            continue
         alike = min(count, target.alone) / max(count, target.alone)
         beyond_chance = pairing.lift >= LIFT or _flagged(peers.values()) or (known and alike >= 1 - ALIKE)
         score = pairing.share + pairing.lift + alike / 2
         if pairing.share >= PAIRED and beyond_chance and score > best:
-            best, target.peers, target.pairing = score, peers, pairing
-            if not target.joined:
-                target.node = node
+            best, chosen, target.peers, target.pairing = score, node, peers, pairing
+    if chosen is not None:
+        explained[chosen] += target.alone
+        target.node = target.node or chosen
 
 
 def _flagged(peers: Iterable[Peer]) -> bool:

@@ -17,6 +17,7 @@ from logscope.detect.tally import (
     BY_TEXT,
     PASSED,
     REFUSED,
+    UNCLEAR,
     Cell,
     Node,
     Peer,
@@ -28,6 +29,9 @@ from logscope.detect.targets import ALIKE, ENOUGH, Target, total
 
 MINOR = 0.02
 """A second kind that was inferred, not joined, must have this share at least."""
+MINOR_TIMED = 0.1
+"""The same for visible clients among masked ones that were joined by address and time: some join by
+accident."""
 SAME_ADDRESSES = 0.5
 """Share of the lone sessions' client addresses that the mail server names, too: only the join failed then."""
 HEADER_FIRST = 0.9
@@ -69,6 +73,7 @@ class Verdict:
         self._read_commands()
         self._explain_lone()
         self._leave_out_own()
+        self._add_unclear()
         self.verdict, self.cause, self.confidence = self._judge()
 
     # --- numbers --------------------------------------------------------------------------------------------
@@ -106,6 +111,13 @@ class Verdict:
         if count and self.spans[_MASKED].count:
             self.spans["passed"] = Span(max(0, passed.count - count), passed.first, passed.last)
 
+    def _add_unclear(self) -> None:
+        """Several sessions at the mail server have the client's address: it was passed, whichever is the
+        one."""
+        hidden = total(span for kind, span in self.spans.items() if kind != "passed")
+        if not hidden.count:
+            self.spans["passed"] = self.spans["passed"].join(self.target.span(UNCLEAR))
+
     def _peers_of_host(self) -> list[tuple[Node, str | None, Peer]]:
         """All peers that no balancer session explains, at any listener of the target's host."""
         if self.target.node is None:
@@ -130,8 +142,7 @@ class Verdict:
     def _judge(self) -> tuple[str, str, float | None]:
         if not self._explained:
             return self._judge_addresses()
-        least = max(ENOUGH, MINOR * self._explained if self.inferred else 0)
-        kinds = [kind for kind, span in self.spans.items() if span.count >= least]
+        kinds = [kind for kind, span in self.spans.items() if span.count >= self._least(kind)]
         kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
         if kinds == ["passed"] and (gateway := self._gateway()):
             return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), self._certainty(0.9)
@@ -142,6 +153,14 @@ class Verdict:
         )
         cause = _CAUSES[kinds[0]].format(peer=peer, lines=_count(self.target.headers))
         return kinds[0], cause, self._certainty(0.97 if self.inferred else 0.999)
+
+    def _least(self, kind: str) -> float:
+        """Sessions that a kind must have to count."""
+        if not self.inferred:
+            return ENOUGH
+        timed = sum(cell.timed for cell in self.target.cells.values())
+        doubtful = kind == "passed" and 2 * timed > self.spans["passed"].count
+        return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self._explained)
 
     def _certainty(self, most: float) -> float:
         """From 0 to 1: more sessions say it more surely, unexplained ones less."""
