@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from logscope import engine
@@ -9,7 +10,6 @@ from logscope.report.json_values import ValueWriter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-from functools import cache
 
     import pyarrow as pa
 
