@@ -22,6 +22,7 @@ NEAR = 1_500_000_000
 equal."""
 
 MOST = 1024
+_FEW = 10
 _WINDOW = 96
 _MOST_CLOCK = 120 * SECOND
 _TURN = 600 * SECOND
@@ -30,17 +31,20 @@ _WRONG_CLOCKS = (0.17, 0.37, 0.61, 0.83)  # of the time that both sides cover, o
 
 @dataclass(frozen=True)
 class Pairing:
-    """How well sessions of one side fit those of the other.
+    """How well sessions of one side fit those of the other, within the time that both logs cover.
 
     Attributes:
         paired: bool for each session of the first side, in order of their starts, that was looked at.
         starts: their starts.
+        looked_at, others: shares of either side's sessions that are in the time that both cover.
         chance: share that is paired at wrong clocks.
         clock_ns: what was added to the second side's times.
     """
 
     paired: NDArray[np.bool_]
     starts: NDArray[np.int64]
+    looked_at: float
+    others: float
     chance: float
     clock_ns: int
 
@@ -55,23 +59,39 @@ class Pairing:
         return self.share - self.chance
 
 
-NOTHING = Pairing(np.empty(0, np.bool_), np.empty(0, np.int64), 0.0, 0)
+NOTHING = Pairing(np.empty(0, np.bool_), np.empty(0, np.int64), 0.0, 0.0, 0.0, 0)
 
 
-def pair(one: Times, other: Times, clocks: tuple[int, ...] = (0,)) -> Pairing:
-    """Pair two sides' sessions.
+def pair(one: Times, other: Times) -> Pairing:
+    """Pair two sides' sessions by the clock that most starts agree on, or the same clock if that is no
+    worse."""
+    one, other = _in_order(one), _in_order(other)
+    found = NOTHING
+    for clock in (0, *_likely_clock(one, other)):
+        tried = _pair_at(one, other, clock)
+        if tried.paired.sum() > found.paired.sum():
+            found = tried
+    return found
 
-    Args:
-        clocks: ns to add to the second side's times that are worth trying, besides the one that the starts
-        suggest.
-    """
-    one, other = _overlapping(_in_order(one), _in_order(other))
-    if not len(one) or not len(other):
+
+def _pair_at(one: Times, other: Times, clock: int) -> Pairing:
+    moved = np.where(other == NULL, NULL, other + clock)
+    mine, theirs = _within(one, moved), _within(moved, one)
+    if not len(mine) or not len(theirs):
         return NOTHING
-    tried = {clock: _pairs(one, other, clock) for clock in {*clocks, *_likely_clock(one[:, 0], other[:, 0])}}
-    clock = max(tried, key=lambda tried_clock: (int(tried[tried_clock].sum()), -abs(tried_clock)))
-    wrong = [_pairs(one, _turned(other, part), clock).mean() for part in _WRONG_CLOCKS]
-    return Pairing(tried[clock], one[:, 0], float(np.mean(wrong)), clock)
+    shares = len(mine) / len(one), len(theirs) / len(other)
+    mine = mine[:MOST]
+    theirs = _within(theirs, mine)
+    wrong = [_pairs(mine, _turned(theirs, part)).mean() for part in _WRONG_CLOCKS]
+    return Pairing(_pairs(mine, theirs), mine[:, 0], *shares, float(np.mean(wrong)), clock)
+
+
+def _within(times: Times, other: Times) -> Times:
+    """The sessions that start while the other side's log runs."""
+    if not len(other):
+        return times[:0]
+    first, last = np.searchsorted(times[:, 0], (other[0, 0] - NEAR, other[-1, 0] + NEAR + 1))
+    return times[first:last]
 
 
 def _in_order(times: Times) -> Times:
@@ -79,34 +99,22 @@ def _in_order(times: Times) -> Times:
     return times[np.argsort(times[:, 0], kind="stable")]
 
 
-def _overlapping(one: Times, other: Times) -> tuple[Times, Times]:
-    """The first sessions of both sides within the time that both cover."""
-    if not len(one) or not len(other):
-        return one[:0], other[:0]
-    margin = _MOST_CLOCK
-    first = max(one[0, 0], other[0, 0]) - margin
-    one, other = one[one[:, 0] >= first][:MOST], other[other[:, 0] >= first]
-    if not len(one) or not len(other):
-        return one[:0], other[:0]
-    one = one[one[:, 0] <= other[-1, 0] + margin]
-    return one, other[other[:, 0] <= one[-1, 0] + margin] if len(one) else other[:0]
-
-
 def _turned(times: Times, part: float) -> Times:
     """The same sessions by a wrong clock; what leaves the covered time at its end comes in again at its
     beginning."""
     first, length = times[0, 0], int(times[-1, 0] - times[0, 0]) + SECOND
     shift = int(part * min(length, _TURN))
-    starts = first + (times[:, 0] - first + shift) % length
+    starts: NDArray[np.int64] = first + (times[:, 0] - first + shift) % length
     ends = np.where(times[:, 1] == NULL, NULL, times[:, 1] + starts - times[:, 0])
     return _in_order(np.stack([starts, ends], axis=1))
 
 
-def _likely_clock(one: NDArray[np.int64], other: NDArray[np.int64]) -> list[int]:
+def _likely_clock(one: Times, other: Times) -> list[int]:
     """The difference of clocks that most pairs of starts agree on."""
-    if min(len(one), len(other)) < 10:
+    if min(len(one), len(other)) < _FEW:
         return []  # with so few, some clock always fits
-    difference = (one[:512, None] - other[None, :1024]).ravel()
+    first, last = np.searchsorted(other[:, 0], (one[0, 0] - _MOST_CLOCK, one[-1, 0] + _MOST_CLOCK))
+    difference = (one[:512, None, 0] - other[None, first:last, 0][:, :MOST]).ravel()
     difference = difference[np.abs(difference) <= _MOST_CLOCK]
     if not len(difference):
         return []
@@ -116,10 +124,9 @@ def _likely_clock(one: NDArray[np.int64], other: NDArray[np.int64]) -> list[int]
     return [int(np.median(near))]
 
 
-def _pairs(one: Times, other: Times, clock: int) -> NDArray[np.bool_]:
+def _pairs(one: Times, other: Times) -> NDArray[np.bool_]:
     """bool[len(one)]: whether a partner is left for it; the one whose end is nearest is taken."""
-    starts = (other[:, 0] + clock).tolist()
-    ends = np.where(other[:, 1] == NULL, NULL, other[:, 1] + clock).tolist()
+    starts, ends = other[:, 0].tolist(), other[:, 1].tolist()
     taken = [False] * len(starts)
     paired = np.zeros(len(one), np.bool_)
     for at, (start, end) in enumerate(one.tolist()):

@@ -95,14 +95,9 @@ class Sample:
             self._tail = np.concatenate([self._tail, times])[-MOST_SAMPLED:]
 
     @property
-    def first(self) -> Times:
-        """The first of them."""
-        return np.concatenate([np.empty((0, 2), np.int64), *self._head])
-
-    @property
-    def last(self) -> Times:
-        """The last of them."""
-        return np.concatenate([self.first, self._tail])[-MOST_SAMPLED:]
+    def times(self) -> Times:
+        """Those that were kept, in the order in which they came."""
+        return np.concatenate([np.empty((0, 2), np.int64), *self._head, self._tail])
 
 
 @dataclass

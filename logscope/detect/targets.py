@@ -29,6 +29,8 @@ ALIKE = 0.25
 """Where chance explains everything (busy logs), the two counts may differ by no more than this."""
 LEFT = 0.5
 """Share of a target's lone sessions for which other targets must leave sessions of the balancer's address."""
+ACCIDENT = 0.05
+"""Share of a server's sessions that may be joined at the wrong host because a port was used twice."""
 _SLACK = 120 * 10**9  # ns by which clocks may be apart
 
 Hosts = dict[str | None, str | None]
@@ -79,8 +81,8 @@ class Target:
 
     @property
     def lone_times(self) -> Times:
-        """Their start and end, of the first of them."""
-        parts = [part for cell in self.cells.values() for part in (cell.alone.first, cell.refused.first)]
+        """Their start and end, of the first and the last of them."""
+        parts = [part for cell in self.cells.values() for part in (cell.alone.times, cell.refused.times)]
         return np.concatenate(parts)
 
     @property
@@ -129,15 +131,21 @@ def first_label(name: str) -> str:
 def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -> Hosts:
     """The hosts that joined sessions or names tell, or that there is only one of."""
     votes: dict[str | None, Counter[str | None]] = {}
+    sessions: Counter[str | None] = Counter()
     for target in found:
         counts = votes.setdefault(target.name.server, Counter())
+        sessions[target.name.server] += target.span(*range(6)).count
         for node, count in target.joined.items():
             counts[node.mta_host] += count
-    hosts: Hosts = {server: counts.most_common(1)[0][0] for server, counts in votes.items() if counts}
     names = hosts_by_name(tally, signals)
-    for server in set(votes) - set(hosts):
-        if server is not None and first_label(server) in names:
-            hosts[server] = names[first_label(server)]
+    hosts: Hosts = {}
+    for server, counts in votes.items():
+        host, count = counts.most_common(1)[0] if counts else (None, 0)
+        named = names.get(first_label(server)) if server else None
+        if count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
+            hosts[server] = host
+        elif named is not None:
+            hosts[server] = named
     everywhere = {node.mta_host for node in tally.peers} | signals.mail_hosts
     if not hosts and len(everywhere) == 1:
         hosts = dict.fromkeys(votes, *everywhere)
@@ -147,9 +155,11 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
 def _place(target: Target, hosts: Hosts, tally: Tally, signals: Signals, explained: Counter[Node]) -> None:
     """Find the listener of one target, and what explains its lone sessions."""
     server = target.name.server
-    if target.joined:
-        target.node = target.joined.most_common(1)[0][0]
     known = server in hosts
+    here = [
+        (count, node) for node, count in target.joined.items() if known and node.mta_host == hosts[server]
+    ]
+    target.node = max(here)[1] if here else None
     taken = set(hosts.values())
     if known:
         nodes = [node for node in tally.peers if node.mta_host == hosts[server]]
@@ -172,7 +182,7 @@ def _seek_headers(target: Target, hosts: Sequence[str | None], signals: Signals)
     refused = target.span(REFUSED)
     if refused.count < ENOUGH or 2 * refused.count < target.alone:
         return
-    ends = np.concatenate([cell.refused.first for cell in target.cells.values()])[:, [1, 1]]
+    ends = np.concatenate([cell.refused.times for cell in target.cells.values()])[:, [1, 1]]
     best = -1.0
     for host in hosts:
         lines = [one for one in signals.lines if one.meaning == REFUSED_LINES and one.mta_host == host]
@@ -206,17 +216,18 @@ def _seek_company(
         peers = _stand_ins(target, tally.peers[node])
         if not peers:
             continue
-        pairing = pair(target.lone_times, np.concatenate([peer.sample.first for peer in peers.values()]))
-        count = sum(peer.span.count for peer in peers.values()) - explained[node]
-        if count < LEFT * target.alone:
+        pairing = pair(target.lone_times, np.concatenate([peer.sample.times for peer in peers.values()]))
+        lone = pairing.looked_at * target.alone
+        count = pairing.others * sum(peer.span.count for peer in peers.values()) - explained[node]
+        if len(pairing.paired) < ENOUGH or count < LEFT * lone:
             continue
-        alike = min(count, target.alone) / max(count, target.alone)
+        alike = min(count, lone) / max(count, lone)
         beyond_chance = pairing.lift >= LIFT or _flagged(peers.values()) or (known and alike >= 1 - ALIKE)
         score = pairing.share + pairing.lift + alike / 2
         if pairing.share >= PAIRED and beyond_chance and score > best:
             best, chosen, target.peers, target.pairing = score, node, peers, pairing
     if chosen is not None:
-        explained[chosen] += target.alone
+        explained[chosen] += round(target.pairing.looked_at * target.alone)
         target.node = target.node or chosen
 
 

@@ -25,7 +25,7 @@ from logscope.detect.tally import (
     Span,
     Tally,
 )
-from logscope.detect.targets import ALIKE, ENOUGH, Target, total
+from logscope.detect.targets import ACCIDENT, ALIKE, ENOUGH, Target, total
 
 MINOR = 0.02
 """A second kind that was inferred, not joined, must have this share at least."""
@@ -34,6 +34,8 @@ MINOR_TIMED = 0.1
 accident."""
 SAME_ADDRESSES = 0.5
 """Share of the lone sessions' client addresses that the mail server names, too: only the join failed then."""
+MOSTLY = 0.5
+"""Share of the masked sessions that must show a header."""
 HEADER_FIRST = 0.9
 """Share of masked sessions with a refused unknown command: the header, where postscreen does not look at
 it."""
@@ -79,8 +81,9 @@ class Verdict:
     # --- numbers --------------------------------------------------------------------------------------------
 
     def _read_commands(self) -> None:
-        """Joined sessions that show the header as a command are of a header that was not expected."""
-        if _header_first(self.target.cells.values()):
+        """Masked sessions that show a header, in text or as a command, are of one that was not expected."""
+        masked = self.spans[_MASKED].count
+        if masked and (_header_first(self.target.cells.values()) or self._header_told(masked)):
             self.spans[_UNEXPECTED] = self.spans[_UNEXPECTED].join(self.spans[_MASKED])
             self.spans[_MASKED] = Span()
 
@@ -93,10 +96,24 @@ class Verdict:
             return
         alone, pairing = target.span(ALONE, REFUSED), target.pairing
         share = 1.0 if pairing.share > 1 - ALIKE else pairing.share
-        first = alone.first if share == 1 else int(pairing.starts[pairing.paired].min())
-        self.inferred = round(share * alone.count)
-        kind = _UNEXPECTED if _header_first(target.peers.values()) else _MASKED
-        self.spans[kind] = self.spans[kind].join(Span(self.inferred, first, alone.last))
+        self.inferred = round(share * pairing.looked_at * alone.count)
+        paired = pairing.starts[pairing.paired]
+        whole = share == pairing.looked_at == 1
+        first = alone.first if whole else int(paired.min())
+        last = alone.last if whole or alone.count > len(pairing.paired) else int(paired.max())
+        told = self._header_told(self.inferred) or _header_first(target.peers.values())
+        kind = _UNEXPECTED if told or self.spans[_UNEXPECTED].count >= ENOUGH else _MASKED
+        self.spans[kind] = self.spans[kind].join(Span(self.inferred, first, last))
+
+    def _header_told(self, sessions: int) -> bool:
+        """Whether the listener logged a header, as if a client had sent it, in most of so many sessions."""
+        node = self.target.node
+        told = sum(
+            one.count
+            for one in self.signals.lines
+            if one.meaning == TOLD and Node(one.mta_host, one.service) == node
+        )
+        return told >= max(ENOUGH, MOSTLY * sessions)
 
     def _leave_out_own(self) -> None:
         """A session of the balancer's own looks the same either way: it is no witness for the clients."""
@@ -140,7 +157,7 @@ class Verdict:
     # --- the judgement --------------------------------------------------------------------------------------
 
     def _judge(self) -> tuple[str, str, float | None]:
-        if not self._explained:
+        if self._explained < min(ENOUGH, ACCIDENT * self._sessions) or not self._explained:
             return self._judge_addresses()
         kinds = [kind for kind, span in self.spans.items() if span.count >= self._least(kind)]
         kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
@@ -174,6 +191,7 @@ class Verdict:
         named = {address for _, address, _ in self._peers_of_host()}
         share = len(clients & named) / max(len(clients), 1)
         if len(clients) < ENOUGH or share < SAME_ADDRESSES:
+            self.spans = dict.fromkeys(self.spans, Span())
             return "unknown", self._what_is_missing(), None
         self.spans["passed"] = self.target.span(ALONE, REFUSED)
         return "passed", _CAUSES["same_addresses"].format(share=share), 0.7
