@@ -227,7 +227,9 @@ class Balancers:
             clock = int(CLOCKS[shares.index(best)])
         if best < SHARE:
             return False
-        chance = float(np.mean([_together(_turned(peer.moments + clock, starts, part), starts) for part in WRONG_CLOCKS]))
+        chance = float(
+            np.mean([_together(_turned(peer.moments + clock, starts, part), starts) for part in WRONG_CLOCKS])
+        )
         listener = self._sessions.get((key[0], peer.service), 0)
         alone = peer.alone >= MANY and peer.alone >= ALONE * listener
         if best - chance < CHANCE * best and not alone:
@@ -260,7 +262,9 @@ def _together(moments: Codes, starts: Codes) -> float:
 
 
 def _turned(moments: Codes, starts: Codes, part: float) -> Codes:
-    """The moments by a wrong clock; what leaves the time that the starts cover comes in again at its other end."""
+    """The moments by a wrong clock; what leaves the time that the starts cover comes in again at its other
+    end.
+    """
     first, length = int(starts[0]), int(starts[-1] - starts[0]) + SECOND
     return first + (moments - first + int(part * min(length, 600 * SECOND))) % length
 

@@ -1,9 +1,11 @@
-"""Join 2, and 3 without ports: smtpd sessions with the hop before them, one to one among the sessions of one address.
+"""Join 2, and 3 without ports: smtpd sessions with the hop before them, one to one among the sessions of
+one address.
 
-Sessions of one host and client address that might belong together stand in a cluster. A cluster closes to newcomers when
-as many smtpd as postscreen sessions are in it: who comes later cannot belong to those. With one of each the link is exact.
-Otherwise the cluster waits until its smtpd sessions have ended (the balancer's lines come then too) and is
-solved as an assignment: start against verdict, end against the balancer's end.
+Sessions of one host and client address that might belong together stand in a cluster. A cluster closes to
+newcomers when as many smtpd as postscreen sessions are in it: who comes later cannot belong to those.
+With one of each the link is exact. Otherwise the cluster waits until its smtpd sessions have ended (the
+balancer's lines come then too) and is solved as an assignment: start against verdict, end against the
+balancer's end.
 """
 
 from __future__ import annotations
@@ -14,11 +16,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope.correlate.layout import *
-from logscope.correlate.links import IMPOSSIBLE, SOON, address_chain, finish_screen, gap, join_key, link_visit, skew_known, skew_of, talk_difference
+from logscope.correlate.links import (
+    IMPOSSIBLE,
+    SOON,
+    address_chain,
+    finish_screen,
+    gap,
+    join_key,
+    link_visit,
+    skew_known,
+    skew_of,
+    talk_difference,
+)
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-SECONDS_OVER = 5 * SECOND  # a session that the balancer saw end this long before cannot be the one that starts now
+# a session that the balancer saw end this long before cannot be the one that starts now
+SECONDS_OVER = 5 * SECOND
 MOST = 384  # sessions solved together
 LINES_BETWEEN = 3.0  # typical count of other lines between a verdict and smtpd's connect
 START_ORDER = 3.0  # nats for each place away from the order of starts
@@ -42,7 +56,7 @@ def find_cluster(m: Memory, host: int, hi: int, lo: int) -> int:
     c = m[cluster_chain(m, host, hi, lo)]
     while c >= 0:
         if m[c + C_HOST] == host and m[c + C_HI] == hi and m[c + C_LO] == lo:
-            return c
+            return int(c)
         c = m[c + C_NEXT]
     return -1
 
@@ -74,11 +88,12 @@ def close_cluster(m: Memory, c: int) -> None:
 
 @kernel
 def enter_screen(m: Memory, p: int) -> None:
-    """A new postscreen session joins its address's cluster, or opens the next one where the current one is complete."""
+    """A new postscreen session joins its address's cluster, or opens the next one where the current one is
+    complete.
+    """
     c = find_cluster(m, m[p + P_HOST], m[p + P_HI], m[p + P_LO])
     if c >= 0 and (
-        (m[c + C_S_COUNT] > 0 and m[c + C_S_COUNT] >= m[c + C_P_COUNT])
-        or m[c + C_P_COUNT] >= MOST
+        (m[c + C_S_COUNT] > 0 and m[c + C_S_COUNT] >= m[c + C_P_COUNT]) or m[c + C_P_COUNT] >= MOST
     ):
         close_cluster(m, c)
         c = -1
@@ -98,7 +113,9 @@ def enter_screen(m: Memory, p: int) -> None:
 
 @kernel
 def enter_smtpd(m: Memory, s: int) -> None:
-    """A new smtpd session without a port: linked at once where only one session can lead to it, else it waits in the cluster."""
+    """A new smtpd session without a port: linked at once where only one session can lead to it, else it waits
+    in the cluster.
+    """
     c = find_cluster(m, m[s + S_HOST], m[s + S_HI], m[s + S_LO])
     if c < 0:
         c = new_cluster(m, m[s + S_HOST], m[s + S_HI], m[s + S_LO])
@@ -118,7 +135,9 @@ def enter_smtpd(m: Memory, s: int) -> None:
 
 @kernel
 def leave_screen(m: Memory, p: int) -> None:
-    """A postscreen session that ended there, has its smtpd or waits no longer: what remains may now be decided."""
+    """A postscreen session that ended there, has its smtpd or waits no longer: what remains may now be
+    decided.
+    """
     c = m[p + P_CLUSTER]
     if c < 0:
         return
@@ -183,7 +202,7 @@ def is_over(m: Memory, p: int, moment: int) -> bool:
     if b < 0 or m[b + B_ASAP] == 1:
         return False
     end = m[b + B_END] + skew_of(m, m[b + B_HOST], m[p + P_HOST])
-    return end + SECONDS_OVER < moment
+    return bool(end + SECONDS_OVER < moment)
 
 
 @kernel
@@ -198,12 +217,14 @@ def link_smtpd(m: Memory, p: int, s: int, method: int, confidence: int, probabil
     finish_screen(m, p)
 
 
-# --- the assignment -----------------------------------------------------------------------------------------------------
+# --- the assignment -----------------------------------------------------------------------------------------
 
 
 @kernel
 def surprise(difference: float, scale: float) -> float:
-    """Cost of a difference in nats: small ones by their size, large ones (a busy server, a lingering client) gently."""
+    """Cost of a difference in nats: small ones by their size, large ones (a busy server, a lingering client)
+    gently.
+    """
     ratio = abs(difference) / scale
     return 2.0 * math.log1p(ratio)
 
@@ -212,8 +233,8 @@ def surprise(difference: float, scale: float) -> float:
 def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
     """How badly an smtpd session fits behind a postscreen session of the same address, in nats.
 
-    A session is handed over at its verdict, or without one right after CONNECT while another session of its address is still
-    being tested. With whole seconds, the lines in between say more than the stamps.
+    A session is handed over at its verdict, or without one right after CONNECT while another session of
+    its address is still being tested. With whole seconds, the lines in between say more than the stamps.
     """
     started = m[s + S_STARTED]
     coarse = m[s + S_COARSE]
@@ -320,7 +341,8 @@ def solve_screens(m: Memory, c: int) -> None:
 def add_order(m: Memory, left: Vector, right: Vector, cost: NDArray[np.float64]) -> None:
     """Sessions of one address mostly start, and end, in one order at both hops, however close together.
 
-    Both orders are aligned by themselves first, so that one session without a partner does not shift all others.
+    Both orders are aligned by themselves first, so that one session without a partner does not shift all
+    others.
     """
     rows = right.shape[0]
     columns = left.shape[0]
@@ -389,7 +411,9 @@ def in_order(moments: Vector) -> Vector:
 
 @kernel
 def join_address(m: Memory, s: int) -> None:
-    """Join 3 without ports: the balancer's sessions of smtpd's client address, solved with all smtpd sessions that rival for them."""
+    """Join 3 without ports: the balancer's sessions of smtpd's client address, solved with all smtpd sessions
+    that rival for them.
+    """
     hi = m[s + S_HI]
     lo = m[s + S_LO]
     left = np.empty(MOST, np.int64)
@@ -432,7 +456,13 @@ def join_address(m: Memory, s: int) -> None:
         elif odds[j] < 1.0:
             leave_smtpd(m, right[j])
             link_visit(
-                m, left[chosen[j]], K_SMTPD_PEER, right[j], L_TIMING, SURE_PROBABLE, int(1_000_000 / (1.0 + odds[j]))
+                m,
+                left[chosen[j]],
+                K_SMTPD_PEER,
+                right[j],
+                L_TIMING,
+                SURE_PROBABLE,
+                int(1_000_000 / (1.0 + odds[j])),
             )
         else:
             m[right[j] + S_AMBIGUOUS] = 1
@@ -440,7 +470,9 @@ def join_address(m: Memory, s: int) -> None:
 
 @kernel
 def rival_odds(cost: NDArray[np.float64], chosen: Vector) -> NDArray[np.float64]:
-    """For each row, how likely all swaps with one other row, and moves to a free column, are against what was chosen."""
+    """For each row, how likely all swaps with one other row, and moves to a free column, are against what was
+    chosen.
+    """
     rows = cost.shape[0]
     columns = cost.shape[1]
     taken_by = np.empty(columns, np.int64)
@@ -469,7 +501,8 @@ def rival_odds(cost: NDArray[np.float64], chosen: Vector) -> NDArray[np.float64]
 def assign(cost: NDArray[np.float64]) -> Vector:
     """The cheapest one-to-one assignment of rows to columns; -1 where a row stays alone.
 
-    Shortest augmenting paths (Jonker and Volgenant 1987). Each row has a spare column of its own, at the cost of staying alone.
+    Shortest augmenting paths (Jonker and Volgenant 1987). Each row has a spare column of its own, at the
+    cost of staying alone.
     """
     rows = cost.shape[0]
     columns = cost.shape[1]

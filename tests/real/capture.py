@@ -27,9 +27,16 @@ from .truth import Resolver
 SETTLE_S = 4.0
 
 
-def capture(name: str, out: Path, *, seed: int = 1, limit_s: float = 900.0,
-            offsets_s: dict[str, float] | None = None, keep_raw: bool = False,
-            **sizes: int | None) -> dict[str, Any]:
+def capture(
+    name: str,
+    out: Path,
+    *,
+    seed: int = 1,
+    limit_s: float = 900.0,
+    offsets_s: dict[str, float] | None = None,
+    keep_raw: bool = False,
+    **sizes: int | None,
+) -> dict[str, Any]:
     """Runs a scenario and writes its capture.
 
     Args:
@@ -60,10 +67,16 @@ def capture(name: str, out: Path, *, seed: int = 1, limit_s: float = 900.0,
             time.sleep(SETTLE_S)
             lab.stop_daemons()
             time.sleep(0.5)
-        run = {"scenario": name, "what": wanted.what,
-               "parameters": {"seed": seed, "seconds": round(time.time() - started, 1), **chosen},
-               "daemons": _versions(), "topology": configuration.TOPOLOGY, "tz": "UTC",
-               "clock_offset_s": offsets_s or {}, "masking": expected_masking(wanted)}
+        run = {
+            "scenario": name,
+            "what": wanted.what,
+            "parameters": {"seed": seed, "seconds": round(time.time() - started, 1), **chosen},
+            "daemons": _versions(),
+            "topology": configuration.TOPOLOGY,
+            "tz": "UTC",
+            "clock_offset_s": offsets_s or {},
+            "masking": expected_masking(wanted),
+        }
         if keep_raw:
             (out / "raw").mkdir(exist_ok=True)
             for file in ("raw.log", "truth.raw"):
@@ -113,19 +126,31 @@ def _publish(wanted: Scenario, run: dict[str, Any], directory: Path, out: Path) 
 
 def expected_masking(wanted: Scenario) -> list[dict[str, Any]]:
     """What `logscope masking` has to find, for each service on each server."""
-    return [{"frontend": f"ft_{service.name}", "backend": f"bk_{service.name}", "server": host,
-             "address": SERVERS[host], "port": service.node_port, "daemon": service.daemon,
-             "service": f"{service.syslog_name or 'postfix'}/{service.daemon}",
-             "expected": service.masking(host)}
-            for service in wanted.services for host in SERVERS]
+    return [
+        {
+            "frontend": f"ft_{service.name}",
+            "backend": f"bk_{service.name}",
+            "server": host,
+            "address": SERVERS[host],
+            "port": service.node_port,
+            "daemon": service.daemon,
+            "service": f"{service.syslog_name or 'postfix'}/{service.daemon}",
+            "expected": service.masking(host),
+        }
+        for service in wanted.services
+        for host in SERVERS
+    ]
 
 
 def _versions() -> dict[str, str]:
     def first_line(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
         return (done.stdout.splitlines() or [""])[0]
-    return {"haproxy": first_line("haproxy", "-v").split(" ")[2],
-            "postfix": first_line("postconf", "-h", "mail_version")}
+
+    return {
+        "haproxy": first_line("haproxy", "-v").split(" ")[2],
+        "postfix": first_line("postconf", "-h", "mail_version"),
+    }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -138,8 +163,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--addresses", type=int, dest="address_pool", help="how many client addresses")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--limit", type=float, default=900.0, help="seconds the clients may take")
-    parser.add_argument("--skew", action="append", default=[], metavar="HOST=SECONDS",
-                        help="write this server's lines as if its clock were ahead")
+    parser.add_argument(
+        "--skew",
+        action="append",
+        default=[],
+        metavar="HOST=SECONDS",
+        help="write this server's lines as if its clock were ahead",
+    )
     parser.add_argument("--keep-raw", action="store_true", help="keep the unpublished lines in raw/")
     parser.add_argument("--redo", type=Path, metavar="CAPTURE", help="publish a kept capture once more")
     given = parser.parse_args(argv)
@@ -155,9 +185,17 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the lab is taken down
     offsets_s = {host: float(value) for host, value in (item.split("=") for item in given.skew)}
-    run = capture(given.scenario, given.outdir, seed=given.seed, limit_s=given.limit, offsets_s=offsets_s,
-                  keep_raw=given.keep_raw, sessions=given.sessions, concurrency=given.concurrency,
-                  address_pool=given.address_pool)
+    run = capture(
+        given.scenario,
+        given.outdir,
+        seed=given.seed,
+        limit_s=given.limit,
+        offsets_s=offsets_s,
+        keep_raw=given.keep_raw,
+        sessions=given.sessions,
+        concurrency=given.concurrency,
+        address_pool=given.address_pool,
+    )
     print(json.dumps(run["found"]), "in", run["parameters"]["seconds"], "s")
     return 0
 

@@ -64,8 +64,12 @@ class Dialogue:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         connection.bind((self.person.address, self.person.port))
         destination = PUBLIC_ADDRESSES[6 if family == socket.AF_INET6 else 4], self.person.service.port
-        self.record |= {"client_port": connection.getsockname()[1], "server_ip": destination[0],
-                        "server_port": destination[1], "start": time.time()}
+        self.record |= {
+            "client_port": connection.getsockname()[1],
+            "server_ip": destination[0],
+            "server_port": destination[1],
+            "start": time.time(),
+        }
         self.person.port = self.record["client_port"]
         try:
             await asyncio.wait_for(asyncio.get_running_loop().sock_connect(connection, destination), 20)
@@ -208,9 +212,12 @@ class Dialogue:
         unique = f"{self.person.id}.{number}.{self.person.rng.getrandbits(32):08x}"
         message["message_id"] = f"{unique}@mail.example"
         line = "The quick brown fox writes to many lazy dogs, again.\r\n"
-        return (f"From: <{message['from']}>\r\nSubject: {subject}\r\n"
-                f"Message-ID: <{message['message_id']}>\r\nDate: Tue, 10 Nov 2026 10:00:00 +0000\r\n\r\n"
-                + line * self.person.rng.randint(1, 60))
+        return (
+            f"From: <{message['from']}>\r\nSubject: {subject}\r\n"
+            f"Message-ID: <{message['message_id']}>\r\nDate: Tue, 10 Nov 2026 10:00:00 +0000\r\n\r\n"
+            + line
+            * self.person.rng.randint(1, 60)
+        )
 
     async def message(self, *recipients: str, subject: str = "hello") -> None:
         message = await self.mail()
@@ -226,8 +233,13 @@ class Dialogue:
 
 
 def good(rng: random.Random) -> str:
-    return rng.choice((f"user{rng.randint(1, 60)}@example.com", f"box{rng.randint(1, 60)}@example.org",
-                       f"anyone{rng.randint(1, 99)}@example.net"))
+    return rng.choice(
+        (
+            f"user{rng.randint(1, 60)}@example.com",
+            f"box{rng.randint(1, 60)}@example.org",
+            f"anyone{rng.randint(1, 99)}@example.net",
+        )
+    )
 
 
 # ---------------------------------------------------------------------------- behaviours
@@ -240,6 +252,7 @@ def behaviour(expected: str) -> Callable[[Behaviour], Behaviour]:
     def keep(function: Behaviour) -> Behaviour:
         BEHAVIOURS[function.__name__] = (expected, function)
         return function
+
     return keep
 
 
@@ -384,8 +397,9 @@ async def pregreet(d: Dialogue) -> None:
 async def early_pipelining(d: Dialogue) -> None:
     """Sends the whole session as soon as the server has spoken."""
     await d.greeting()
-    await d.send(f"HELO {d.person.helo}\r\nMAIL FROM:<{d.person.sender}>\r\n"
-                 f"RCPT TO:<{good(d.person.rng)}>\r\nDATA\r\n")
+    await d.send(
+        f"HELO {d.person.helo}\r\nMAIL FROM:<{d.person.sender}>\r\nRCPT TO:<{good(d.person.rng)}>\r\nDATA\r\n"
+    )
     await d.wait_for_the_end_or(8)
 
 
@@ -407,6 +421,7 @@ def _drop(stage: str, with_reset: bool) -> None:
             d.reset()
         else:
             await d.close()
+
     name = ("rst_" if with_reset else "drop_") + stage
     how = "reset" if with_reset else "closed"
     BEHAVIOURS[name] = (f"client-{how}-{stage.replace('_', '-')}", drop)
@@ -471,6 +486,7 @@ BEHAVIOURS["reuse_port"] = ("delivered", clean)
 
 # ---------------------------------------------------------------------------- plan and conduct
 
+
 def plan(wanted: Scenario, seed: int) -> list[Person]:
     """Who comes, in order. The same scenario, sizes and seed give the same people."""
     rng = random.Random(seed)
@@ -483,8 +499,11 @@ def plan(wanted: Scenario, seed: int) -> list[Person]:
         id_ = f"c{number:05d}"
         helo = f"{rng.choice(('mx', 'host', 'mail'))}-{id_}.mail.example"
         sender = f"{rng.choice(('news', 'alice', 'billing'))}-{id_}@mail.example"
-        people.append(Person(id_, service, rng.choice(addresses), name, helo, sender,
-                             random.Random(rng.getrandbits(32))))
+        people.append(
+            Person(
+                id_, service, rng.choice(addresses), name, helo, sender, random.Random(rng.getrandbits(32))
+            )
+        )
     return people
 
 
@@ -496,15 +515,25 @@ def _addresses(wanted: Scenario, rng: random.Random) -> list[str]:
     highest = 254 if size > 10 else 190
     pool = [rng.choice(networks).format(rng.randint(1, highest)) for _ in range(size)]
     for number in range(round(size * wanted.ipv6_share)):
-        pool[number] = f"2001:db8:c:{rng.randrange(1, 9)}::{rng.randrange(1, 0xffff):x}"
+        pool[number] = f"2001:db8:c:{rng.randrange(1, 9)}::{rng.randrange(1, 0xFFFF):x}"
     return pool
 
 
 def _blank(person: Person) -> dict[str, Any]:
-    return {"id": person.id, "client_ip": person.address, "behaviour": person.behaviour,
-            "expected_outcome": BEHAVIOURS[person.behaviour][0], "service": person.service.name,
-            "helo": person.helo, "smtp_replies": [], "messages": [], "bytes_in": 0, "bytes_out": 0,
-            "retry_of": person.retry_of, "reuses_port_of": person.reuses_port_of}
+    return {
+        "id": person.id,
+        "client_ip": person.address,
+        "behaviour": person.behaviour,
+        "expected_outcome": BEHAVIOURS[person.behaviour][0],
+        "service": person.service.name,
+        "helo": person.helo,
+        "smtp_replies": [],
+        "messages": [],
+        "bytes_in": 0,
+        "bytes_out": 0,
+        "retry_of": person.retry_of,
+        "reuses_port_of": person.reuses_port_of,
+    }
 
 
 async def converse(person: Person) -> dict[str, Any]:
@@ -532,8 +561,13 @@ def _summed_up(record: dict[str, Any]) -> dict[str, Any]:
         "envelope_to": sorted({recipient for m in messages for recipient in m["to"]}),
     }
     errors = [reply for reply in record["smtp_replies"] if reply[:1] in "45"]
-    record["observed"] = (f"queued:{len(record['queue_ids'])}" if record["queue_ids"]
-                          else f"first-error:{errors[0][:9].strip()}" if errors else "no-mail")
+    record["observed"] = (
+        f"queued:{len(record['queue_ids'])}"
+        if record["queue_ids"]
+        else f"first-error:{errors[0][:9].strip()}"
+        if errors
+        else "no-mail"
+    )
     return {key: value for key, value in record.items() if value not in ("", [], False, None)}
 
 
@@ -565,8 +599,17 @@ async def _with_sequels(person: Person, write: Callable[[dict[str, Any]], None])
 
 
 def _again(person: Person, id_: str, port: int, **why: str) -> Person:
-    return Person(id_, person.service, person.address, person.behaviour, person.helo.replace(person.id, id_),
-                  person.sender.replace(person.id, id_), person.rng, port, **why)
+    return Person(
+        id_,
+        person.service,
+        person.address,
+        person.behaviour,
+        person.helo.replace(person.id, id_),
+        person.sender.replace(person.id, id_),
+        person.rng,
+        port,
+        **why,
+    )
 
 
 def main() -> None:
@@ -577,8 +620,9 @@ def main() -> None:
     given = json.loads(arguments.plan.read_text())
     wanted = scenario(given["scenario"], **given["sizes"])
     with arguments.truth.open("w", encoding="utf-8") as out:
-        asyncio.run(conduct(wanted, given["seed"],
-                            lambda record: print(json.dumps(record), file=out, flush=True)))
+        asyncio.run(
+            conduct(wanted, given["seed"], lambda record: print(json.dumps(record), file=out, flush=True))
+        )
 
 
 if __name__ == "__main__":

@@ -10,14 +10,15 @@ from .scenarios import TCPLOG, Scenario, Service
 TRUTH_SUFFIX = " truth=%bi:%bp,%si:%sp"
 
 
-def haproxy_cfg(scenario: Scenario, admin_socket: str = "/run/haproxy/admin.sock", *,
-                truth: bool = False) -> str:
+def haproxy_cfg(
+    scenario: Scenario, admin_socket: str = "/run/haproxy/admin.sock", *, truth: bool = False
+) -> str:
     """haproxy.cfg as published or, with `truth`, as run: the log line then ends in `TRUTH_SUFFIX`."""
     log_format = scenario.log_format or TCPLOG
     if truth:
-        logging = f"log-format \"{log_format}{TRUTH_SUFFIX}\""
+        logging = f'log-format "{log_format}{TRUTH_SUFFIX}"'
     else:
-        logging = f"log-format \"{log_format}\"" if scenario.log_format else "option tcplog"
+        logging = f'log-format "{log_format}"' if scenario.log_format else "option tcplog"
     transport = " format rfc5424" if scenario.rfc5424 else ""
     lines = [
         "global",
@@ -44,8 +45,10 @@ def haproxy_cfg(scenario: Scenario, admin_socket: str = "/run/haproxy/admin.sock
 
 
 def _proxies(scenario: Scenario, service: Service) -> list[str]:
-    binds = [bind.format(port=service.port) if "{port}" in bind else f"{bind}:{service.port}"
-             for bind in scenario.bind]
+    binds = [
+        bind.format(port=service.port) if "{port}" in bind else f"{bind}:{service.port}"
+        for bind in scenario.bind
+    ]
     lines = ["", f"frontend ft_{service.name}"]
     lines += [f"    bind {bind}" for bind in binds]
     lines += [f"    {line}" for line in scenario.frontend]
@@ -195,6 +198,7 @@ HOSTS = f"127.0.0.1 localhost\n::1 localhost\n{SERVICES} services\n"
 RESOLV_CONF = f"nameserver {SERVICES}\noptions timeout:2 attempts:2\n"
 
 PUBLIC_ADDRESSES = {4: "203.0.113.25", 6: PUBLIC_V6}
-TOPOLOGY = ("clients 192.0.2.0/24, 198.51.100.0/24, 2001:db8:c::/48 -> HAProxy edge1, public 203.0.113.25, "
-            f"inside {BALANCER} -> Postfix "
-            + ", ".join(f"{host} {address}" for host, address in SERVERS.items()))
+TOPOLOGY = (
+    "clients 192.0.2.0/24, 198.51.100.0/24, 2001:db8:c::/48 -> HAProxy edge1, public 203.0.113.25, "
+    f"inside {BALANCER} -> Postfix " + ", ".join(f"{host} {address}" for host, address in SERVERS.items())
+)

@@ -75,8 +75,12 @@ class Lab:
             for host in SERVERS:
                 self._start_postfix(host)
             for host in SERVERS:
-                _wait(f"Postfix on {host}", (self.directory / host / "ready").exists, self._hosts[host],
-                      self.directory / host / "output")
+                _wait(
+                    f"Postfix on {host}",
+                    (self.directory / host / "ready").exists,
+                    self._hosts[host],
+                    self.directory / host / "output",
+                )
             self._start_haproxy()
         except BaseException:
             self._stack.close()
@@ -105,8 +109,13 @@ class Lab:
     def spawn(self, part: str, name: str, *command: str) -> subprocess.Popen[bytes]:
         """Starts a process in the namespace of `part`; it is ended with the lab."""
         with (self.directory / f"{name}.output").open("ab") as output:
-            process = subprocess.Popen(self.network.exec(part, *command), cwd=ROOT, stdin=subprocess.DEVNULL,
-                                       stdout=output, stderr=output)
+            process = subprocess.Popen(
+                self.network.exec(part, *command),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         self._stack.callback(_end, process)
         return process
 
@@ -118,17 +127,37 @@ class Lab:
         for host in SERVERS:
             (self.directory / host).mkdir()
         self._services = self.python("services", "services", str(self.directory))
-        _wait("the services", (self.directory / "services.ready").exists, self._services,
-              self.directory / "services.output")
+        _wait(
+            "the services",
+            (self.directory / "services.ready").exists,
+            self._services,
+            self.directory / "services.output",
+        )
 
     def _start_postfix(self, host: str) -> None:
         home = self.directory / host
         _write_postfix(self.scenario, host, home)
         with (home / "output").open("ab") as output:
             self._hosts[host] = subprocess.Popen(
-                self.network.exec(host, "unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child",
-                                  "--mount-proc", "sh", str(home / "host.sh"), str(home), host),
-                cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+                self.network.exec(
+                    host,
+                    "unshare",
+                    "--mount",
+                    "--uts",
+                    "--pid",
+                    "--fork",
+                    "--kill-child",
+                    "--mount-proc",
+                    "sh",
+                    str(home / "host.sh"),
+                    str(home),
+                    host,
+                ),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         self._stack.callback(_end, self._hosts[host])
 
     def _start_haproxy(self) -> None:
@@ -152,13 +181,33 @@ def _write_postfix(scenario: Scenario, host: str, home: Path) -> None:
     (home / "resolv.conf").write_text(configuration.RESOLV_CONF)
     (home / "host.sh").write_text(HOST_SCRIPT)
     os.mkfifo(home / "control", 0o600)
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-        "-days", "30", "-subj", f"/CN={host}.example.com",
-        "-keyout", str(home / "etc/tls.key"), "-out", str(home / "etc/tls.crt"))
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        f"/CN={host}.example.com",
+        "-keyout",
+        str(home / "etc/tls.key"),
+        "-out",
+        str(home / "etc/tls.crt"),
+    )
 
 
-def _wait(what: str, ready: Callable[[], bool], process: subprocess.Popen[bytes], output: Path,
-          limit_s: float = 40.0) -> None:
+def _wait(
+    what: str,
+    ready: Callable[[], bool],
+    process: subprocess.Popen[bytes],
+    output: Path,
+    limit_s: float = 40.0,
+) -> None:
     deadline = time.monotonic() + limit_s
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:

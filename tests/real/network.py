@@ -1,12 +1,12 @@
 """Five network namespaces, joined by veth pairs; nothing is added to the machine's own network.
 
-    clients 192.0.2.0/24, 198.51.100.0/24, 2001:db8:c::/48
-       |
-     edge   HAProxy     public 203.0.113.25, 2001:db8:25::25; inside 172.20.5.4
-       |
-     inside (a bridge, in the namespace of the services: DNS, log host, next hop; 172.20.5.9)
-       |--- mx-a 172.20.5.21
-       `--- mx-b 172.20.5.22
+clients 192.0.2.0/24, 198.51.100.0/24, 2001:db8:c::/48
+   |
+ edge   HAProxy     public 203.0.113.25, 2001:db8:25::25; inside 172.20.5.4
+   |
+ inside (a bridge, in the namespace of the services: DNS, log host, next hop; 172.20.5.9)
+   |--- mx-a 172.20.5.21
+   `--- mx-b 172.20.5.22
 """
 
 from __future__ import annotations
@@ -107,8 +107,12 @@ class Network:
             self._ip("clients", f"route add local {network} dev lo")
         self._ip("edge", f"-6 route add {CLIENT_NETWORK_V6} via 2001:db8:25::1")
         self._ip("clients", f"-6 route add local {CLIENT_NETWORK_V6} dev lo")
-        self._sysctl("clients", net__ipv4__ip_nonlocal_bind="1", net__ipv6__ip_nonlocal_bind="1",
-                     net__ipv4__tcp_tw_reuse="1")
+        self._sysctl(
+            "clients",
+            net__ipv4__ip_nonlocal_bind="1",
+            net__ipv6__ip_nonlocal_bind="1",
+            net__ipv4__tcp_tw_reuse="1",
+        )
         self._sysctl("edge", net__core__somaxconn="4096", net__ipv4__tcp_tw_reuse="1")
 
     def _end_processes(self, part: str) -> None:

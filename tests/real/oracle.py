@@ -26,8 +26,10 @@ import numpy as np
 from .score import logs
 
 IMPOSSIBLE = 1e6
-_BALANCER = re.compile(r"\[(?P<accepted>[^\]]+)\] \S+ \S+ (?P<queue>-?\d+)/(?P<connect>-?\d+)/"
-                       r"\+?(?P<total>\d+) \+?(?P<bytes>\d+) ")
+_BALANCER = re.compile(
+    r"\[(?P<accepted>[^\]]+)\] \S+ \S+ (?P<queue>-?\d+)/(?P<connect>-?\d+)/"
+    r"\+?(?P<total>\d+) \+?(?P<bytes>\d+) "
+)
 _COMMANDS = re.compile(r"disconnect from \S+ (?P<commands>.*)")
 
 
@@ -36,13 +38,13 @@ class Side:
     """One end of a possible link: what is known of it without any port."""
 
     id: str
-    line: int           # of the first sight of it, for order; 0 in another file
-    start: float        # when it was handed over, connected or accepted
+    line: int  # of the first sight of it, for order; 0 in another file
+    start: float  # when it was handed over, connected or accepted
     end: float | None
-    kind: str           # sides of one kind share a distribution
-    trait: str = ""     # bytes of the balancer, commands of smtpd
+    kind: str  # sides of one kind share a distribution
+    trait: str = ""  # bytes of the balancer, commands of smtpd
     last_line: int = 0
-    place: int = 0      # in the order of starts
+    place: int = 0  # in the order of starts
     last_place: int = 0  # in the order of ends
 
 
@@ -58,9 +60,12 @@ def in_order(sides: Sequence[Side]) -> list[Side]:
 def tie(left: Side, right: Side, step: float) -> list[tuple[str, str, int]]:
     """How far apart a pair is, in steps that grow with the difference."""
     ends = 0.0 if left.end is None or right.end is None else right.end - left.end
-    return [(left.kind, "start", _bin(right.start - left.start, step)), (left.kind, "end", _bin(ends, step)),
-            (left.kind, "place", _bin(right.place - left.place, 1)),
-            (left.kind, "last place", _bin(right.last_place - left.last_place, 1))]
+    return [
+        (left.kind, "start", _bin(right.start - left.start, step)),
+        (left.kind, "end", _bin(ends, step)),
+        (left.kind, "place", _bin(right.place - left.place, 1)),
+        (left.kind, "last place", _bin(right.last_place - left.last_place, 1)),
+    ]
 
 
 def _bin(difference: float, step: float) -> int:
@@ -137,8 +142,9 @@ class Capture:
     """The lines of a capture in one of its forms."""
 
     def __init__(self, directory: Path, form: str) -> None:
-        self._balancer, self._mail = (Path(name).read_text(errors="replace").splitlines()
-                                      for name in logs(directory, form))
+        self._balancer, self._mail = (
+            Path(name).read_text(errors="replace").splitlines() for name in logs(directory, form)
+        )
         truth = (directory / "truth.jsonl").read_text(encoding="utf-8").splitlines()
         self.connections = [json.loads(line) for line in truth]
         self.step = 0.001 if form == "rfc3339" else 1.0
@@ -160,8 +166,15 @@ class Capture:
         accepted = datetime.strptime(f"{found['accepted']} +0000", "%d/%b/%Y:%H:%M:%S.%f %z").timestamp()
         waited = max(int(found["queue"]), 0) + max(int(found["connect"]), 0)
         ended = accepted + int(found["total"]) / 1000
-        return Side(record["id"], 0, accepted + waited / 1000, ended, "accept", found["bytes"],
-                    record["lines"]["balancer"][0])
+        return Side(
+            record["id"],
+            0,
+            accepted + waited / 1000,
+            ended,
+            "accept",
+            found["bytes"],
+            record["lines"]["balancer"][0],
+        )
 
     def screen(self, record: dict[str, Any]) -> Side | None:
         """A hand-over: at the verdict, or silently at the CONNECT; its end and bytes are the balancer's."""
@@ -170,9 +183,15 @@ class Capture:
             return None
         known = self.balancer(record)
         verdict = " PASS " in self._mail[numbers[-1] - 1] or "LISTED " in self._mail[numbers[-1] - 1]
-        return Side(record["id"], numbers[-1], self.mail_time(numbers[-1]), known.end if known else None,
-                    "verdict" if verdict else "silent", known.trait if known else "",
-                    known.last_line if known else 0)
+        return Side(
+            record["id"],
+            numbers[-1],
+            self.mail_time(numbers[-1]),
+            known.end if known else None,
+            "verdict" if verdict else "silent",
+            known.trait if known else "",
+            known.last_line if known else 0,
+        )
 
     def visit(self, record: dict[str, Any]) -> Side | None:
         """A postscreen session as seen from the balancer."""
@@ -180,23 +199,38 @@ class Capture:
         if not numbers:
             return None
         last = (record["lines"].get("smtpd") or numbers)[-1]
-        return Side(record["id"], 0, self.mail_time(numbers[0]), self.mail_time(last), "visit",
-                    self._commands(last), last)
+        return Side(
+            record["id"],
+            0,
+            self.mail_time(numbers[0]),
+            self.mail_time(last),
+            "visit",
+            self._commands(last),
+            last,
+        )
 
     def smtpd(self, record: dict[str, Any]) -> Side | None:
         numbers = record["lines"].get("smtpd")
         if not numbers:
             return None
         first, last = numbers[0], numbers[-1]
-        return Side(record["id"], first, self.mail_time(first), self.mail_time(last), "smtpd",
-                    self._commands(last), last)
+        return Side(
+            record["id"],
+            first,
+            self.mail_time(first),
+            self.mail_time(last),
+            "smtpd",
+            self._commands(last),
+            last,
+        )
 
     def _commands(self, number: int) -> str:
         found = _COMMANDS.search(self._mail[number - 1])
         return found["commands"] if found else ""
 
-    def recall(self, one: Callable[[dict[str, Any]], Side | None],
-               other: Callable[[dict[str, Any]], Side | None]) -> dict[str, float | None]:
+    def recall(
+        self, one: Callable[[dict[str, Any]], Side | None], other: Callable[[dict[str, Any]], Side | None]
+    ) -> dict[str, float | None]:
         """Joins within each server and address as Postfix logged it."""
         grouped: dict[Any, tuple[list[Side], list[Side]]] = defaultdict(lambda: ([], []))
         for record in self.connections:
@@ -204,8 +238,9 @@ class Capture:
             for sides, side in zip(grouped[key], (one(record), other(record)), strict=True):
                 if side:
                     sides.append(side)
-        groups = [(in_order(lefts), in_order(rights)) for lefts, rights in grouped.values()
-                  if lefts and rights]
+        groups = [
+            (in_order(lefts), in_order(rights)) for lefts, rights in grouped.values() if lefts and rights
+        ]
         model = Model(groups, self.step)
         possible = right = 0
         for lefts, rights in groups:
@@ -213,8 +248,10 @@ class Capture:
             chosen = assign(costs)
             both = {side.id for side in lefts} & {side.id for side in rights}
             possible += len(both)
-            right += sum(column < len(rights) and left.id == rights[column].id
-                         for left, column in zip(lefts, chosen, strict=True))
+            right += sum(
+                column < len(rights) and left.id == rights[column].id
+                for left, column in zip(lefts, chosen, strict=True)
+            )
         return {"possible": possible, "recall": right / possible if possible else None}
 
 
@@ -224,8 +261,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--form", choices=("traditional", "rfc3339"), default="traditional")
     given = parser.parse_args(argv)
     known = Capture(given.capture, given.form)
-    pairs = {"screen-smtpd": (known.screen, known.smtpd), "balancer-screen": (known.balancer, known.visit),
-             "balancer-smtpd": (known.balancer, known.smtpd)}
+    pairs = {
+        "screen-smtpd": (known.screen, known.smtpd),
+        "balancer-screen": (known.balancer, known.visit),
+        "balancer-smtpd": (known.balancer, known.smtpd),
+    }
     print(json.dumps({name: known.recall(*sides) for name, sides in pairs.items()}))
     return 0
 

@@ -22,8 +22,11 @@ def missing() -> list[str]:
     """Reasons why the lab cannot run on this machine; empty when it can."""
     if not sys.platform.startswith("linux"):
         return ["the lab needs Linux network namespaces"]
-    reasons = [f"{program} is not installed (Debian package {package})"
-               for program, package in PROGRAMS.items() if not _which(program)]
+    reasons = [
+        f"{program} is not installed (Debian package {package})"
+        for program, package in PROGRAMS.items()
+        if not _which(program)
+    ]
     if os.geteuid() != 0:
         reasons.append("the lab must run as root (namespaces, port 25, Postfix)")
     reasons += [f"there is no user {user!r}" for user in ("postfix", "haproxy") if not _has_user(user)]
@@ -34,8 +37,24 @@ def missing() -> list[str]:
 
 def _without_namespaces() -> list[str]:
     """A container may be root and still be refused; only a trial tells."""
-    trial = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc",
-             "ip", "link", "add", "trial0", "type", "veth", "peer", "name", "trial1"]
+    trial = [
+        "unshare",
+        "--net",
+        "--mount",
+        "--uts",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "ip",
+        "link",
+        "add",
+        "trial0",
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "trial1",
+    ]
     done = subprocess.run(trial, capture_output=True, text=True, timeout=20, check=False)
     return [f"namespaces are refused here: {done.stderr.strip()}"] if done.returncode else []
 

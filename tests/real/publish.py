@@ -26,10 +26,10 @@ class Entry:
 
     arrived_ns: int
     host: str
-    tag: str            # haproxy, postfix/smtpd
+    tag: str  # haproxy, postfix/smtpd
     pid: int
-    text: str           # as logged, surplus included
-    sent_at: str = ""   # the sender's own stamp, where the log host keeps it
+    text: str  # as logged, surplus included
+    sent_at: str = ""  # the sender's own stamp, where the log host keeps it
     line_number: int = 0
     repeats: int = 0
 
@@ -38,8 +38,10 @@ class Entry:
         return self.tag.rsplit("/", 1)[-1]
 
 
-_RFC3164 = re.compile(r"<\d+>(?P<stamp>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?:edge1 )?"
-                      r"(?P<tag>[^\s\[:]+)(?:\[(?P<pid>\d+)\])?: ?(?P<text>.*)")
+_RFC3164 = re.compile(
+    r"<\d+>(?P<stamp>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?:edge1 )?"
+    r"(?P<tag>[^\s\[:]+)(?:\[(?P<pid>\d+)\])?: ?(?P<text>.*)"
+)
 _RFC5424 = re.compile(r"<\d+>1 (?P<stamp>\S+) \S+ (?P<tag>\S+) (?P<pid>\d+) - - (?P<text>.*)")
 TRUTH_SUFFIX = re.compile(r" truth=(?P<source>\S+?),(?P<server>\S+)$")
 #: smtpd's way to print a client, name[address]:port, which cleanup repeats when it rejects a header.
@@ -56,8 +58,9 @@ def read_raw(path: Path) -> list[Entry]:
             if match is None:
                 raise ValueError(f"not a syslog message: {message!r}")
             sent_at = match["stamp"] if host == BALANCER_HOST else ""
-            entries.append(Entry(int(arrived), host, match["tag"], int(match["pid"] or 0), match["text"],
-                                 sent_at))
+            entries.append(
+                Entry(int(arrived), host, match["tag"], int(match["pid"] or 0), match["text"], sent_at)
+            )
     return sorted(entries, key=lambda entry: entry.arrived_ns)
 
 

@@ -58,11 +58,11 @@ class Truth:
 class Links:
     """How the joins of one pair of hops did."""
 
-    possible: int = 0                                              # what a perfect join would link
-    found: set[str] = field(default_factory=set)                   # connections linked rightly
-    right: Counter[str] = field(default_factory=Counter)           # by confidence
+    possible: int = 0  # what a perfect join would link
+    found: set[str] = field(default_factory=set)  # connections linked rightly
+    right: Counter[str] = field(default_factory=Counter)  # by confidence
     wrong: Counter[str] = field(default_factory=Counter)
-    examples: list[str] = field(default_factory=list)              # of wrong ones: session ids
+    examples: list[str] = field(default_factory=list)  # of wrong ones: session ids
     claims: list[tuple[float, bool]] = field(default_factory=list)  # probable: what was said, what was so
 
     def add(self, session: Record, link: Record, owner: str | None, right: bool) -> None:
@@ -82,10 +82,15 @@ class Links:
     def summary(self) -> Record:
         said, brier = _mean(p for p, _ in self.claims), _mean((p - right) ** 2 for p, right in self.claims)
         return {
-            "possible": self.possible, "recall": len(self.found) / self.possible if self.possible else None,
-            "right": dict(self.right), "wrong": dict(self.wrong),
-            "precision_exact": self.precision("exact"), "precision_probable": self.precision("probable"),
-            "probability_said": said, "brier": brier, "calibration": calibration(self.claims),
+            "possible": self.possible,
+            "recall": len(self.found) / self.possible if self.possible else None,
+            "right": dict(self.right),
+            "wrong": dict(self.wrong),
+            "precision_exact": self.precision("exact"),
+            "precision_probable": self.precision("probable"),
+            "probability_said": said,
+            "brier": brier,
+            "calibration": calibration(self.claims),
             "wrong_examples": self.examples,
         }
 
@@ -100,9 +105,14 @@ def calibration(claims: list[tuple[float, bool]]) -> list[Record]:
     bins: dict[int, list[tuple[float, bool]]] = defaultdict(list)
     for said, right in claims:
         bins[min(int(said * BINS), BINS - 1)].append((said, right))
-    return [{"said": round(sum(p for p, _ in members) / len(members), 3),
-             "was": round(sum(right for _, right in members) / len(members), 3), "count": len(members)}
-            for _, members in sorted(bins.items())]
+    return [
+        {
+            "said": round(sum(p for p, _ in members) / len(members), 3),
+            "was": round(sum(right for _, right in members) / len(members), 3),
+            "count": len(members),
+        }
+        for _, members in sorted(bins.items())
+    ]
 
 
 class Score:
@@ -139,8 +149,11 @@ class Score:
     def _of_nobody(self, session: Record) -> None:
         """A session that is no client connection's: health checks are; they must not look like clients."""
         self.counts["of no connection"] += 1
-        self._note("not a probe, but of no connection", session.get("outcome") != "probe",
-                   f"{session.get('session_id')} {session.get('outcome')}")
+        self._note(
+            "not a probe, but of no connection",
+            session.get("outcome") != "probe",
+            f"{session.get('session_id')} {session.get('outcome')}",
+        )
 
     def _links(self, session: Record, owners: dict[str, set[str]]) -> None:
         said = {frozenset((link.get("from"), link.get("to"))): link for link in session.get("links") or ()}
@@ -166,8 +179,11 @@ class Score:
         elif "smtpd" in owners:
             outcome, mail = session.get("outcome"), bool(connection.get("queue_ids"))
             agrees = (outcome in QUEUED) == mail or outcome in ("open", "unknown")
-            self._note("outcome disagrees with the client", not agrees,
-                       f"{id_} {connection['behaviour']}: {outcome}, {connection['observed']}")
+            self._note(
+                "outcome disagrees with the client",
+                not agrees,
+                f"{id_} {connection['behaviour']}: {outcome}, {connection['observed']}",
+            )
 
     def _client(self, session: Record, connection: Record) -> None:
         source = session.get("client_known_from") or "none"
@@ -190,14 +206,16 @@ class Score:
     def summary(self) -> Record:
         logged = [id_ for id_, record in self.truth.connections.items() if record["lines"]]
         return {
-            "scenario": self.truth.run["scenario"], "connections": len(self.truth.connections),
+            "scenario": self.truth.run["scenario"],
+            "connections": len(self.truth.connections),
             "in one session": sum(self.sessions_of[id_] == 1 for id_ in logged) / max(len(logged), 1),
             "in several sessions": sum(self.sessions_of[id_] > 1 for id_ in logged),
             "in no session": sum(self.sessions_of[id_] == 0 for id_ in logged),
             "client recall": len(self.client_found) / max(len(logged), 1),
             "client": {source: dict(counts) for source, counts in self.client.items()},
             "links": {name: links.summary() for name, links in self.links.items()},
-            "counts": dict(self.counts), "examples": dict(self.wrong),
+            "counts": dict(self.counts),
+            "examples": dict(self.wrong),
         }
 
 
@@ -217,15 +235,27 @@ def overall_verdict(targets: Iterable[str]) -> str:
 
 def score_masking(capture: Path, said: Record) -> Record:
     """Compares the answer of `logscope masking -o json` with the scenario, target by target."""
-    expected = {(item["backend"], item["server"]): item["expected"]
-                for item in json.loads((capture / "run.json").read_text())["masking"]}
-    found = {(target.get("backend"), target.get("server") or target.get("mta_host")): target.get("verdict")
-             for target in said.get("targets", ())}
-    wrong = {"/".join(map(str, key)): {"expected": verdict, "said": found.get(key)}
-             for key, verdict in expected.items() if found.get(key) != verdict}
-    return {"targets": len(expected), "right": len(expected) - len(wrong), "wrong": wrong,
-            "unexpected targets": ["/".join(map(str, key)) for key in found if key not in expected],
-            "verdict": said.get("verdict"), "expected": overall_verdict(expected.values())}
+    expected = {
+        (item["backend"], item["server"]): item["expected"]
+        for item in json.loads((capture / "run.json").read_text())["masking"]
+    }
+    found = {
+        (target.get("backend"), target.get("server") or target.get("mta_host")): target.get("verdict")
+        for target in said.get("targets", ())
+    }
+    wrong = {
+        "/".join(map(str, key)): {"expected": verdict, "said": found.get(key)}
+        for key, verdict in expected.items()
+        if found.get(key) != verdict
+    }
+    return {
+        "targets": len(expected),
+        "right": len(expected) - len(wrong),
+        "wrong": wrong,
+        "unexpected targets": ["/".join(map(str, key)) for key in found if key not in expected],
+        "verdict": said.get("verdict"),
+        "expected": overall_verdict(expected.values()),
+    }
 
 
 def logs(capture: Path, form: str) -> list[str]:
@@ -236,8 +266,14 @@ def logs(capture: Path, form: str) -> list[str]:
 def logscope(*arguments: str) -> str:
     """Runs the command line of the tree this file is in; a finding is exit status 1 and no failure."""
     call = "import sys; from logscope.cli.main import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", call, *arguments], capture_output=True, text=True,
-                          timeout=600, check=False, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-c", call, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+        cwd=ROOT,
+    )
     if done.returncode not in (0, 1, 3):
         raise RuntimeError(f"logscope {arguments[0]}: {done.stderr.strip()[-2000:]}")
     return done.stdout

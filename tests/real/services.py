@@ -26,6 +26,7 @@ SO_TIMESTAMPNS = 35  # Linux: the kernel's time of arrival comes with each datag
 
 # ---------------------------------------------------------------------------- log host
 
+
 class LogHost:
     """Reads datagrams of one socket and appends them to the raw file."""
 
@@ -72,9 +73,9 @@ def log_sockets(directory: Path) -> list[tuple[str, socket.socket]]:
 # ---------------------------------------------------------------------------- DNS
 
 A, PTR, MX, TXT, AAAA = 1, 12, 15, 16, 28
-LISTED = ipaddress.ip_network("198.51.100.192/27")      # on both block lists
+LISTED = ipaddress.ip_network("198.51.100.192/27")  # on both block lists
 LISTED_ONCE = ipaddress.ip_network("198.51.100.224/28")  # on one
-WELCOME = ipaddress.ip_network("192.0.2.192/28")         # on the list of good senders
+WELCOME = ipaddress.ip_network("192.0.2.192/28")  # on the list of good senders
 LISTS = {
     "zen.dnsbl.example": ((LISTED, "127.0.0.3"),),
     "bl.list.example": ((LISTED, "127.0.0.2"), (LISTED_ONCE, "127.0.0.2")),
@@ -122,8 +123,9 @@ def _reverse(name: str, kind: int) -> list[tuple[int, bytes]] | None:
     return None
 
 
-def _listed(query: str, entries: tuple[tuple[ipaddress.IPv4Network, str], ...],
-            kind: int) -> list[tuple[int, bytes]] | None:
+def _listed(
+    query: str, entries: tuple[tuple[ipaddress.IPv4Network, str], ...], kind: int
+) -> list[tuple[int, bytes]] | None:
     parts = query.split(".")
     if len(parts) != 4:
         return None
@@ -142,14 +144,15 @@ def dns_reply(query: bytes) -> bytes:
     """A reply of RFC 1035 to a query with one question."""
     labels, at = [], 12
     while query[at]:
-        labels.append(query[at + 1: at + 1 + query[at]].decode("latin-1"))
+        labels.append(query[at + 1 : at + 1 + query[at]].decode("latin-1"))
         at += 1 + query[at]
-    kind = struct.unpack("!H", query[at + 1: at + 3])[0]
-    question = query[12: at + 5]
+    kind = struct.unpack("!H", query[at + 1 : at + 3])[0]
+    question = query[12 : at + 5]
     found = answers(".".join(labels), kind)
     code = 3 if found is None else 0
-    records = b"".join(struct.pack("!HHHIH", 0xC00C, type_, 1, 60, len(data)) + data
-                       for type_, data in found or [])
+    records = b"".join(
+        struct.pack("!HHHIH", 0xC00C, type_, 1, 60, len(data)) + data for type_, data in found or []
+    )
     return query[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, len(found or []), 0, 0) + question + records
 
 
@@ -168,8 +171,10 @@ PASSWORDS = {"alice@example.com": "right", "bob@example.com": "right"}
 
 async def auth(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Server side of Dovecot's authentication protocol 1.1, as `smtpd_sasl_type = dovecot` speaks it."""
-    writer.write(b"VERSION\t1\t1\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\n"
-                 b"SPID\t1\nCUID\t1\nCOOKIE\t0123456789abcdef0123456789abcdef\nDONE\n")
+    writer.write(
+        b"VERSION\t1\t1\nMECH\tPLAIN\tplaintext\nMECH\tLOGIN\tplaintext\n"
+        b"SPID\t1\nCUID\t1\nCOOKIE\t0123456789abcdef0123456789abcdef\nDONE\n"
+    )
     logins: dict[bytes, list[str]] = {}
     async for line in reader:
         word, *fields = line.rstrip(b"\n").split(b"\t")
@@ -226,6 +231,7 @@ def _verdict(number: bytes, login: tuple[str, str]) -> bytes:
 
 # ---------------------------------------------------------------------------- next hop
 
+
 async def next_hop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """An SMTP server that accepts, defers (defer.*) or refuses (bounce.*) by the recipient's domain."""
     writer.write(b"220 next.example.net ESMTP\r\n")
@@ -256,6 +262,7 @@ def _quietly(handler: Callable) -> Callable:
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await handler(reader, writer)
+
     return handle
 
 

@@ -19,6 +19,8 @@ def test_the_assignment_is_the_cheapest(seed: int, shape: tuple[int, int]) -> No
     assert len(set(chosen)) == rows
     found = sum(costs[row, column] for row, column in enumerate(chosen) if column < columns)
     short, wide = (costs, columns) if rows <= columns else (costs.T, rows)
-    best = min(sum(short[row, column] for row, column in enumerate(order))
-               for order in permutations(range(wide), min(shape)))
+    best = min(
+        sum(short[row, column] for row, column in enumerate(order))
+        for order in permutations(range(wide), min(shape))
+    )
     assert found == pytest.approx(best)

@@ -27,15 +27,25 @@ pytestmark = [
 
 #: Scenario, sessions, sessions at a time. Sizes keep the whole within about a minute.
 RUNS = {
-    "proxied-v1": (90, 20), "proxied-v1-ports": (60, 20), "one-address": (80, 80), "masked": (60, 12),
-    "masked-ports": (60, 20), "half-masked": (50, 15), "unexpected-v1": (30, 15), "unexpected-v2": (30, 15),
-    "missing": (16, 16), "smtpd": (60, 15), "smtpd-ports": (60, 15), "submission-masked": (60, 15),
+    "proxied-v1": (90, 20),
+    "proxied-v1-ports": (60, 20),
+    "one-address": (80, 80),
+    "masked": (60, 12),
+    "masked-ports": (60, 20),
+    "half-masked": (50, 15),
+    "unexpected-v1": (30, 15),
+    "unexpected-v2": (30, 15),
+    "missing": (16, 16),
+    "smtpd": (60, 15),
+    "smtpd-ports": (60, 15),
+    "submission-masked": (60, 15),
 }
 FORMS = ("traditional", "rfc3339")
 
 # While the command line does not exist, the lab alone is tested.
-needs_logscope = pytest.mark.skipif(not (ROOT / "logscope/cli/main.py").exists(),
-                                    reason="logscope's command line is not there yet")
+needs_logscope = pytest.mark.skipif(
+    not (ROOT / "logscope/cli/main.py").exists(), reason="logscope's command line is not there yet"
+)
 
 Score = Callable[..., dict[str, Any]]
 
@@ -46,9 +56,11 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     home = tmp_path_factory.mktemp("captures")
     with ThreadPoolExecutor(6) as pool:
         running: dict[str, Future[dict[str, Any]]] = {
-            name: pool.submit(capture, name, home / name, sessions=sessions, concurrency=concurrency,
-                              seed=5, limit_s=120)
-            for name, (sessions, concurrency) in RUNS.items()}
+            name: pool.submit(
+                capture, name, home / name, sessions=sessions, concurrency=concurrency, seed=5, limit_s=120
+            )
+            for name, (sessions, concurrency) in RUNS.items()
+        }
 
         def done(name: str) -> Path:
             running[name].result(timeout=170)
@@ -62,10 +74,12 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 @pytest.fixture(scope="module")
 def score(captures: Callable[[str], Path]) -> Score:
     """Scores what `logscope sessions` makes of a scenario's capture."""
+
     def scored(name: str, form: str = "traditional") -> dict[str, Any]:
         directory = captures(name)
         text = logscope("sessions", *logs(directory, form), "-o", "jsonl")
         return score_sessions(directory, map(json.loads, text.splitlines()))
+
     return scored
 
 

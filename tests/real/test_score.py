@@ -13,19 +13,28 @@ from .score import calibration, score_masking, score_sessions
 
 ADDRESS = "192.0.2.7"
 CONNECTIONS = (
-    {"id": "a", "client_port": 4001, "lines": {"balancer": [1], "screen": [2, 3], "smtpd": [4, 5, 6]},
-     "queue_ids": ["QA"], "logged_queue_ids": ["QA"]},
+    {
+        "id": "a",
+        "client_port": 4001,
+        "lines": {"balancer": [1], "screen": [2, 3], "smtpd": [4, 5, 6]},
+        "queue_ids": ["QA"],
+        "logged_queue_ids": ["QA"],
+    },
     {"id": "b", "client_port": 4002, "lines": {"balancer": [2], "screen": [7, 8], "smtpd": [9, 10]}},
     {"id": "c", "client_port": 4003, "lines": {"balancer": [3], "screen": [11, 12]}},
 )
-MASKING = [{"backend": "bk", "server": "mx-a", "expected": "masked"},
-           {"backend": "bk", "server": "mx-b", "expected": "passed"}]
+MASKING = [
+    {"backend": "bk", "server": "mx-a", "expected": "masked"},
+    {"backend": "bk", "server": "mx-b", "expected": "passed"},
+]
 
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
-    records = [{"client_ip": ADDRESS, "behaviour": "clean", "observed": "", **connection}
-               for connection in CONNECTIONS]
+    records = [
+        {"client_ip": ADDRESS, "behaviour": "clean", "observed": "", **connection}
+        for connection in CONNECTIONS
+    ]
     (tmp_path / "truth.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (tmp_path / "run.json").write_text(json.dumps({"scenario": "by-hand", "masking": MASKING}))
     return tmp_path
@@ -40,14 +49,27 @@ def session(id_: str, *, smtpd: str | None = None, **changes: Any) -> dict[str, 
         other = {str(item["id"]): item for item in CONNECTIONS}[smtpd]
         lines["smtpd"] = other["lines"]["smtpd"]  # type: ignore[index]
         queue_ids = other.get("logged_queue_ids", [])
-    events = [{"source": f"/logs/{'haproxy' if hop == 'balancer' else 'mail'}.log", "line_number": number}
-              for hop, numbers in lines.items() for number in numbers]
+    events = [
+        {"source": f"/logs/{'haproxy' if hop == 'balancer' else 'mail'}.log", "line_number": number}
+        for hop, numbers in lines.items()
+        for number in numbers
+    ]
     hops = list(lines)
-    links = [{"from": one, "to": other, "method": "address_port", "confidence": "exact", "probability": 1.0}
-             for one, other in pairwise(hops)]
-    return {"session_id": id_, "client_address": ADDRESS, "client_port": record["client_port"],
-            "client_known_from": "proxy_header", "queue_ids": queue_ids, "events": events, "links": links,
-            "outcome": "delivered" if queue_ids else "no_mail", **changes}
+    links = [
+        {"from": one, "to": other, "method": "address_port", "confidence": "exact", "probability": 1.0}
+        for one, other in pairwise(hops)
+    ]
+    return {
+        "session_id": id_,
+        "client_address": ADDRESS,
+        "client_port": record["client_port"],
+        "client_known_from": "proxy_header",
+        "queue_ids": queue_ids,
+        "events": events,
+        "links": links,
+        "outcome": "delivered" if queue_ids else "no_mail",
+        **changes,
+    }
 
 
 def test_a_perfect_join_scores_perfectly(capture: Path) -> None:
@@ -55,7 +77,9 @@ def test_a_perfect_join_scores_perfectly(capture: Path) -> None:
     score = score_sessions(capture, [session("a"), session("b"), session("c"), probe])
     assert score["in one session"] == score["client recall"] == 1.0
     assert {name: (links["recall"], links["precision_exact"]) for name, links in score["links"].items()} == {
-        "balancer-screen": (1.0, 1.0), "screen-smtpd": (1.0, 1.0)}
+        "balancer-screen": (1.0, 1.0),
+        "screen-smtpd": (1.0, 1.0),
+    }
     assert score["examples"] == {}
 
 
@@ -89,12 +113,19 @@ def test_a_client_called_a_probe_and_a_probe_called_a_client(capture: Path) -> N
 
 def test_calibration_compares_what_was_said_with_what_was_so() -> None:
     assert calibration([(0.5, True), (0.5, False), (0.95, True)]) == [
-        {"said": 0.5, "was": 0.5, "count": 2}, {"said": 0.95, "was": 1.0, "count": 1}]
+        {"said": 0.5, "was": 0.5, "count": 2},
+        {"said": 0.95, "was": 1.0, "count": 1},
+    ]
 
 
 def test_masking_is_judged_target_by_target(capture: Path) -> None:
-    said = {"verdict": "mixed", "targets": [{"backend": "bk", "server": "mx-a", "verdict": "masked"},
-                                            {"backend": "bk", "server": "mx-b", "verdict": "masked"}]}
+    said = {
+        "verdict": "mixed",
+        "targets": [
+            {"backend": "bk", "server": "mx-a", "verdict": "masked"},
+            {"backend": "bk", "server": "mx-b", "verdict": "masked"},
+        ],
+    }
     score = score_masking(capture, said)
     assert score["wrong"] == {"bk/mx-b": {"expected": "passed", "said": "masked"}}
     assert (score["right"], score["verdict"], score["expected"]) == (1, "mixed", "mixed")

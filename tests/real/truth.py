@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 Endpoint = tuple[str, int]
 
-_SESSION = re.compile(r"(?P<client>\S+) \[(?P<accepted>\d\d/\w{3}/\d{4}:[\d:.]+)\] (?P<frontend>\S+) "
-                      r"(?P<backend>[^\s/]+)/(?P<server>\S+) ")
+_SESSION = re.compile(
+    r"(?P<client>\S+) \[(?P<accepted>\d\d/\w{3}/\d{4}:[\d:.]+)\] (?P<frontend>\S+) "
+    r"(?P<backend>[^\s/]+)/(?P<server>\S+) "
+)
 _SCREEN = re.compile(r"\[(?P<address>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)")
 _SMTPD = re.compile(r"[\w.-]+\[(?P<address>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)")
 _QUEUE_ID = re.compile(r"(?P<queue_id>[0-9A-Za-z]{6,}): client=")
@@ -43,7 +45,7 @@ class BalancerLine:
     logged: float
     frontend: str
     server: str
-    source: Endpoint | None   # the balancer's own address and port towards the server
+    source: Endpoint | None  # the balancer's own address and port towards the server
     taken: bool = False
 
 
@@ -75,8 +77,17 @@ def balancer_lines(entries: Iterable[Entry]) -> list[BalancerLine]:
         if not suffix or not session or client is None:
             continue
         accepted = datetime.strptime(session["accepted"], "%d/%b/%Y:%H:%M:%S.%f").replace(tzinfo=UTC)
-        found.append(BalancerLine(entry.line_number, client, accepted.timestamp(), entry.arrived_ns / 1e9,
-                                  session["frontend"], session["server"], endpoint(suffix["source"])))
+        found.append(
+            BalancerLine(
+                entry.line_number,
+                client,
+                accepted.timestamp(),
+                entry.arrived_ns / 1e9,
+                session["frontend"],
+                session["server"],
+                endpoint(suffix["source"]),
+            )
+        )
     return found
 
 
@@ -126,8 +137,9 @@ class Resolver:
 
     def __init__(self, scenario: Scenario, balancer: list[Entry], mail: list[Entry]) -> None:
         self._services = {service.name: service for service in scenario.services}
-        self._balancer = _by_time(balancer_lines(balancer), lambda line: line.client,
-                                  lambda line: line.accepted)
+        self._balancer = _by_time(
+            balancer_lines(balancer), lambda line: line.client, lambda line: line.accepted
+        )
         self._screen = _by_time(screen_parts(mail), _host_and_client, lambda part: part.began)
         self._smtpd = _by_time(smtpd_parts(mail), _host_and_client, lambda part: part.began)
         self.found: Counter[str] = Counter()
@@ -151,9 +163,14 @@ class Resolver:
             return
         service = self._services[record["service"]]
         record["mta_host"] = line.server
-        record["lb_conns"] = [{"src": _text(line.source),
-                               "dst": f"{SERVERS[line.server]}:{service.node_port}",
-                               "t": line.accepted, "by": "log"}]
+        record["lb_conns"] = [
+            {
+                "src": _text(line.source),
+                "dst": f"{SERVERS[line.server]}:{service.node_port}",
+                "t": line.accepted,
+                "by": "log",
+            }
+        ]
         seen_as = line.client if service.shows_client(line.server) else line.source
         record["seen_as"] = _text(seen_as)
         self._mta_parts(record, line.accepted, (line.server, seen_as))
@@ -172,7 +189,7 @@ class Resolver:
     def _balancer_line(self, record: dict[str, Any]) -> BalancerLine | None:
         """The first line of this address and port, not another connection's, accepted while it was open."""
         lines, times = self._balancer.get((record["client_ip"], record["client_port"]), ([], []))
-        for line in lines[bisect_right(times, record["start"] - EARLY_S):]:
+        for line in lines[bisect_right(times, record["start"] - EARLY_S) :]:
             if line.accepted > record["end"] + EARLY_S:
                 return None
             if not line.taken:
@@ -199,7 +216,7 @@ class Resolver:
 def _next_part(found: tuple[list[Part], list[float]] | None, earliest: float, latest: float) -> Part | None:
     """The first session of this port that began in time and is nobody else's."""
     parts, times = found or ([], [])
-    for part in parts[bisect_right(times, earliest):]:
+    for part in parts[bisect_right(times, earliest) :]:
         if part.began > latest:
             return None
         if not part.taken:
