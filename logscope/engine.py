@@ -17,6 +17,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -98,6 +99,7 @@ def _cache_bases() -> Iterator[Path]:
     yield Path(tempfile.gettempdir()) / f"logscope-{os.getuid()}"
 
 
+@cache
 def _source_key() -> str:
     digest = hashlib.blake2b(digest_size=12)
     for path in sorted(_PACKAGE.rglob("*.py")):
