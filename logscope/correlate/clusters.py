@@ -1,11 +1,10 @@
-"""Join 2, and 3 without ports: smtpd sessions with the hop before them, one to one among the sessions of
-one address.
+"""Join 2, and 3 without ports: smtpd sessions with the hop before them, one to one among the sessions of one
+address.
 
 Sessions of one host and client address that might belong together stand in a cluster. A cluster closes to
-newcomers when as many smtpd as postscreen sessions are in it: who comes later cannot belong to those.
-With one of each the link is exact. Otherwise the cluster waits until its smtpd sessions have ended (the
-balancer's lines come then too) and is solved as an assignment: start against verdict, end against the
-balancer's end.
+newcomers when as many smtpd as postscreen sessions are in it: who comes later cannot belong to those. With
+one of each the link is exact. Otherwise the cluster waits until its smtpd sessions have ended (the balancer's
+lines come then too) and is solved as an assignment: start against verdict, end against the balancer's end.
 """
 
 from __future__ import annotations
@@ -13,37 +12,67 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from logscope.correlate.layout import *
 from logscope.correlate.links import (
-    IMPOSSIBLE,
     SOON,
     address_chain,
     finish_screen,
     gap,
     join_key,
     link_visit,
+    note_host,
+    note_talk,
+    sample_skew,
     skew_known,
     skew_of,
-    talk_difference,
+    talk_cost,
+    usual_host,
+)
+from logscope.correlate.matching import (
+    IMPOSSIBLE,
+    Costs,
+    Numbers,
+    align,
+    assign,
+    running_median,
+    shares,
+    slot_of,
+    spread,
+    swap_odds,
 )
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
 # a session that the balancer saw end this long before cannot be the one that starts now
 SECONDS_OVER = 5 * SECOND
-MOST = 384  # sessions solved together
-LINES_BETWEEN = 3.0  # typical count of other lines between a verdict and smtpd's connect
-START_ORDER = 3.0  # nats for each place away from the order of starts
-END_ORDER = 1.5  # and of ends
-MOST_OUT_OF_ORDER = 6.0
+DUE = 8 * SECOND  # after smtpd's end, the balancer's line is there
+MOST = 1024  # smtpd sessions looked at together
+MARGIN = 64  # of so many, the last are decided with those that follow
+WINDOW = 192  # sessions of the other hop that are candidates for one
+SHORT_LIST = 24  # and the likeliest of them
+ENOUGH = 12  # sessions from which the habits of the host can be learnt
+ROUNDS = 2
+NEIGHBOURS = 8  # on either side, whose hand-over took about as long
+SWEEPS = 200
+TEMPER = 1.0
+HOPELESS = 16.0  # nats
+# other lines of the host between a hand-over and smtpd's connect that are no surprise on a busy host
+LINES_BETWEEN = 100.0
+START_ORDER = 4.0  # how much a place away from the order of starts weighs
+LOOSE_ORDER = 1.5  # and among many, of which the habits are learnt afterwards
 FINE_START = 0.02  # seconds that are little between a verdict and smtpd's connect
 FINE_END = 0.1  # and between the two ends of a session
+STILL_RUNS = 12.0  # cost of an smtpd session that still runs although the balancer saw the end
+OTHER_HOST = 12.0  # cost of a server's name that was another host's so far
 SKIPPED = 12.0  # cost of leaving one side out of an alignment
-BYTES_APART = 4.0
 UNMATCHED = 30.0  # cost of leaving one alone, in nats
+NO_DOUBT = 100  # parts of a million
 EXACT_ODDS = 1e-5  # all other assignments together must be less likely than this
+LEAST_FINE = 0.0005  # seconds, and places, that neighbours always differ by
+LEAST_COARSE = 0.3
+LEAST_PLACES = 0.7
+NEVER = 1e15
 
 
 @kernel
@@ -73,6 +102,8 @@ def new_cluster(m: Memory, host: int, hi: int, lo: int) -> int:
         m[c + column] = -1
     m[c + C_P_COUNT] = 0
     m[c + C_S_COUNT] = 0
+    m[c + C_SOLVED_AT] = m[NOW]
+    m[c + C_LEFT_OVER] = 0
     return c
 
 
@@ -92,9 +123,7 @@ def enter_screen(m: Memory, p: int) -> None:
     complete.
     """
     c = find_cluster(m, m[p + P_HOST], m[p + P_HI], m[p + P_LO])
-    if c >= 0 and (
-        (m[c + C_S_COUNT] > 0 and m[c + C_S_COUNT] >= m[c + C_P_COUNT]) or m[c + C_P_COUNT] >= MOST
-    ):
+    if c >= 0 and (m[c + C_S_COUNT] > 0 and m[c + C_S_COUNT] >= m[c + C_P_COUNT]):
         close_cluster(m, c)
         c = -1
     if c < 0:
@@ -109,6 +138,27 @@ def enter_screen(m: Memory, p: int) -> None:
         m[last + P_CNEXT] = p
     m[c + C_P_LAST] = p
     m[c + C_P_COUNT] += 1
+
+
+@kernel
+def put_last(m: Memory, p: int) -> None:
+    """Sessions stand in the order in which they can have been handed over, so a verdict puts one behind all
+    others.
+    """
+    c = m[p + P_CLUSTER]
+    if c < 0 or m[c + C_P_LAST] == p:
+        return
+    previous = m[p + P_CPREV]
+    following = m[p + P_CNEXT]
+    if previous < 0:
+        m[c + C_P_FIRST] = following
+    else:
+        m[previous + P_CNEXT] = following
+    m[following + P_CPREV] = previous
+    m[p + P_CPREV] = m[c + C_P_LAST]
+    m[p + P_CNEXT] = -1
+    m[m[c + C_P_LAST] + P_CNEXT] = p
+    m[c + C_P_LAST] = p
 
 
 @kernel
@@ -192,7 +242,11 @@ def link_only(m: Memory, c: int) -> None:
         leave_screen(m, p)
         finish_screen(m, p)
         return
-    link_smtpd(m, p, s, L_ORDER, SURE_EXACT, 1_000_000)
+    doubt = max(m[p + P_DOUBT], m[s + S_DOUBT])
+    if doubt <= NO_DOUBT:
+        link_smtpd(m, p, s, L_ORDER, SURE_EXACT, 1_000_000)
+    else:
+        link_found(m, p, s, True, False, 1.0)
 
 
 @kernel
@@ -217,7 +271,7 @@ def link_smtpd(m: Memory, p: int, s: int, method: int, confidence: int, probabil
     finish_screen(m, p)
 
 
-# --- the assignment -----------------------------------------------------------------------------------------
+# --- what a pair costs --------------------------------------------------------------------------------------
 
 
 @kernel
@@ -231,17 +285,18 @@ def surprise(difference: float, scale: float) -> float:
 
 @kernel
 def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
-    """How badly an smtpd session fits behind a postscreen session of the same address, in nats.
+    """How badly an smtpd session fits behind a postscreen session of the same address, in nats, before
+    anything else is known.
 
-    A session is handed over at its verdict, or without one right after CONNECT while another session of
-    its address is still being tested. With whole seconds, the lines in between say more than the stamps.
+    A session is handed over at its verdict, or without one right after CONNECT while another session of its
+    address is still being tested. With whole seconds, the lines in between say more than the stamps.
     """
     started = m[s + S_STARTED]
     coarse = m[s + S_COARSE]
     silent = m[p + P_VERDICT_AT] == NULL
     late = started - (m[p + P_CONNECTED] if silent else m[p + P_VERDICT_AT])
     lines = m[s + S_MOMENT] - m[p + P_MOMENT]
-    if late < (-SECOND if coarse else -SECOND // 20) or (coarse and lines < 0):
+    if late < (-SECOND if coarse else -SECOND // 20) or lines < 0:
         return IMPOSSIBLE
     if coarse:
         cost = surprise(float(late), 2.0 * SECOND) + surprise(float(lines), LINES_BETWEEN)
@@ -251,10 +306,18 @@ def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
         cost += 1.0
     b = m[p + P_B]
     if b >= 0 and m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, m[p + P_HOST], s, now) + surprise(float(talk_difference(m, b, s)), BYTES_APART)
-    elif m[s + S_ENDED] != NULL:
-        cost += 6.0 if m[p + P_NO_BALANCER] == 0 else 2.0
+        cost += end_cost(m, b, m[p + P_HOST], s, now) + talk_cost(m, b, s, 0)
+    else:
+        cost += no_end_cost(m, p, s)
     return cost
+
+
+@kernel
+def no_end_cost(m: Memory, p: int, s: int) -> float:
+    """The balancer's end of this session is not known, although smtpd's is."""
+    if m[s + S_ENDED] == NULL:
+        return 0.0
+    return 6.0 if m[p + P_NO_BALANCER] == 0 else 2.0
 
 
 @kernel
@@ -267,7 +330,7 @@ def end_cost(m: Memory, b: int, host: int, s: int, now: int) -> float:
     scale = SECOND / 2 if coarse or not known else FINE_END * SECOND
     ended = m[s + S_ENDED]
     if ended == NULL:
-        return 12.0 if end + SECONDS_OVER < now else 0.0
+        return STILL_RUNS if end + SECONDS_OVER < now else 0.0
     late = ended - end
     if coarse:
         late = 0 if -SECOND < late <= 0 else (late + SECOND if late < 0 else late)
@@ -285,278 +348,518 @@ def balancer_cost(m: Memory, b: int, s: int, now: int) -> float:
         return IMPOSSIBLE
     scale = SECOND / 50 if known and not m[s + S_COARSE] else SECOND / 2
     cost = surprise(start, scale)
+    usual = usual_host(m, b)
+    if usual >= 0 and usual != host:
+        cost += OTHER_HOST
     if m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, host, s, now)
+        cost += end_cost(m, b, host, s, now) + talk_cost(m, b, s, 0)
     return cost
 
 
+# --- solving a cluster --------------------------------------------------------------------------------------
+
+
 @kernel
-def solve(m: Memory, c: int) -> None:
-    """Assign the smtpd sessions of a cluster, then hand back those that ended without a partner."""
+def solve(m: Memory, c: int, all_due: bool) -> None:
+    """Link what can be linked of a cluster: sessions that ended some seconds ago (so that the balancer's line
+    is there).
+
+    Unless `all_due`, only those whose partner's end is known too: what still runs is no rival for it. A very
+    large cluster is decided piece by piece, those that still run included, so that it cannot grow without
+    bound.
+    """
     if m[c + C_P_COUNT] == 1 and m[c + C_S_COUNT] == 1:
         link_only(m, c)
         return
-    if m[c + C_P_COUNT] > 0:
-        solve_screens(m, c)
-
-
-@kernel
-def solve_screens(m: Memory, c: int) -> None:
-    lefts = min(m[c + C_P_COUNT], MOST)
+    if m[c + C_P_COUNT] == 0 or m[c + C_S_COUNT] == 0:
+        return
     rights = min(m[c + C_S_COUNT], MOST)
-    left = np.empty(lefts, np.int64)
     right = np.empty(rights, np.int64)
-    p = m[c + C_P_FIRST]
-    for i in range(lefts):
-        left[i] = p
-        p = m[p + P_CNEXT]
-    for i in range(lefts):  # the balancer's end of a session says which smtpd was its own
-        if m[left[i] + P_KEY] >= 0:
-            join_key(m, m[left[i] + P_HI], m[left[i] + P_LO], m[left[i] + P_PORT], SOON)
     s = m[c + C_S_FIRST]
     for j in range(rights):
         right[j] = s
         s = m[s + S_CNEXT]
-    cost = np.empty((rights, lefts))
-    for j in range(rights):
-        for i in range(lefts):
-            cost[j, i] = screen_cost(m, left[i], right[j], m[NOW])
-    add_order(m, left, right, cost)
-    chosen = assign(cost)
-    odds = rival_odds(cost, chosen)
-    for j in range(rights):
-        if chosen[j] < 0 or (m[right[j] + S_ENDED] == NULL and m[FINISHING] == 0):
-            continue
-        p = left[chosen[j]]
-        if odds[j] <= EXACT_ODDS:
-            link_smtpd(m, p, right[j], L_ORDER, SURE_EXACT, 1_000_000)
-        elif odds[j] < 1.0:
-            link_smtpd(m, p, right[j], L_TIMING, SURE_PROBABLE, int(1_000_000 / (1.0 + odds[j])))
-        else:
-            m[right[j] + S_AMBIGUOUS] = 1
-            m[p + P_AMBIGUOUS] = 1
+    left = np.empty(min(m[c + C_P_COUNT], 2 * MOST), np.int64)
+    lefts = 0
+    p = m[c + C_P_FIRST]
+    while p >= 0 and lefts < left.shape[0] and m[p + P_MOMENT] < m[right[rights - 1] + S_MOMENT]:
+        left[lefts] = p
+        lefts += 1
+        p = m[p + P_CNEXT]
+    if lefts == 0:
+        return
+    for i in range(lefts):  # the balancer's end of a session says which smtpd was its own
+        if m[left[i] + P_KEY] >= 0:
+            join_key(m, m[left[i] + P_HI], m[left[i] + P_LO], m[left[i] + P_PORT], SOON)
+    settled = rights
+    if m[c + C_S_COUNT] > MOST:
+        settled = rights - MARGIN
+    m[c + C_SOLVED_AT] = m[NOW]
+    link_best(m, left[:lefts], right, True, settled, all_due)
+    if m[c + C_STATE] == OPEN:
+        m[c + C_LEFT_OVER] = m[c + C_S_COUNT]
 
 
 @kernel
-def add_order(m: Memory, left: Vector, right: Vector, cost: NDArray[np.float64]) -> None:
-    """Sessions of one address mostly start, and end, in one order at both hops, however close together.
+def solve_all(m: Memory, c: int) -> None:
+    """At the end of the input: piece by piece until nothing more is linked."""
+    count = -1
+    while m[c + C_STATE] == OPEN and m[c + C_P_COUNT] > 0 and m[c + C_S_COUNT] not in (0, count):
+        count = m[c + C_S_COUNT]
+        solve(m, c, True)
 
-    Both orders are aligned by themselves first, so that one session without a partner does not shift all
-    others.
+
+@kernel
+def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: int, all_due: bool) -> None:
+    """Match smtpd sessions (`right`, in order of start) with postscreen's or the balancer's (`left`,
+    likewise), and link them.
     """
     rows = right.shape[0]
-    columns = left.shape[0]
-    started = np.empty(rows, np.int64)
-    ended = np.empty(rows, np.int64)
-    handed = np.empty(columns, np.int64)
-    closed = np.empty(columns, np.int64)
+    count = left.shape[0]
+    columns = np.full((rows, SHORT_LIST), -1, np.int64)
+    cost = np.full((rows, SHORT_LIST), IMPOSSIBLE)
+    u = np.zeros(rows)
+    v = np.zeros(count + rows)
+    chosen = match(m, left, right, screens, columns, cost, u, v)
+    odds = swap_odds(columns, cost, count, UNMATCHED, chosen)
+    for j in range(rows):  # what no good assignment uses is no candidate
+        for t in range(SHORT_LIST):
+            i = columns[j, t]
+            if i >= 0 and i != chosen[j] and cost[j, t] - u[j] - v[i] > HOPELESS:
+                columns[j, t] = -1
+        pack(columns, cost, j)
+        for t in range(SHORT_LIST):
+            cost[j, t] /= TEMPER
+    share = shares(columns, cost, count, UNMATCHED, chosen, SWEEPS)
+    fit = np.empty(rows)
     for j in range(rows):
-        started[j] = m[right[j] + S_MOMENT]
-        ended[j] = m[right[j] + S_END_MOMENT]
-    for i in range(columns):
-        handed[i] = m[left[i] + P_MOMENT]
-        b = m[left[i] + P_B]
-        closed[i] = m[b + B_END] if b >= 0 and m[b + B_ASAP] == 0 else NULL
-    plain = cost.copy()
-    add_alignment(started, handed, plain, cost, START_ORDER)
-    add_alignment(ended, closed, plain, cost, END_ORDER)
-
-
-@kernel
-def add_alignment(
-    row_moments: Vector,
-    column_moments: Vector,
-    plain: NDArray[np.float64],
-    cost: NDArray[np.float64],
-    weight: float,
-) -> None:
-    """Add what it costs to be away from the place that the two orders, aligned, give to each row."""
-    row_order = in_order(row_moments)
-    column_order = in_order(column_moments)
-    rows = row_order.shape[0]
-    columns = column_order.shape[0]
-    total = np.zeros((rows + 1, columns + 1))
-    for j in range(rows + 1):
-        for i in range(columns + 1):
-            if i == 0 or j == 0:
-                total[j, i] = SKIPPED * (i + j)
+        fit[j] = 0.0
+        if chosen[j] >= 0:
+            fit[j] = TEMPER * cost[j, slot_of(columns, j, chosen[j])]
+        for t in range(SHORT_LIST):
+            cost[j, t] = -share[j, t]
+    best = assign(columns, cost, count, 0.0, u, v)  # who most often belongs together
+    forced = settled < rows
+    linked = np.zeros(rows, np.int64)
+    taken = np.zeros(count, np.int64)
+    for j in range(settled):
+        i = best[j]
+        if i < 0:
+            continue
+        s = right[j]
+        if not (forced or m[FINISHING] or (m[s + S_ENDED] != NULL and m[NOW] - m[s + S_ENDED] >= DUE)):
+            continue
+        if screens and not (all_due or forced or m[FINISHING]):
+            b = m[left[i] + P_B]
+            if b < 0 or m[b + B_ASAP] == 1:
+                continue
+        probability = -cost[j, slot_of(columns, j, i)]
+        linked[j] = 1
+        taken[i] = 1
+        sure = i == chosen[j] and odds[j] <= EXACT_ODDS and probability > 0.9999 and fit[j] < 15.0
+        link_found(m, left[i], s, screens, sure, probability)
+    for j in range(rows):  # what one link takes from others is a doubt about theirs
+        for t in range(SHORT_LIST):
+            i = columns[j, t]
+            if i < 0 or linked[j] == taken[i]:
+                continue
+            if taken[i]:
+                m[right[j] + S_DOUBT] += int(1_000_000 * share[j, t])
+            elif screens:
+                m[left[i] + P_DOUBT] += int(1_000_000 * share[j, t])
             else:
-                pair = total[j - 1, i - 1] + plain[row_order[j - 1], column_order[i - 1]]
-                total[j, i] = min(pair, min(total[j - 1, i], total[j, i - 1]) + SKIPPED)
-    j = rows
-    i = columns
-    while j > 0:
-        if i > 0 and total[j, i] == total[j - 1, i - 1] + plain[row_order[j - 1], column_order[i - 1]]:
-            j -= 1
-            i -= 1
-            for k in range(columns):
-                at = column_order[k]
-                if cost[row_order[j], at] < IMPOSSIBLE:
-                    cost[row_order[j], at] += min(weight * abs(k - i), MOST_OUT_OF_ORDER)
-        elif i > 0 and total[j, i] == total[j, i - 1] + SKIPPED:
-            i -= 1
-        else:
-            j -= 1
+                m[left[i] + B_DOUBT] += int(1_000_000 * share[j, t])
 
 
 @kernel
-def in_order(moments: Vector) -> Vector:
-    """Indices of those that have a moment, earliest first."""
-    order = np.argsort(moments, kind="mergesort")
+def match(
+    m: Memory,
+    left: Vector,
+    right: Vector,
+    screens: bool,
+    columns: Matrix,
+    cost: Costs,
+    u: Numbers,
+    v: Numbers,
+) -> Vector:
+    """The cheapest assignment; the lists of candidates, their costs and the prices are filled in."""
+    shorten(m, left, right, screens, columns, cost)
+    chosen = assign(columns, cost, left.shape[0], UNMATCHED, u, v)
+    if right.shape[0] >= ENOUGH:
+        for _ in range(ROUNDS):
+            refine(m, left, right, screens, columns, cost, chosen)
+            chosen = assign(columns, cost, left.shape[0], UNMATCHED, u, v)
+    return chosen
+
+
+@kernel
+def link_found(m: Memory, left: int, s: int, screens: bool, sure: bool, probability: float) -> None:
+    doubt = max(m[left + P_DOUBT] if screens else m[left + B_DOUBT], m[s + S_DOUBT])
+    sure = sure and doubt <= NO_DOUBT
+    probability *= 1.0 - min(doubt, 1_000_000) / 1_000_000
+    method = L_ORDER if sure and screens else L_TIMING
+    confidence = SURE_EXACT if sure else (SURE_PROBABLE if probability > 0.5 else SURE_AMBIGUOUS)
+    parts = 1_000_000 if sure else min(int(1_000_000 * probability), 999_999)
+    if screens:
+        link_smtpd(m, left, s, method, confidence, parts)
+        return
+    leave_smtpd(m, s)
+    if sure:
+        note_host(m, left, m[s + S_HOST])
+        sample_skew(m, m[left + B_HOST], m[s + S_HOST], m[s + S_STARTED], m[s + S_COARSE], m[left + B_START])
+    link_visit(m, left, K_SMTPD_PEER, s, method, confidence, parts)
+
+
+@kernel
+def pack(columns: Matrix, cost: Costs, row: int) -> None:
+    """Close the holes of a list."""
+    kept = 0
+    for t in range(columns.shape[1]):
+        if columns[row, t] >= 0:
+            columns[row, kept] = columns[row, t]
+            cost[row, kept] = cost[row, t]
+            kept += 1
+    for t in range(kept, columns.shape[1]):
+        columns[row, t] = -1
+        cost[row, t] = IMPOSSIBLE
+
+
+@kernel
+def shorten(m: Memory, left: Vector, right: Vector, screens: bool, columns: Matrix, cost: Costs) -> None:
+    """Fill each row's list with its likeliest columns.
+
+    Sessions of one address mostly start in one order at both hops, however close together. An alignment tells
+    the places, so that one session without a partner does not shift all others.
+    """
+    rows = right.shape[0]
+    count = left.shape[0]
+    width = min(WINDOW, count)
+    order = START_ORDER if rows < ENOUGH else LOOSE_ORDER
+    first = np.zeros(rows, np.int64)
+    plain = np.empty((rows, width))
+    last = 0
+    for j in range(rows):
+        while last < count and before(m, left[last], right[j], screens):
+            last += 1
+        first[j] = max(last - width, 0)
+        for t in range(width):
+            if screens:
+                plain[j, t] = screen_cost(m, left[first[j] + t], right[j], m[NOW])
+            else:
+                plain[j, t] = balancer_cost(m, left[first[j] + t], right[j], m[NOW])
+    place = align(first, plain, count, SKIPPED, SKIPPED)
+    expected = -1
+    for j in range(rows):
+        expected = place[j] if place[j] >= 0 else expected + 1
+        for t in range(width):
+            if plain[j, t] >= IMPOSSIBLE:
+                continue
+            i = first[j] + t
+            price = plain[j, t] + order * math.log1p((i - expected) ** 2 / 2.0)
+            k = SHORT_LIST
+            while k > 0 and cost[j, k - 1] > price:
+                k -= 1
+            if k == SHORT_LIST:
+                continue
+            for other in range(SHORT_LIST - 1, k, -1):
+                columns[j, other] = columns[j, other - 1]
+                cost[j, other] = cost[j, other - 1]
+            columns[j, k] = i
+            cost[j, k] = price
+
+
+@kernel
+def before(m: Memory, left: int, s: int, screens: bool) -> bool:
+    """Whether a session can have reached the hop before smtpd by the time smtpd's began."""
+    if screens:
+        return bool(m[left + P_MOMENT] < m[s + S_MOMENT])
+    start = m[left + B_START] + skew_of(m, m[left + B_HOST], m[s + S_HOST])
+    known = skew_known(m, m[left + B_HOST], m[s + S_HOST])
+    return bool(start <= m[s + S_STARTED] + (2 * SECOND if known else 60 * SECOND))
+
+
+@kernel
+def end_of(m: Memory, left: int, s: int, screens: bool) -> int:
+    """When the balancer saw the session end, by the clock of smtpd's host; NULL where it did not say."""
+    b = m[left + P_B] if screens else left
+    if b < 0 or m[b + B_ASAP] == 1:
+        return NULL
+    return int(m[b + B_END] + skew_of(m, m[b + B_HOST], m[s + S_HOST]))
+
+
+@kernel
+def handed_at(m: Memory, left: int, s: int, screens: bool) -> int:
+    if not screens:
+        return int(m[left + B_START] + skew_of(m, m[left + B_HOST], m[s + S_HOST]))
+    return int(m[left + P_CONNECTED] if m[left + P_VERDICT_AT] == NULL else m[left + P_VERDICT_AT])
+
+
+@kernel
+def refine(
+    m: Memory, left: Vector, right: Vector, screens: bool, columns: Matrix, cost: Costs, chosen: Vector
+) -> None:
+    """Price the lists anew by what the present assignment teaches.
+
+    How long a hand-over takes, how far the two ends are apart and by how many places the orders differ
+    changes slowly, with the load: what counts is the difference from the neighbours, in units of how much
+    neighbours differ.
+    """
+    rows = right.shape[0]
+    count = left.shape[0]
+    rights = np.empty((4, rows))  # start (seconds since the first), its place, end, its place
+    lefts = np.empty((4, count))
+    by_end = tell_rights(m, right, rights)
+    tell_lefts(m, left, right[0], screens, lefts)
+    by_start = np.arange(rows)
+    usual = np.empty((4, rows))
+    scale = np.empty(4)
+    for j in range(rows):
+        i = chosen[j]
+        for k in range(4):
+            known = i >= 0 and rights[k, j] != NEVER and lefts[k, i] != NEVER
+            usual[k, j] = rights[k, j] - lefts[k, i] if known else NEVER
+        if i >= 0:
+            note_talk(m, b_of(m, left[i], screens), right[j], 1)
+    for k in range(4):
+        least = LEAST_PLACES
+        if k % 2 == 0:
+            least = LEAST_COARSE if m[right[0] + S_COARSE] else LEAST_FINE
+        scale[k] = 2.0 * max(smooth(usual[k], by_start if k < 2 else by_end), least)
+    for j in range(rows):
+        for t in range(SHORT_LIST):
+            i = columns[j, t]
+            if i < 0:
+                continue
+            price = spike((rights[0, j] - lefts[0, i] - usual[0, j]) / scale[0])
+            price += 1.5 * spike((rights[1, j] - lefts[1, i] - usual[1, j]) / scale[1])
+            if rights[2, j] != NEVER and lefts[2, i] != NEVER:
+                price += 1.2 * spike((rights[2, j] - lefts[2, i] - usual[2, j]) / scale[2])
+                price += spike((rights[3, j] - lefts[3, i] - usual[3, j]) / scale[3])
+                price += talk_cost(m, b_of(m, left[i], screens), right[j], 1 if chosen[j] == i else 0)
+            elif lefts[2, i] != NEVER:
+                price += STILL_RUNS if end_of(m, left[i], right[j], screens) + SECONDS_OVER < m[NOW] else 0.0
+            elif screens:
+                price += no_end_cost(m, left[i], right[j])
+            cost[j, t] = price
+    for j in range(rows):
+        if chosen[j] >= 0:
+            note_talk(m, b_of(m, left[chosen[j]], screens), right[j], -1)
+
+
+@kernel
+def tell_rights(m: Memory, right: Vector, facts: Numbers) -> Vector:
+    """Fill in what is known of smtpd's sessions; returns those that ended, in the order of their ends."""
+    origin = m[right[0] + S_STARTED]
+    one_host = True
+    for j in range(right.shape[0]):
+        one_host = one_host and m[right[j] + S_HOST] == m[right[0] + S_HOST]
+    ends = np.empty(right.shape[0], np.int64)
+    for j in range(right.shape[0]):
+        s = right[j]
+        facts[0, j] = (m[s + S_STARTED] - origin) / SECOND
+        facts[1, j] = j
+        facts[2, j] = NEVER
+        ends[j] = NULL
+        if m[s + S_ENDED] != NULL:
+            facts[2, j] = (m[s + S_ENDED] - origin) / SECOND
+            ends[j] = m[s + S_END_MOMENT] if one_host else m[s + S_ENDED]
+    return places(ends, facts[3])
+
+
+@kernel
+def tell_lefts(m: Memory, left: Vector, s: int, screens: bool, facts: Numbers) -> None:
+    """The same of the other side, by the clock of the host of smtpd session `s`."""
+    origin = m[s + S_STARTED]
+    ends = np.empty(left.shape[0], np.int64)
+    for i in range(left.shape[0]):
+        facts[0, i] = (handed_at(m, left[i], s, screens) - origin) / SECOND
+        facts[1, i] = i
+        ends[i] = end_of(m, left[i], s, screens)
+        facts[2, i] = NEVER if ends[i] == NULL else (ends[i] - origin) / SECOND
+    places(ends, facts[3])
+
+
+@kernel
+def spike(x: float) -> float:
+    """Cost of a difference whose distribution has a narrow middle and long tails."""
+    return math.log1p(x * x)
+
+
+@kernel
+def b_of(m: Memory, left: int, screens: bool) -> int:
+    return int(m[left + P_B] if screens else left)
+
+
+@kernel
+def places(keys: Vector, place: Numbers) -> Vector:
+    """Fill in the place of each key among those that are not NULL; returns their indices in order."""
+    order = np.argsort(keys, kind="mergesort")
     first = 0
-    while first < order.shape[0] and moments[order[first]] == NULL:
+    while first < order.shape[0] and keys[order[first]] == NULL:
+        place[order[first]] = NEVER
         first += 1
+    for k in range(first, order.shape[0]):
+        place[order[k]] = k - first
     return order[first:]
 
 
 @kernel
-def join_address(m: Memory, s: int) -> None:
-    """Join 3 without ports: the balancer's sessions of smtpd's client address, solved with all smtpd sessions
-    that rival for them.
+def smooth(values: Numbers, order: Vector) -> float:
+    """Replace each value by the median of its neighbours in an order; returns how much the values were off
+    it, typically.
+
+    Rows without a value (NEVER) get their neighbours'.
     """
+    known = np.empty(order.shape[0])
+    count = 0
+    for k in range(order.shape[0]):
+        if values[order[k]] != NEVER:
+            known[count] = values[order[k]]
+            count += 1
+    middle = running_median(known[:count], NEIGHBOURS)
+    at = 0
+    usual = middle[0] if count > 0 else 0.0
+    for k in range(order.shape[0]):
+        j = order[k]
+        if values[j] != NEVER:
+            usual = middle[at]
+            known[at] -= usual
+            at += 1
+        values[j] = usual
+    for j in range(values.shape[0]):
+        if values[j] == NEVER:
+            values[j] = usual
+    return 1.4826 * spread(known[:count])
+
+
+@kernel
+def join_address(m: Memory, s: int) -> None:
+    """Join 3 without ports: the balancer's sessions of smtpd's client address, with all smtpd sessions that
+    rival for them. Where it is not known yet which server is which host, that is found out first.
+    """
+    if not join_hosts(m, s, True):
+        join_hosts(m, s, False)
+
+
+@kernel
+def join_hosts(m: Memory, s: int, learn: bool) -> bool:
+    """Link what can be linked; False where hosts of servers were learnt instead."""
     hi = m[s + S_HI]
     lo = m[s + S_LO]
-    left = np.empty(MOST, np.int64)
+    host = m[s + S_HOST]
+    c = m[s + S_CLUSTER]
+    left = np.empty(2 * MOST, np.int64)
     lefts = 0
+    known = True
     b = m[address_chain(m, hi, lo)]
-    while b >= 0 and lefts < MOST:
+    while b >= 0 and lefts < left.shape[0]:
         if m[b + B_HI] == hi and m[b + B_LO] == lo and m[b + B_P] < 0 and m[b + B_S] < 0:
-            left[lefts] = b
-            lefts += 1
+            usual = usual_host(m, b)
+            if usual < 0 or usual == host:
+                known = known and usual == host
+                left[lefts] = b
+                insert(m, left, lefts, B_START)
+                lefts += 1
         b = m[b + B_NEXT]
     if lefts == 0:
-        return
+        return True
     right = np.empty(MOST, np.int64)
-    rights = 0
-    c = m[s + S_CLUSTER]
-    if c < 0:
-        right[0] = s
-        rights = 1
-    else:
-        other = m[c + C_S_FIRST]
-        while other >= 0 and rights < MOST:
-            right[rights] = other
-            rights += 1
-            other = m[other + S_CNEXT]
-    cost = np.empty((rights, lefts))
-    for j in range(rights):
-        for i in range(lefts):
-            cost[j, i] = balancer_cost(m, left[i], right[j], m[NOW])
-    chosen = assign(cost)
-    odds = rival_odds(cost, chosen)
-    for j in range(rights):
-        if chosen[j] < 0 or m[right[j] + S_ENDED] == NULL:
-            continue
-        leave = right[j] == s or odds[j] <= EXACT_ODDS
-        if not leave:
-            continue
-        if odds[j] <= EXACT_ODDS:
-            leave_smtpd(m, right[j])
-            link_visit(m, left[chosen[j]], K_SMTPD_PEER, right[j], L_TIMING, SURE_EXACT, 1_000_000)
-        elif odds[j] < 1.0:
-            leave_smtpd(m, right[j])
-            link_visit(
-                m,
-                left[chosen[j]],
-                K_SMTPD_PEER,
-                right[j],
-                L_TIMING,
-                SURE_PROBABLE,
-                int(1_000_000 / (1.0 + odds[j])),
-            )
-        else:
-            m[right[j] + S_AMBIGUOUS] = 1
-
-
-@kernel
-def rival_odds(cost: NDArray[np.float64], chosen: Vector) -> NDArray[np.float64]:
-    """For each row, how likely all swaps with one other row, and moves to a free column, are against what was
-    chosen.
-    """
-    rows = cost.shape[0]
-    columns = cost.shape[1]
-    taken_by = np.empty(columns, np.int64)
-    for i in range(columns):
-        taken_by[i] = -1
-    for j in range(rows):
-        if chosen[j] >= 0:
-            taken_by[chosen[j]] = j
-    odds = np.zeros(rows)
-    for j in range(rows):
-        mine = chosen[j]
-        if mine < 0:
-            continue
-        for i in range(columns):
-            if i == mine or cost[j, i] >= IMPOSSIBLE:
+    right[0] = s
+    rights = 1
+    settled = 1
+    if c >= 0:
+        m[c + C_SOLVED_AT] = m[NOW]
+        rights = 0
+        for other_host in range(SKEW_HOSTS):
+            if known and other_host != host:
                 continue
-            worse = cost[j, i] - cost[j, mine]
-            rival = taken_by[i]
-            if rival >= 0:
-                worse += min(cost[rival, mine], UNMATCHED) - cost[rival, i]
-            odds[j] += math.exp(-max(worse, 0.0))
-    return odds
+            other_c = c if other_host == host else find_cluster(m, other_host, hi, lo)
+            other = m[other_c + C_S_FIRST] if other_c >= 0 else -1
+            while other >= 0 and rights < MOST:
+                right[rights] = other
+                if not known:
+                    insert(m, right, rights, S_STARTED)
+                rights += 1
+                other = m[other + S_CNEXT]
+        settled = rights - MARGIN if rights == MOST else rights
+    if learn and not known and learn_hosts(m, left[:lefts], right[:rights]):
+        return False
+    link_best(m, left[:lefts], right[:rights], False, settled, True)
+    if c >= 0 and m[c + C_STATE] == OPEN:
+        m[c + C_LEFT_OVER] = m[c + C_S_COUNT]
+    return True
 
 
 @kernel
-def assign(cost: NDArray[np.float64]) -> Vector:
-    """The cheapest one-to-one assignment of rows to columns; -1 where a row stays alone.
-
-    Shortest augmenting paths (Jonker and Volgenant 1987). Each row has a spare column of its own, at the
-    cost of staying alone.
+def learn_hosts(m: Memory, left: Vector, right: Vector) -> bool:
+    """Note which server is which host where the sessions of one fit those of the other much better than all
+    other pairs of them do; whether that was news.
     """
-    rows = cost.shape[0]
-    columns = cost.shape[1]
-    width = columns + rows + 1
-    u = np.zeros(rows + 1)
-    v = np.zeros(width)
-    match = np.zeros(width, np.int64)  # row of each column; rows and columns are counted from 1
-    way = np.zeros(width, np.int64)
-    shortest = np.zeros(width)
-    used = np.zeros(width, np.int64)
-    for row in range(1, rows + 1):
-        match[0] = row
-        column = 0
-        for i in range(width):
-            shortest[i] = 1e18
-            used[i] = 0
-        while True:
-            used[column] = 1
-            current = match[column]
-            following = 0
-            delta = 1e18
-            for i in range(1, width):
-                if used[i]:
-                    continue
-                if i <= columns:
-                    price = cost[current - 1, i - 1]
-                elif i == columns + current:
-                    price = UNMATCHED
-                else:
-                    price = IMPOSSIBLE
-                reduced = price - u[current] - v[i]
-                if reduced < shortest[i]:
-                    shortest[i] = reduced
-                    way[i] = column
-                if shortest[i] < delta:
-                    delta = shortest[i]
-                    following = i
-            for i in range(width):
-                if used[i]:
-                    u[match[i]] += delta
-                    v[i] -= delta
-                else:
-                    shortest[i] -= delta
-            column = following
-            if match[column] == 0:
-                break
-        while column != 0:
-            before = way[column]
-            match[column] = match[before]
-            column = before
-    chosen = np.empty(rows, np.int64)
+    news = False
+    for host in range(SKEW_HOSTS):
+        some_right = np.empty(right.shape[0], np.int64)
+        rights = 0
+        for j in range(right.shape[0]):
+            if m[right[j] + S_HOST] == host:
+                some_right[rights] = right[j]
+                rights += 1
+        if rights < 8:
+            continue
+        best = -1
+        lowest = IMPOSSIBLE
+        second = IMPOSSIBLE
+        for i in range(left.shape[0]):
+            server = m[left[i] + B_SERVER]
+            some_left = np.empty(left.shape[0], np.int64)
+            lefts = 0
+            repeated = False
+            for k in range(left.shape[0]):
+                if m[left[k] + B_SERVER] == server:
+                    repeated = repeated or k < i
+                    some_left[lefts] = left[k]
+                    lefts += 1
+            if repeated:
+                continue
+            price = price_of_all(m, some_left[:lefts], some_right[:rights])
+            if price < lowest:
+                second = lowest
+                lowest = price
+                best = left[i]
+            elif price < second:
+                second = price
+        if best >= 0 and usual_host(m, best) < 0 and second < IMPOSSIBLE and second - lowest > 1.0 * rights:
+            note_host(m, best, host)
+            news = True
+    return news
+
+
+@kernel
+def price_of_all(m: Memory, left: Vector, right: Vector) -> float:
+    """What the best assignment costs altogether."""
+    rows = right.shape[0]
+    columns = np.full((rows, SHORT_LIST), -1, np.int64)
+    cost = np.full((rows, SHORT_LIST), IMPOSSIBLE)
+    chosen = match(m, left, right, False, columns, cost, np.zeros(rows), np.zeros(left.shape[0] + rows))
+    total = 0.0
     for j in range(rows):
-        chosen[j] = -1
-    for i in range(1, columns + 1):
-        if match[i] > 0 and cost[match[i] - 1, i - 1] < IMPOSSIBLE:
-            chosen[match[i] - 1] = i - 1
-    return chosen
+        total += cost[j, slot_of(columns, j, chosen[j])] if chosen[j] >= 0 else UNMATCHED
+    return float(total + UNMATCHED * max(left.shape[0] - rows, 0))
+
+
+@kernel
+def insert(m: Memory, rows: Vector, at: int, column: int) -> None:
+    """Move the row at the end of a list to its place by a column."""
+    row = rows[at]
+    while at > 0 and m[rows[at - 1] + column] > m[row + column]:
+        rows[at] = rows[at - 1]
+        at -= 1
+    rows[at] = row
+
+
+@kernel
+def is_time(m: Memory, c: int) -> bool:
+    """Whether to solve a cluster again: a large one not for each of its sessions."""
+    count = m[c + C_S_COUNT]
+    if count <= 16 or count >= m[c + C_LEFT_OVER] + MOST // 4:
+        return True
+    return bool(m[NOW] - m[c + C_SOLVED_AT] >= min(8 * SECOND, count * SECOND // 256))

@@ -9,6 +9,7 @@ from logscope.correlate.clusters import (
     leave_screen,
     link_only,
     link_smtpd,
+    put_last,
 )
 from logscope.correlate.layout import *
 from logscope.correlate.links import AT_ONCE, address_chain, finish_screen, join_key
@@ -36,6 +37,7 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[b + B_CONFIDENCE] = SURE_NONE
     m[b + B_PROBABILITY] = 0
     m[b + B_EXPIRED] = 0
+    m[b + B_DOUBT] = 0
     m[b + B_HI] = e[E_HI]
     m[b + B_LO] = e[E_LO]
     m[b + B_PORT] = e[E_PORT]
@@ -113,6 +115,7 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         P_REJECTED,
         P_NO_BALANCER,
         P_EXPIRED,
+        P_DOUBT,
         P_AMBIGUOUS,
     ):
         m[p + column] = 0
@@ -187,6 +190,7 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
         if e[E_N0] != V_DENYLISTED:
             m[p + P_VERDICT_AT] = e[E_TIME]
             m[p + P_MOMENT] = m[MOMENT]
+            put_last(m, p)
     elif role == R_SCREEN_TEST:
         if e[E_N0] >= 0:
             m[p + P_TESTS] |= 1 << e[E_N0]
@@ -271,7 +275,7 @@ def new_smtpd(m: Memory, e: Vector) -> int:
         m[s + column] = -1
     for column in (
         S_LOST, S_HEADER, S_REJECTED, S_MESSAGE_COUNT, S_OPEN_MESSAGES, S_SENT, S_DEFERRED, S_BOUNCED,
-        S_SASL_FAILURES, S_NO_BALANCER, S_AMBIGUOUS, S_IMPLIED,
+        S_SASL_FAILURES, S_NO_BALANCER, S_DOUBT, S_AMBIGUOUS, S_IMPLIED,
     ):  # fmt: skip
         m[s + column] = 0
     m[s + S_HOST] = e[E_HOST]

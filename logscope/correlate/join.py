@@ -161,7 +161,7 @@ def _new_memory(heads: int) -> Memory:
     skew = HEADER + len(tables) * heads
     servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
     talks = servers + 2 * SERVER_PLACES
-    moments = talks + 2 * TALK_PLACES
+    moments = talks + TALKS_WIDTH
     bottom = moments + HOST_PLACES
     memory = np.zeros(bottom + 1024, np.int64)
     memory[:skew] = -1
@@ -171,7 +171,7 @@ def _new_memory(heads: int) -> Memory:
     for number, table in enumerate(tables):
         memory[table] = HEADER + number * heads
     memory[SKEW], memory[SERVERS], memory[TALKS] = skew, servers, talks
-    memory[servers:moments] = -1
+    memory[servers:talks] = -1
     memory[MOMENTS] = moments
     for counter in (
         MOMENT,

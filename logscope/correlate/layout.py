@@ -190,8 +190,9 @@ FREE, OPEN, CLOSED = 0, 1, 2
     B_SRC,
     B_LINE,
     B_EXPIRED,
+    B_DOUBT,
     B_WIDTH,
-) = range(39)
+) = range(40)
 
 # --- postscreen sessions ------------------------------------------------------------------------------------
 (
@@ -236,12 +237,13 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_HELO,
     P_NO_BALANCER,  # waited for the balancer's line in vain
     P_EXPIRED,
+    P_DOUBT,  # parts of a million that an smtpd session linked elsewhere had in it
     P_AMBIGUOUS,
     P_HEADER_HI,
     P_HEADER_LO,
     P_HEADER_PORT,
     P_WIDTH,
-) = range(46)
+) = range(47)
 
 # --- smtpd sessions -----------------------------------------------------------------------------------------
 (
@@ -294,13 +296,14 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_BOUNCED,
     S_SASL_FAILURES,
     S_NO_BALANCER,
+    S_DOUBT,  # parts of a million that it had in sessions linked to others
     S_AMBIGUOUS,
     S_IMPLIED,  # no connect line was read: the log began in mid-session
     S_HEADER_HI,
     S_HEADER_LO,
     S_HEADER_PORT,
     S_WIDTH,
-) = range(55)
+) = range(56)
 
 # --- clusters: postscreen and smtpd sessions of one host and client address that may belong together --------
 (
@@ -318,8 +321,10 @@ FREE, OPEN, CLOSED = 0, 1, 2
     C_S_FIRST,
     C_S_LAST,
     C_S_COUNT,
+    C_SOLVED_AT,  # when it was last tried to link them, and how many smtpd sessions were left then
+    C_LEFT_OVER,
     C_WIDTH,
-) = range(15)
+) = range(17)
 
 # --- messages -----------------------------------------------------------------------------------------------
 (

@@ -29,6 +29,7 @@ ALONE = 40.0  # seconds that a match may be apart before leaving both sides alon
 OTHER_HOST = 60.0  # seconds that the wrong host weighs
 SURELY = 1.0  # seconds by which other matches must be worse
 UNSURE = 0.1
+SURE_ENOUGH = 900_000  # parts of a million: such a link teaches how sessions talk
 
 
 @kernel
@@ -410,27 +411,40 @@ def usual_host(m: Memory, b: int) -> int:
 
 
 @kernel
-def note_talk(m: Memory, b: int, s: int) -> None:
-    """Remember how many bytes the client got in a session with these disconnect counters."""
+def note_talk(m: Memory, b: int, s: int, times: int) -> None:
+    """Count (or, with -1, uncount) that a session with these disconnect counters brought its client so many
+    bytes.
+    """
     signature = m[s + S_SIGNATURE]
-    if signature != NULL and m[b + B_ASAP] == 0:
-        at = m[TALKS] + 2 * (signature & (TALK_PLACES - 1))
-        m[at] = signature
-        m[at + 1] = m[b + B_BYTES_CLIENT]
+    if b < 0 or signature == NULL or m[b + B_ASAP] == 1:
+        return
+    talks = m[TALKS]
+    told = mix(17, m[b + B_BYTES_CLIENT])
+    m[talks] += times
+    m[talks + 1 + (told & (TALK_PLACES - 1))] += times
+    m[talks + 1 + TALK_PLACES + (signature & (TALK_PLACES - 1))] += times
+    m[talks + 1 + 2 * TALK_PLACES + (mix(told, signature) & (TALK_PLACES - 1))] += times
+    if m[talks] >= MOST_TALKS:  # the past counts less and less
+        for i in range(talks, talks + TALKS_WIDTH):
+            m[i] >>= 1
 
 
 @kernel
-def talk_difference(m: Memory, b: int, s: int) -> int:
-    """Bytes by which the balancer's count differs from that of sessions with these counters; 0 where none is
-    known.
+def talk_cost(m: Memory, b: int, s: int, own: int) -> float:
+    """How much less often than by chance these bytes and these counters came together, in nats.
+
+    `own` is 1 where the pair itself has been counted: it must not speak for itself.
     """
     signature = m[s + S_SIGNATURE]
-    if signature == NULL or m[b + B_ASAP] == 1:
-        return 0
-    at = m[TALKS] + 2 * (signature & (TALK_PLACES - 1))
-    if m[at] != signature:
-        return 0
-    return int(abs(m[at + 1] - m[b + B_BYTES_CLIENT]))
+    if b < 0 or signature == NULL or m[b + B_ASAP] == 1:
+        return 0.0
+    talks = m[TALKS]
+    told = mix(17, m[b + B_BYTES_CLIENT])
+    left = max(m[talks + 1 + (told & (TALK_PLACES - 1))] - own, 0)
+    right = max(m[talks + 1 + TALK_PLACES + (signature & (TALK_PLACES - 1))] - own, 0)
+    both = max(m[talks + 1 + 2 * TALK_PLACES + (mix(told, signature) & (TALK_PLACES - 1))] - own, 0)
+    ratio = (both + 0.05) * (max(m[talks], 0) + 1) / ((left + 0.3) * (right + 0.3))
+    return -min(max(math.log(ratio), -5.0), 5.0)
 
 
 # --- sessions that are over ---------------------------------------------------------------------------------
@@ -448,8 +462,8 @@ def finish_screen(m: Memory, p: int) -> None:
         if m[s + S_ENDED] == NULL or m[s + S_OPEN_MESSAGES] > 0:
             return
         m[s + S_STATE] = CLOSED
-        if m[p + P_CONFIDENCE] == SURE_EXACT and m[p + P_B] >= 0:
-            note_talk(m, m[p + P_B], s)
+        if m[p + P_PROBABILITY] >= SURE_ENOUGH:
+            note_talk(m, m[p + P_B], s, 1)
     elif m[p + P_ENDED] == NULL and m[p + P_EXPIRED] == 0:
         return
     m[p + P_STATE] = CLOSED
@@ -472,6 +486,8 @@ def finish_smtpd(m: Memory, s: int) -> None:
         return
     m[s + S_STATE] = CLOSED
     if m[s + S_B] >= 0:
+        if m[m[s + S_B] + B_PROBABILITY] >= SURE_ENOUGH:
+            note_talk(m, m[s + S_B], s, 1)
         m[m[s + S_B] + B_STATE] = CLOSED
     add_closed(m, m[s + S_B], -1, s)
 

@@ -4,7 +4,14 @@ in between.
 
 from __future__ import annotations
 
-from logscope.correlate.clusters import join_address, leave_screen, leave_smtpd, solve
+from logscope.correlate.clusters import (
+    is_time,
+    join_address,
+    leave_screen,
+    leave_smtpd,
+    solve,
+    solve_all,
+)
 from logscope.correlate.hops import (
     WAIT,
     WAIT_END,
@@ -35,7 +42,7 @@ from logscope.engine import kernel
 FOREVER = 2**62
 NO_SMTPD = 600 * SECOND  # handed over, and no smtpd line for so long: its lines are lost
 LONGEST = 6 * 3600 * SECOND  # a session without any end is given up
-WAIT_RIVALS = 300 * SECOND  # for the ends of the other sessions of a cluster
+WAIT_RIVALS = 60 * SECOND  # for the ends of the other sessions of a cluster
 
 
 @kernel
@@ -169,10 +176,13 @@ def fire_smtpd(m: Memory, s: int) -> None:
     settle_unqueued(m, s)
     c = m[s + S_CLUSTER]
     if c >= 0 and m[s + S_P] < 0 and m[c + C_P_COUNT] > 0:
-        if running(m, c) and waited < WAIT_RIVALS and m[c + C_S_COUNT] < 256:
+        quiet = waited >= WAIT_RIVALS or not running(m, c)
+        in_time = is_time(m, c)
+        if in_time:
+            solve(m, c, quiet)
+        if m[s + S_P] < 0 and not (quiet and in_time):
             push_timer(m, TIMER_SMTPD, WAIT_END, s)
             return
-        solve(m, c)
     if m[s + S_P] >= 0:
         p = m[s + S_P]
         if m[p + P_STATE] == OPEN:
@@ -185,7 +195,7 @@ def fire_smtpd(m: Memory, s: int) -> None:
             join_last(
                 m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], m[s + S_KEY2], waited >= WAIT
             )
-        if m[s + S_B] < 0:
+        if m[s + S_B] < 0 and (m[s + S_CLUSTER] < 0 or is_time(m, m[s + S_CLUSTER])):
             join_address(m, s)
     if m[s + S_STATE] != OPEN:
         return
@@ -319,8 +329,7 @@ def width_of(kind: int) -> int:
 @kernel
 def close_row(m: Memory, row: int, kind: int) -> None:
     if kind == CLUSTER:
-        if m[row + C_P_COUNT] > 0 and m[row + C_S_COUNT] > 0:
-            solve(m, row)
+        solve_all(m, row)
     elif kind == SMTPD:
         close_smtpd(m, row)
     elif kind == MESSAGE:
