@@ -88,7 +88,7 @@ class Joiner:
 
     def finish(self) -> None:
         """No more input: decide what can be decided, hand out all the rest."""
-        self._reserve(self._memory[TOP] // 16, 0)
+        self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)
         self._run(steps.finish)(self._memory)
 
     def release(self) -> None:
