@@ -25,11 +25,15 @@ samples = [ {{ line = 'hello x', values = {{ client_name = "x" }} }} ]
 ROOT = Path(module.__file__).parents[2]
 
 SCAN = """
-import sys from pathlib import Path from logscope.grammar.catalogue import load from logscope.grammar.scan
-import Scanner compiled = sys.argv[1] == "compiled" files = [Path(name) for name in sys.argv[2:]] or None
-rows = Scanner(load(files=files), compiled=compiled).scan_bytes(b"Nov 22 09:18:57 mx postfix/smtpd[1]:
-connect from unknown[192.0.2.1]") print(rows.kind(0), rows.column("client_address")[0], "pyparsing" in
-sys.modules, "numba" in sys.modules)
+import sys
+from pathlib import Path
+from logscope.grammar.catalogue import load
+from logscope.grammar.scan import Scanner
+compiled = sys.argv[1] == "compiled"
+files = [Path(name) for name in sys.argv[2:]] or None
+line = b"Nov 22 09:18:57 mx postfix/smtpd[1]: connect from unknown[192.0.2.1]"
+rows = Scanner(load(files=files), compiled=compiled).scan_bytes(line)
+print(rows.kind(0), rows.column("client_address")[0], "pyparsing" in sys.modules, "numba" in sys.modules)
 """
 
 
