@@ -85,7 +85,7 @@ def score(captures: Callable[[str], Path]) -> Score:
 
 unsettled = pytest.mark.xfail(
     strict=False,
-    reason="small live captures differ from run to run: a port reused within milliseconds, or a burst, still decides",
+    reason="small live captures vary: a port reused within milliseconds, or a burst, still decides",
 )
 
 
