@@ -37,15 +37,14 @@ MANY = 20  # sessions before being alone counts, and before another clock is con
 CLOCKS = np.arange(-90, 91, 3, dtype=np.int64) * SECOND // 2
 WRONG_CLOCKS = (0.17, 0.37, 0.61, 0.83)  # of the time that the starts cover, or of ten minutes
 
-AT_ONCE = 1_500_000_000  # as far apart as whole seconds can put one moment
 CHECKS = 5  # sessions without a word before an address is taken for a health check's
 CHECK_SHARE = 0.95
 CHECK_COMMANDS = 2  # a check says no more than HELO and QUIT
 
-_STARTS = 1 << 15
+_STARTS = 1 << 14
 _MOMENTS = 1 << 10
 _PEERS = 1 << 12
-_CANDIDATES = 16  # most frequent addresses that are looked at after each batch
+_CANDIDATES = 16  # most frequent addresses of a batch that are noted, and that are looked at after it
 _GROWTH = 1.25  # an address is looked at again when this much more is known
 
 
@@ -61,7 +60,7 @@ class _Peer:
         looked_at: how much was known when the address was last looked at.
     """
 
-    service: int
+    service: int = -1
     alone: int = 0
     joined: int = 0
     silent: int = 0
@@ -76,15 +75,13 @@ class Balancers:
         self._everywhere = set(addresses)
         self._at: set[Key] = set()
         self._checking: set[Key] = set()
-        self._clock: dict[Key, int] = {}  # ns to add to the host's times to get the balancer's
         self._peers: dict[Key, _Peer] = {}
         self._sessions: dict[tuple[int, int], int] = {}  # by host and listener
-        self._destinations: dict[
-            int, set[Key]
-        ] = {}  # by host: where joined sessions went, as address and port
-        self._starts = np.empty(
-            (0, 4), np.int64
-        )  # start, client address, end of unexplained balancer sessions, in order
+        # Host, address and port that joined sessions went to, as postscreen logged them.
+        self._destinations: set[tuple[int, int, int, int]] = set()
+        # Start and client address of balancer sessions that nothing explains: the latest of them, in order.
+        self._starts = np.empty((0, 3), np.int64)
+        self._new_starts: list[Codes] = []
         self._started = 0  # how many there were
 
     def is_one(self, host: Codes, hi: Codes, lo: Codes) -> Mask:
@@ -94,19 +91,6 @@ class Balancers:
     def only_checks(self, host: Codes, hi: Codes, lo: Codes) -> Mask:
         """bool[n]: the address is known for nothing but health checks at this host."""
         return _among(self._checking - self._at, host, hi, lo)
-
-    def accompanied(self, finished: Finished, rows: Codes) -> Mask:
-        """bool[len(rows)]: a balancer session that nothing explains started and ended with the session of the
-        row.
-        """
-        hi, lo, _ = finished.peer
-        result = np.zeros(len(rows), np.bool_)
-        for at, row in enumerate(rows.tolist()):
-            clock = self._clock.get((int(finished.host[row]), int(hi[row]), int(lo[row])), 0)
-            start, end = int(finished.connected_at[row]) + clock, int(finished.ended_at[row]) + clock
-            first, last = np.searchsorted(self._starts[:, 0], (start - AT_ONCE, start + AT_ONCE))
-            result[at] = bool((np.abs(self._starts[first:last, 3] - end) <= AT_ONCE).any())
-        return result
 
     def is_own(self, hi: Codes, lo: Codes) -> Mask:
         """bool[n]: the configuration says that the address is a balancer's."""
@@ -123,102 +107,101 @@ class Balancers:
         """Look at one batch of finished sessions."""
         if finished.count == 0:
             return
-        hi, lo, _ = finished.peer
-        host = finished.host
         mta = finished.has_screen | finished.has_smtpd
         both = mta & finished.has_balancer
         method = finished.balancer(B_METHOD)
-        proven = both & ((method == L_BACKEND_PORT) | (method == L_HEADER_TEXT))
-        self._at.update(key for key, _ in _groups(host, hi, lo, np.flatnonzero(proven)))
-        for (where, service), count in _counts(host, finished.service(), mta):
-            self._sessions[where, service] = self._sessions.get((where, service), 0) + count
-        self._note_destinations(finished, both & ~proven)
-        for key, rows in _groups(host, hi, lo, np.flatnonzero(both & ~proven)):
-            self._peer(key, int(finished.service()[rows[0]])).joined += len(rows)
-        self._note_unexplained(finished, mta)
+        hidden = both & ((method == L_BACKEND_PORT) | (method == L_HEADER_TEXT))
+        self._note_joined(finished, both, hidden)
+        unexplained = np.flatnonzero(mta & ~finished.has_balancer & (finished.peer[0] != NULL))
+        if len(unexplained):
+            self._note_unexplained(finished, unexplained)
+        lone = np.flatnonzero(finished.has_balancer & ~mta & (finished.server() != NULL))
+        if len(lone):
+            self._started += len(lone)
+            self._new_starts.append(
+                np.stack([finished.balancer(column)[lone] for column in (B_START, B_HI, B_LO)], axis=1)
+            )
         self._judge()
 
-    def _note_destinations(self, finished: Finished, passed: Mask) -> None:
-        rows = np.flatnonzero(passed & finished.has_screen & (finished.screen(P_DEST_PORT) != NULL))
-        if len(rows):
-            hi, lo, port = (finished.screen(column)[rows] for column in (P_DEST_HI, P_DEST_LO, P_DEST_PORT))
-            for where, *destination in np.unique(
-                np.stack([finished.host[rows], hi, lo, port], axis=1), axis=0
-            ).tolist():
-                known = self._destinations.setdefault(where, set())
-                if len(known) < _CANDIDATES:
-                    known.add((destination[0], destination[1], destination[2]))
+    def _note_joined(self, finished: Finished, both: Mask, hidden: Mask) -> None:
+        hi, lo, _ = finished.peer
+        self._at.update((a, b, c) for (a, b, c), _ in _groups(np.flatnonzero(hidden), finished.host, hi, lo))
+        passed = np.flatnonzero(both & ~hidden)
+        for (host, service), rows in _groups(np.flatnonzero(both), finished.host, finished.service()):
+            self._sessions[host, service] = self._sessions.get((host, service), 0) + len(rows)
+        for (key_host, key_hi, key_lo), peer in self._peers.items():
+            mine = (finished.host[passed] == key_host) & (hi[passed] == key_hi) & (lo[passed] == key_lo)
+            peer.joined += int(np.count_nonzero(mine))
+        gone_to = [finished.screen(column) for column in (P_DEST_HI, P_DEST_LO, P_DEST_PORT)]
+        logged = passed[gone_to[2][passed] != NULL]
+        for (host, *address), _ in _groups(logged, finished.host, *gone_to):
+            if len(self._destinations) < _PEERS:
+                self._destinations.add((host, address[0], address[1], address[2]))
 
-    def _note_unexplained(self, finished: Finished, mta: Mask) -> None:
+    def _note_unexplained(self, finished: Finished, unexplained: Codes) -> None:
+        """Those of the busiest addresses; without lone balancer sessions, of inner addresses only."""
         hi, lo, _ = finished.peer
         service, silent = finished.service(), finished.silent & self._elsewhere(finished)
-        for key, rows in _groups(
-            finished.host, hi, lo, np.flatnonzero(mta & ~finished.has_balancer & (hi != NULL))
-        ):
-            peer = self._peer(key, int(service[rows[-1]]))
+        for (host, listener), rows in _groups(unexplained, finished.host, service):
+            self._sessions[host, listener] = self._sessions.get((host, listener), 0) + len(rows)
+        if not self._started:
+            unexplained = unexplained[is_private(hi[unexplained], lo[unexplained])]
+        groups = _groups(unexplained, finished.host, hi, lo)
+        for (host, key_hi, key_lo), rows in sorted(groups, key=lambda group: -len(group[1]))[:_CANDIDATES]:
+            peer = self._peer((host, key_hi, key_lo))
             peer.service = int(service[rows[-1]])
             peer.alone += len(rows)
             peer.silent += int(np.count_nonzero(silent[rows]))
-            moments = finished.connected_at[rows]
-            peer.moments = np.append(peer.moments, moments[moments != NULL])[-_MOMENTS:]
-        rows = np.flatnonzero(finished.has_balancer & ~mta & (finished.server() != NULL))
-        self._started += len(rows)
-        if len(rows):
-            starts = np.stack(
-                [finished.balancer(column)[rows] for column in (B_START, B_HI, B_LO, B_END)], axis=1
-            )
-            starts = np.concatenate([self._starts, starts])
-            self._starts = starts[np.argsort(starts[:, 0], kind="stable")][-_STARTS:]
+            if (host, key_hi, key_lo) not in self._at:
+                moments = finished.connected_at[rows]
+                peer.moments = np.append(peer.moments, moments[moments != NULL])[-_MOMENTS:]
 
     def _elsewhere(self, finished: Finished) -> Mask:
-        """bool[n]: the session did not go where the sessions of clients go; a check without a client's header
-        does not.
-        """
+        """bool[n]: the session did not go where clients' sessions go; checks without a client's header do
+        not."""
         result = np.ones(finished.count, np.bool_)
-        rows = np.flatnonzero(finished.has_screen & ~finished.has_balancer)
-        columns = [
-            finished.host,
-            finished.screen(P_DEST_HI),
-            finished.screen(P_DEST_LO),
-            finished.screen(P_DEST_PORT),
-        ]
-        for row, (where, *destination) in zip(
-            rows.tolist(), np.stack(columns, axis=1)[rows].tolist(), strict=True
-        ):
-            result[row] = tuple(destination) not in self._destinations.get(where, ())
+        hi, lo, port = (finished.screen(column) for column in (P_DEST_HI, P_DEST_LO, P_DEST_PORT))
+        for known_host, known_hi, known_lo, known_port in self._destinations:
+            there = (hi == known_hi) & (lo == known_lo) & (port == known_port)
+            result &= ~(there & (finished.host == known_host))
         return result
 
-    def _peer(self, key: Key, service: int) -> _Peer:
+    def _peer(self, key: Key) -> _Peer:
         if key not in self._peers and len(self._peers) >= _PEERS:
-            kept = sorted(self._peers.items(), key=lambda item: item[1].alone + item[1].joined)[_PEERS // 2 :]
+            kept = sorted(self._peers.items(), key=lambda item: item[1].alone)[_PEERS // 2 :]
             self._peers = dict(kept)
-        return self._peers.setdefault(key, _Peer(service))
+        return self._peers.setdefault(key, _Peer())
 
     def _judge(self) -> None:
         open_cases = [
             (key, peer)
             for key, peer in self._peers.items()
-            if peer.alone >= ENOUGH and peer.alone > peer.joined and key not in self._at
+            if peer.alone >= ENOUGH
+            and peer.alone > peer.joined
+            and key not in self._at
+            and peer.alone + self._started >= _GROWTH * peer.looked_at
         ]
         for key, peer in sorted(open_cases, key=lambda case: -case[1].alone)[:_CANDIDATES]:
-            if peer.alone + self._started < _GROWTH * peer.looked_at:
-                continue
             peer.looked_at = peer.alone + self._started
+            silent = peer.silent >= max(CHECKS, CHECK_SHARE * peer.alone)
             if self._keeps_company(key, peer):
                 self._at.add(key)
-            elif (
-                peer.silent >= CHECKS
-                and peer.silent >= CHECK_SHARE * peer.alone
-                and is_private(key[1], key[2])
-            ):
+            elif silent and bool(is_private(*np.array(key[1:], np.int64).reshape(2, 1))[0]):
                 self._checking.add(key)
             else:
                 self._checking.discard(key)
 
+    def _all_starts(self) -> Codes:
+        if self._new_starts:
+            starts = np.concatenate([self._starts, *self._new_starts])
+            self._starts = starts[np.argsort(starts[:, 0], kind="stable")][-_STARTS:]
+            self._new_starts = []
+        return self._starts
+
     def _keeps_company(self, key: Key, peer: _Peer) -> bool:
-        others = (self._starts[:, 1] != key[1]) | (self._starts[:, 2] != key[2])
-        starts = self._starts[others, 0]
-        if len(starts) < ENOUGH or 2 * (len(self._starts) - len(starts)) > peer.alone:
+        every = self._all_starts()
+        starts = every[(every[:, 1] != key[1]) | (every[:, 2] != key[2]), 0]
+        if len(starts) < ENOUGH or 2 * (len(every) - len(starts)) > peer.alone:
             return False  # nobody to stand for, or a client of the balancer's like any other
         clock, best = 0, _together(peer.moments, starts)
         if best < SHARE and len(peer.moments) >= MANY:
@@ -227,30 +210,24 @@ class Balancers:
             clock = int(CLOCKS[shares.index(best)])
         if best < SHARE:
             return False
-        chance = float(
-            np.mean([_together(_turned(peer.moments + clock, starts, part), starts) for part in WRONG_CLOCKS])
-        )
+        wrong = [_turned(peer.moments + clock, starts, part) for part in WRONG_CLOCKS]
+        chance = float(np.mean([_together(moments, starts) for moments in wrong]))
         listener = self._sessions.get((key[0], peer.service), 0)
         alone = peer.alone >= MANY and peer.alone >= ALONE * listener
-        if best - chance < CHANCE * best and not alone:
-            return False
-        self._clock[key] = clock
-        return True
+        return alone or best - chance >= CHANCE * best
 
 
-def is_private(hi: int, lo: int) -> bool:
-    """Whether an address is of a private, shared, link-local or loopback network (RFC 1918, 4193, 6598)."""
-    if hi == 0 and lo >> 32 == 0xFFFF:
-        first, second = (lo >> 24) & 255, (lo >> 16) & 255
-        return (
-            first in (10, 127)
-            or (first == 172 and 16 <= second < 32)
-            or (first == 192 and second == 168)
-            or (first == 100 and 64 <= second < 128)
-            or (first == 169 and second == 254)
-        )
+def is_private(hi: Codes, lo: Codes) -> Mask:
+    """bool[n]: addresses of private, shared, link-local and loopback networks (RFC 1918, 4193, 6598)."""
+    four = (hi == 0) & (lo >> 32 == 0xFFFF)
+    first, second = (lo >> 24) & 255, (lo >> 16) & 255
+    inner = (first == 10) | (first == 127) | ((first == 172) & (second >> 4 == 1))
+    inner |= ((first == 192) & (second == 168)) | ((first == 100) & (second >> 6 == 1))
+    inner |= (first == 169) & (second == 254)
     top = (hi >> 48) & 0xFFFF
-    return (hi == 0 and lo == 1) or top >> 9 == 0xFC >> 1 or top >> 6 == 0xFE80 >> 6
+    six = ((hi == 0) & (lo == 1)) | (top >> 9 == 0xFC00 >> 9) | (top >> 6 == 0xFE80 >> 6)
+    result: Mask = np.where(four, inner, six)
+    return result
 
 
 def _together(moments: Codes, starts: Codes) -> float:
@@ -276,19 +253,14 @@ def _among(keys: set[Key], host: Codes, hi: Codes, lo: Codes) -> Mask:
     return result
 
 
-def _groups(host: Codes, hi: Codes, lo: Codes, rows: Codes) -> list[tuple[Key, Codes]]:
-    """The rows of each host and address."""
+def _groups(rows: Codes, *columns: Codes) -> list[tuple[tuple[int, ...], Codes]]:
+    """Some rows by the values that they have in some columns, in order of these."""
     if not len(rows):
         return []
-    keys, inverse = np.unique(np.stack([host[rows], hi[rows], lo[rows]], axis=1), axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    order = np.argsort(inverse, kind="stable")
-    parts = np.split(rows[order], np.flatnonzero(np.diff(inverse[order])) + 1)
-    return [((key[0], key[1], key[2]), part) for key, part in zip(keys.tolist(), parts, strict=True)]
-
-
-def _counts(one: Codes, other: Codes, mask: Mask) -> list[tuple[tuple[int, int], int]]:
-    if not mask.any():
-        return []
-    pairs, counts = np.unique(np.stack([one[mask], other[mask]], axis=1), axis=0, return_counts=True)
-    return [((a, b), count) for (a, b), count in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    values = [column[rows] for column in columns]
+    order = np.lexsort(values[::-1])
+    cuts = np.zeros(len(rows) - 1, np.bool_)
+    for column in values:
+        cuts |= np.diff(column[order]) != 0
+    parts = np.split(order, np.flatnonzero(cuts) + 1)
+    return [(tuple(int(column[part[0]]) for column in values), rows[part]) for part in parts]

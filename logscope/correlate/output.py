@@ -238,13 +238,12 @@ class Finished:
 
     @cached_property
     def probe(self) -> NDArray[np.bool_]:
-        """Health checks: the balancer's own address, nothing said, and no balancer session of that moment."""
+        """Health checks: an address that never says anything.
+
+        Where clients are masked, one that hangs up looks like a check, and is taken for the client.
+        """
         hi, lo, _ = self.peer
-        known = self._balancers.is_one(self.host, hi, lo)
-        probe: NDArray[np.bool_] = known & self.silent
-        rows = np.flatnonzero(probe & ~self._balancers.only_checks(self.host, hi, lo))
-        probe[rows] = ~self._balancers.accompanied(self, rows)
-        return probe
+        return self.silent & self._balancers.only_checks(self.host, hi, lo)
 
     @cached_property
     def said(self) -> Codes:

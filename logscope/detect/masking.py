@@ -37,15 +37,29 @@ __all__ = ["READS", "VERDICTS", "Judge", "exit_status", "missing"]
 VERDICTS = ("passed", "masked", "masked_upstream", "mixed", "unexpected_header", "missing_header", "unknown")
 
 
+_AT_ONCE = 1 << 16  # sessions
+
+
 class Judge:
     """Takes in finished sessions, then judges. Memory grows with the number of targets only."""
 
     def __init__(self) -> None:
         self._tally = Tally()
+        self._waiting: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count a batch of the `sessions` table with at least the columns `READS`."""
-        self._tally.add(batch)
+        self._waiting.append(batch)
+        if sum(waiting.num_rows for waiting in self._waiting) >= _AT_ONCE:
+            self._count()
+
+    def _count(self) -> None:
+        """Counting has a price for each batch, so small ones are counted together."""
+        if not self._waiting:
+            return
+        for batch in pa.Table.from_batches(self._waiting).combine_chunks().to_batches():
+            self._tally.add(batch)
+        self._waiting = []
 
     def document(self, signals: Signals | None = None) -> dict[str, Any]:
         """The verdict, overall and by target.
@@ -53,6 +67,7 @@ class Judge:
         Args:
             signals: header lines that belong to no session, and who logged at all.
         """
+        self._count()
         signals = signals or Signals()
         found = [Verdict(target, self._tally, signals).document() for target in targets(self._tally, signals)]
         found = found or without_targets(self._tally, signals)

@@ -155,6 +155,7 @@ def test_a_package_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     for path in [package, *package.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     places = {
+        "LOGSCOPE_CACHE_DIR": "",  # as if not set
         "HOME": str(blocked / "home"),
         "XDG_CACHE_HOME": str(blocked / "cache"),
         "TMPDIR": str(temporary),
