@@ -226,12 +226,16 @@ def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
 
     At once, the nearest pair is taken as long as it stands out from all others. Later, both sides are put
     in order of time and aligned at the least cost: whoever came first to the balancer came first to the
-    server.
+    server. Each host is aligned for itself where it is known which host a server is: stamps of whole
+    seconds do not say which of two hosts was first.
     """
     balancers = np.empty(MOST_RIVALS, np.int64)
     visits = np.empty(MOST_RIVALS, np.int64)
+    here_balancers = np.empty(MOST_RIVALS, np.int64)
+    here_visits = np.empty(MOST_RIVALS, np.int64)
     rows = 0
     columns = 0
+    told_apart = True
     node = m[key_chain(m, hi, lo, port)]
     while node >= 0:
         if m[node + X_HI] == hi and m[node + X_LO] == lo and m[node + X_PORT] == port:
@@ -239,18 +243,43 @@ def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
                 if rows < MOST_RIVALS:
                     insert_balancer(m, balancers, rows, node)
                     rows += 1
+                    told_apart = told_apart and usual_host(m, m[node + X_INDEX]) >= 0
             elif columns < MOST_RIVALS:
                 insert_visit(m, visits, columns, node)
                 columns += 1
         node = m[node + X_NEXT]
-    cost = np.empty((rows, columns))
-    for i in range(rows):
-        for j in range(columns):
-            cost[i, j] = key_cost(m, balancers[i], visits[j])
     if patience == AT_ONCE:
-        take_outstanding(m, balancers, visits, cost)
+        take_outstanding(m, balancers[:rows], visits[:columns])
+    elif not told_apart:
+        take_aligned(m, balancers[:rows], visits[:columns], patience)
     else:
-        take_aligned(m, balancers, visits, cost, patience)
+        while columns > 0:
+            host = visit_host(m, m[visits[0] + X_SIDE], m[visits[0] + X_INDEX])
+            here_rows = 0
+            for i in range(rows):
+                if usual_host(m, m[balancers[i] + X_INDEX]) == host:
+                    here_balancers[here_rows] = balancers[i]
+                    here_rows += 1
+            here = 0
+            kept = 0
+            for j in range(columns):
+                if visit_host(m, m[visits[j] + X_SIDE], m[visits[j] + X_INDEX]) == host:
+                    here_visits[here] = visits[j]
+                    here += 1
+                else:
+                    visits[kept] = visits[j]
+                    kept += 1
+            columns = kept
+            take_aligned(m, here_balancers[:here_rows], here_visits[:here], patience)
+
+
+@kernel
+def key_costs(m: Memory, balancers: Vector, visits: Vector) -> NDArray[np.float64]:
+    cost = np.empty((len(balancers), len(visits)))
+    for i in range(len(balancers)):
+        for j in range(len(visits)):
+            cost[i, j] = key_cost(m, balancers[i], visits[j])
+    return cost
 
 
 @kernel
@@ -310,7 +339,8 @@ def take_pair(m: Memory, b_node: int, v_node: int, confidence: int, probability:
 
 
 @kernel
-def take_outstanding(m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.float64]) -> None:
+def take_outstanding(m: Memory, balancers: Vector, visits: Vector) -> None:
+    cost = key_costs(m, balancers, visits)
     best_i = -1
     best_j = -1
     best = IMPOSSIBLE
@@ -334,12 +364,11 @@ def take_outstanding(m: Memory, balancers: Vector, visits: Vector, cost: NDArray
 
 
 @kernel
-def take_aligned(
-    m: Memory, balancers: Vector, visits: Vector, cost: NDArray[np.float64], patience: int
-) -> None:
+def take_aligned(m: Memory, balancers: Vector, visits: Vector, patience: int) -> None:
     """Alignment of two sequences (Needleman and Wunsch 1970): match at its cost, or leave one of either side
     alone.
     """
+    cost = key_costs(m, balancers, visits)
     rows = cost.shape[0]
     columns = cost.shape[1]
     total = np.zeros((rows + 1, columns + 1))

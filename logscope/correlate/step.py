@@ -27,6 +27,7 @@ from logscope.correlate.hops import (
 from logscope.correlate.layout import *
 from logscope.correlate.links import (
     LAST,
+    SOON,
     add_closed,
     finish_screen,
     finish_smtpd,
@@ -190,12 +191,13 @@ def fire_smtpd(m: Memory, s: int) -> None:
             finish_screen(m, p)
         return
     if m[s + S_B] < 0 and m[s + S_HI] != NULL:
-        join_last(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], m[s + S_KEY], waited >= WAIT)
+        patience = LAST if waited >= WAIT else SOON
+        if m[s + S_KEY] >= 0:
+            join_key(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], patience)
         if m[s + S_B] < 0 and m[s + S_KEY2] >= 0:
-            join_last(
-                m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], m[s + S_KEY2], waited >= WAIT
-            )
-        if m[s + S_B] < 0 and (m[s + S_CLUSTER] < 0 or is_time(m, m[s + S_CLUSTER])):
+            join_key(m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], patience)
+        without_port = m[s + S_B] < 0 and m[s + S_PORT] == NULL
+        if without_port and (m[s + S_CLUSTER] < 0 or is_time(m, m[s + S_CLUSTER])):
             join_address(m, s)
     if m[s + S_STATE] != OPEN:
         return
@@ -210,8 +212,8 @@ def fire_smtpd(m: Memory, s: int) -> None:
 
 
 @kernel
-def join_last(m: Memory, hi: int, lo: int, port: int, node: int, final: bool) -> None:
-    if node >= 0 and final:
+def join_last(m: Memory, hi: int, lo: int, port: int, node: int) -> None:
+    if node >= 0:
         join_key(m, hi, lo, port, LAST)
 
 
@@ -246,11 +248,11 @@ def fire_screen(m: Memory, p: int) -> None:
     s = m[p + P_S]
     ended = m[p + P_ENDED] if s < 0 else m[s + S_ENDED]
     if m[p + P_B] < 0 and ended != NULL and m[NOW] - ended >= WAIT:
-        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY], True)
+        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY])
         if m[p + P_STATE] != OPEN:
             return
         if m[p + P_B] < 0:
-            join_last(m, m[p + P_HEADER_HI], m[p + P_HEADER_LO], m[p + P_HEADER_PORT], m[p + P_KEY2], True)
+            join_last(m, m[p + P_HEADER_HI], m[p + P_HEADER_LO], m[p + P_HEADER_PORT], m[p + P_KEY2])
         if m[p + P_STATE] != OPEN:
             return
         if m[p + P_B] < 0:
@@ -280,7 +282,7 @@ def give_up_screen(m: Memory, p: int) -> None:
     m[p + P_EXPIRED] = 1
     leave_screen(m, p)
     if m[p + P_B] < 0:
-        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY], True)
+        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY])
     if m[p + P_B] < 0:
         m[p + P_NO_BALANCER] = 1
         settle_screen(m, p)
