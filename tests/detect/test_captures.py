@@ -14,7 +14,7 @@ from logscope.pipeline import Options, run
 from logscope.sources import open_inputs
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
-FORMS = ("", ".rfc3339")
+FORMS = (".", "rfc3339")  # directories of a capture
 EXPECTED = {
     "proxy-v1": {"mx-a": "passed", "mx-b": "passed"},
     "masked": {"mx-a": "masked", "mx-b": "masked"},
@@ -38,7 +38,7 @@ def document(*paths: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("capture", EXPECTED)
 def test_samples(capture: str, form: str) -> None:
-    found = document(SAMPLES / capture / f"haproxy{form}.log", SAMPLES / capture / f"mail{form}.log")
+    found = document(*(SAMPLES / capture / form / name for name in ("haproxy.log", "mail.log")))
     assert {target["server"]: target["verdict"] for target in found["targets"]} == EXPECTED[capture]
     assert found["verdict"] == OVERALL[capture]
     assert {target["mta_host"] for target in found["targets"]} == {"mx-a", "mx-b"}
@@ -47,7 +47,7 @@ def test_samples(capture: str, form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_order_of_the_files_does_not_matter(form: str) -> None:
-    paths = [SAMPLES / "partial-mask" / f"{name}{form}.log" for name in ("haproxy", "mail")]
+    paths = [SAMPLES / "partial-mask" / form / name for name in ("haproxy.log", "mail.log")]
     assert document(*paths) == document(*reversed(paths))
 
 
