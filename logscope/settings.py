@@ -12,11 +12,15 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from logscope.errors import Place, SettingsError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from logscope.site import Site
 
 PROJECT_FILE = "logscope.toml"
 OUTPUTS = ("table", "jsonl", "json", "csv", "parquet")
@@ -36,8 +40,9 @@ class Settings:
             not named.
         year: of stamps without one; None to find it out.
         grammars: grammar files or directories of them, besides the installed ones.
-        haproxy_cfg: haproxy.cfg files to learn formats, listeners and servers from.
-        postfix_config: main.cf and master.cf files, or directories with them, likewise.
+        haproxy_cfg: haproxy.cfg files to learn formats, listeners and servers from; `HOST=FILE` names the
+            host.
+        postfix_config: directories with main.cf and master.cf, one of the files, or `MAIN+MASTER`, likewise.
         output: one of `OUTPUTS`; None for what the command does by itself.
         color: one of `COLORS`.
         quiet: no progress and no notes, errors only.
@@ -63,13 +68,24 @@ class Settings:
         zones = dict(self.zones)
         return zones.get(host, zones.get(DEFAULT_ZONE, "UTC"))
 
+    @cached_property
+    def site(self) -> Site:
+        """What the configurations named here say, read when first asked for; see `logscope.site`.
+
+        Raises:
+            SettingsError: one cannot be read, or its daemon would refuse it; with file, line and column.
+        """
+        from logscope.site.learn import learn
+
+        return learn(self.haproxy_cfg, self.postfix_config)
+
 
 KEYS: dict[str, str] = {
     "tz": "zone of stamps without one: a name, or a table of host = name with default = name",
     "year": "year of stamps without one",
     "grammar": "grammar files or directories",
-    "haproxy_cfg": "haproxy.cfg files",
-    "postfix_config": "main.cf and master.cf files, or their directories",
+    "haproxy_cfg": "haproxy.cfg files, each also as HOST=FILE",
+    "postfix_config": "directories with main.cf and master.cf, each also as HOST=DIR",
     "output": "output format: " + ", ".join(OUTPUTS),
     "color": "colours: " + ", ".join(COLORS),
     "quiet": "true for errors only",
@@ -147,9 +163,15 @@ def read_file(path: Path, name: str | None = None) -> dict[str, Any]:
             found[key] = [found[key]]
         if isinstance(found.get(key), list):
             found[key] = [
-                str(path.parent / entry) if isinstance(entry, str) else entry for entry in found[key]
+                _relative_to(path.parent, entry) if isinstance(entry, str) else entry for entry in found[key]
             ]
     return _checked(found, fail)
+
+
+def _relative_to(directory: Path, entry: str) -> str:
+    """A file named in a configuration file, with the `HOST=` before it and the `+MASTER` behind it."""
+    host, named, paths = entry.rpartition("=")
+    return host + named + "+".join(str(directory / part) for part in paths.split("+"))
 
 
 def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

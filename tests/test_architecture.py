@@ -22,6 +22,7 @@ LAYERS = (
     ("errors", "schema", "engine"),
     ("grammar",),
     ("syslog", "haproxy", "postfix"),
+    ("site",),
     ("correlate",),
     ("detect",),
     ("report",),
@@ -32,7 +33,7 @@ LAYERS = (
 
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
-PURE = ("schema", "syslog", "haproxy", "postfix", "correlate", "detect")
+PURE = ("schema", "syslog", "haproxy", "postfix", "site", "correlate", "detect")
 """Stages: they are handed bytes, tables and times, and hold no files, sockets, clocks or terminals."""
 
 IMPURE_MODULES = {
@@ -46,6 +47,7 @@ PURE_PARTS = {"socket.AF_INET", "socket.AF_INET6", "socket.inet_ntop", "socket.i
 READERS = {
     ("haproxy.config", "pathlib.Path"): "`read_texts` is the part without files",
     ("postfix.config", "pathlib.Path"): "the same",
+    ("site.learn", "pathlib.Path"): "`combined` is the part without files",
 }
 """No stages: what they read is settled before the first line of a log."""
 

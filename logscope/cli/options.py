@@ -58,18 +58,18 @@ HaproxyCfg = Annotated[
     list[str] | None,
     typer.Option(
         "--haproxy-cfg",
-        metavar="FILE",
+        metavar="[HOST=]FILE",
         rich_help_panel=_INPUT,
-        help="Learn log formats and servers from a haproxy.cfg.",
+        help="Learn log formats, listeners and servers from a haproxy.cfg.",
     ),
 ]
 PostfixConfig = Annotated[
     list[str] | None,
     typer.Option(
         "--postfix-config",
-        metavar="DIR",
+        metavar="[HOST=]DIR",
         rich_help_panel=_INPUT,
-        help="Learn from a directory with main.cf and master.cf how far its log can be joined.",
+        help="Learn listeners, networks and domains from a directory with main.cf and master.cf.",
     ),
 ]
 Output = Annotated[

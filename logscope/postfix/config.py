@@ -18,12 +18,27 @@ from logscope.errors import Place, did_you_mean
 from logscope.postfix.expand import ExpandError, expand
 from logscope.postfix.logical import ConfigError, LogicalLine, logical_lines
 
-__all__ = ["Config", "ConfigError", "Parameter", "Service", "read", "read_main", "read_master", "read_texts"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Parameter",
+    "Service",
+    "read",
+    "read_files",
+    "read_main",
+    "read_master",
+    "read_texts",
+]
 
 DEFAULTS: Mapping[str, str] = MappingProxyType(
     {
+        "inet_interfaces": "all",
         "mail_name": "Postfix",
+        "mydestination": "$myhostname, localhost.$mydomain, localhost",
+        "mynetworks_style": "${{$compatibility_level} <level {2} ? {subnet} : {host}}",
         "multi_instance_name": "",
+        "relay_domains": "${{$compatibility_level} <level {2} ? {$mydestination} : {}}",
+        "compatibility_level": "0",
         "postscreen_upstream_proxy_protocol": "",
         "postscreen_upstream_proxy_timeout": "5s",
         "smtpd_client_port_logging": "no",
@@ -138,14 +153,23 @@ class Config:
             if name == "service_name":
                 return service.name
         found = self.parameters.get(name)
+        if found is None and name == "mydomain":  # by default what follows the first label of the host
+            return self._raw("myhostname", service).partition(".")[2]
         return found.value if found else DEFAULTS.get(name, "")
 
     def _error(self, name: str, service: Service | None, error: ExpandError) -> ConfigError:
-        parameter = (service.overrides.get(name) if service else None) or self.parameters.get(name)
         text = error.value[error.column - 1 :][:20]
         message = f"{name}: {error.message}" + (f": {text!r}" if text else "")
-        hint = "Check it with 'postconf -x'."
-        return ConfigError(message, place=parameter.place if parameter else None, hint=hint)
+        return ConfigError(message, place=self.place(name, service), hint="Check it with 'postconf -x'.")
+
+    def place(self, name: str, service: Service | None = None) -> Place | None:
+        """Where a parameter is set for a service, or for all; None where the built-in value holds."""
+        found = (service.overrides.get(name) if service else None) or self.parameters.get(name)
+        return found.place if found else None
+
+    def words(self, name: str, service: Service | None = None) -> tuple[str, ...]:
+        """The entries of a list parameter, separated by blanks or commas."""
+        return tuple(word for word in re.split(r"[\s,]+", self.value(name, service)) if word)
 
     def yes(self, name: str, service: Service | None = None) -> bool:
         """Whether a parameter says yes."""
@@ -203,11 +227,20 @@ def read(directory: Path) -> Config:
         ConfigError: a file cannot be read, or Postfix would refuse it.
     """
     master = directory / "master.cf"
+    return read_files(directory / "main.cf", master if master.exists() else None)
+
+
+def read_files(main: Path, master: Path | None) -> Config:
+    """Read a main.cf and, if there is one, a master.cf, whatever they are called.
+
+    Raises:
+        ConfigError: a file cannot be read, or Postfix would refuse it.
+    """
     return read_texts(
-        _content(directory / "main.cf"),
-        _content(master) if master.exists() else "",
-        main_file=str(directory / "main.cf"),
-        master_file=str(master),
+        _content(main),
+        _content(master) if master else "",
+        main_file=str(main),
+        master_file=str(master or "master.cf"),
     )
 
 

@@ -6,6 +6,7 @@ format").
     ${name:value} ${name:{value}}       value, when it is
     ${name?{value}:{value}}             one or the other
     ${{a} == {b} ? {value} : {value}}   also != < <= > >=; numbers compare as numbers
+    ${{a} <level {b} ? {value}}         the same for compatibility levels such as 3.6 (since 3.6)
     $$                                  a dollar sign
 """
 
@@ -86,7 +87,10 @@ def _part(part: _Reference | _Comparison, lookup: Lookup, depth: int) -> str:
 def _compare(left: str, operator: str, right: str) -> bool:
     first: Any = left
     second: Any = right
-    if left.isascii() and left.isdigit() and right.isascii() and right.isdigit():
+    if operator.endswith("level"):
+        first, second = _level(left), _level(right)
+        operator = operator.removesuffix("level")
+    elif left.isascii() and left.isdigit() and right.isascii() and right.isdigit():
         first, second = int(left), int(right)
     return bool(
         {
@@ -98,6 +102,12 @@ def _compare(left: str, operator: str, right: str) -> bool:
             ">=": first >= second,
         }[operator]
     )
+
+
+def _level(text: str) -> tuple[int, ...]:
+    """A compatibility level: one to three numbers with dots between; missing ones are 0."""
+    numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in text.strip().split(".")]
+    return tuple([*numbers, 0, 0][:3])
 
 
 def _parse(value: str) -> _Value:
@@ -153,7 +163,7 @@ def _build() -> pp.ParserElement:
         | (inner_name + only_empty).set_parse_action(lambda t: _Reference(t[0], empty=t[1], plain=False))
         | inner_name.copy().set_parse_action(lambda t: _Reference(t[0]))
     )
-    operator = pp.one_of("== != <= >= < >")
+    operator = pp.Regex(r"(?:[=!<>]=|[<>])(?:level)?")
     comparison = (
         gap + braced + gap + operator + gap + braced + gap + pp.Literal("?").suppress() + gap + braced
     )

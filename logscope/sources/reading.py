@@ -14,11 +14,14 @@ from logscope.errors import GrammarError, Place
 from logscope.schema import TABLES
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Address, IPv6Address
+
     import pyarrow as pa
 
     from logscope.grammar.catalogue import Catalogue
     from logscope.pipeline import Counts, Options, Result
     from logscope.settings import Settings
+    from logscope.site import Site
     from logscope.sources.source import Source
 
 _HAPPENED: dict[str, tuple[str, ...]] = {
@@ -58,18 +61,10 @@ def prepare(settings: Settings) -> Preparation:
     from logscope.pipeline import Options
     from logscope.syslog.zones import Zones
 
-    grammars: list[Any] = list(grammar_files(settings.grammars))
-    notes: list[str] = []
-    balancers: frozenset[tuple[int, int]] = frozenset()
-    if settings.haproxy_cfg:
-        from logscope.haproxy import config
-
-        haproxy = config.read(map(Path, settings.haproxy_cfg))
-        notes += [*haproxy.notes, *haproxy.format_problems]
-        balancers = frozenset(_halves(haproxy.source_addresses))
-        if haproxy.formats:
-            grammars.append(haproxy.grammar)
-    notes += [note for name in settings.postfix_config for note in _postfix_notes(Path(name))]
+    site = settings.site
+    grammars: list[Any] = [*grammar_files(settings.grammars), *site.grammars]
+    notes = [*site.notes, *_join_notes(site)]
+    balancers = frozenset(map(_halves, site.peer_addresses))
     named = dict(settings.zones)
     default = named.pop("", None)
     zones = Zones(
@@ -80,25 +75,16 @@ def prepare(settings: Settings) -> Preparation:
     )
 
 
-def _postfix_notes(path: Path) -> Iterator[str]:
-    """What a Postfix configuration says about how far its log can be joined.
-
-    Args:
-        path: the configuration directory, or a main.cf or master.cf in it.
-    """
-    from logscope.postfix import config
-
-    directory = path if path.is_dir() else path.parent
-    postfix = config.read(directory)
-    silent = [
-        one for one in postfix.services if one.command == "smtpd" and not postfix.client_port_logging(one)
-    ]
-    if silent:
-        tags = ", ".join(dict.fromkeys(postfix.tag(one) for one in silent))
-        yield (
-            f"{directory}: {tags} logs no client ports, so its sessions are joined by order and time. "
-            "With smtpd_client_port_logging = yes they are joined exactly."
-        )
+def _join_notes(site: Site) -> Iterator[str]:
+    """What the Postfix configurations say about how far their logs can be joined."""
+    for server in site.mail_servers:
+        silent = [one for one in (*server.listeners, *server.behind_postscreen) if not one.logs_client_port]
+        if silent:
+            tags = ", ".join(dict.fromkeys(one.tag for one in silent))
+            yield (
+                f"{server.name}: {tags} logs no client ports, so its sessions are joined by order and time. "
+                "With smtpd_client_port_logging = yes they are joined exactly."
+            )
 
 
 def grammar_files(named: Iterable[str]) -> list[Path]:
@@ -197,17 +183,10 @@ def _bounded(settings: Settings) -> bool:
     return settings.since is not None or settings.until is not None
 
 
-def _halves(addresses: Iterable[str]) -> Iterable[tuple[int, int]]:
-    """Addresses as signed halves of their 128 bits, IPv4 as ::ffff:a.b.c.d, as the joins hold them."""
-    from ipaddress import ip_address
-
-    for address in addresses:
-        try:
-            found = ip_address(address)
-        except ValueError:  # a host name; HAProxy resolved it where it ran
-            continue
-        bits = int(found) if found.version == 6 else 0xFFFF_0000_0000 | int(found)
-        yield _signed(bits >> 64), _signed(bits & 0xFFFF_FFFF_FFFF_FFFF)
+def _halves(address: IPv4Address | IPv6Address) -> tuple[int, int]:
+    """An address as signed halves of its 128 bits, IPv4 as ::ffff:a.b.c.d, as the joins hold it."""
+    bits = int(address) if address.version == 6 else 0xFFFF_0000_0000 | int(address)
+    return _signed(bits >> 64), _signed(bits & 0xFFFF_FFFF_FFFF_FFFF)
 
 
 def _signed(bits: int) -> int:
