@@ -194,6 +194,14 @@ class Finished:
         return np.asarray(counts.sum(axis=1) - counts[:, F_UNKNOWN] - counts[:, F_REJECTED])
 
     @cached_property
+    def recipients(self) -> Codes:
+        """Recipients of each session's queued messages (`nrcpt` of the queue manager)."""
+        counts = np.zeros(self.count, np.int64)
+        if self.count:
+            self._kernel(count_recipients)(self._memory, self._s, counts)
+        return counts
+
+    @cached_property
     def rejects(self) -> Codes:
         """Refusals of each session."""
         return np.maximum(self.screen(P_REJECTED), 0) + np.maximum(self.smtpd(S_REJECTED), 0)
@@ -626,6 +634,9 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "rejects": Finished.reject_list,
     "queue_ids": Finished.queue_ids,
     "message_count": lambda f: _integers(f.queued),
+    # Counts that reports add up, without the lists that the table has.
+    "recipient_count": lambda f: _integers(f.recipients),
+    "reject_count": lambda f: _integers(f.rejects),
     "outcome": lambda f: code_texts(OUTCOMES, f.outcome),
     "hops": Finished.hops,
     "links": Finished.links,
@@ -735,6 +746,15 @@ def count_messages(m: Memory, sessions: Vector, counts: Matrix) -> None:
         q = m[sessions[i] + S_MESSAGES] if sessions[i] >= 0 else -1
         while q >= 0:
             counts[i, final_status(m, q)] += 1
+            q = m[q + M_S_NEXT]
+
+
+@kernel
+def count_recipients(m: Memory, sessions: Vector, counts: Vector) -> None:
+    for i in range(sessions.shape[0]):
+        q = m[sessions[i] + S_MESSAGES] if sessions[i] >= 0 else -1
+        while q >= 0:
+            counts[i] += max(m[q + M_RECIPIENTS], 0)
             q = m[q + M_S_NEXT]
 
 

@@ -37,9 +37,10 @@ READS = (
     "ended_at",
     "outcome",
     "message_count",
+    "recipient_count",
     "bytes_to_client",
     "bytes_to_server",
-    "rejects",
+    "reject_count",
     "screen_tests",
     "dnsbl_rank",
     "sasl_username",
@@ -49,7 +50,6 @@ READS = (
 )
 """Columns of the sessions that are looked at; others need not be made."""
 
-_WANTED = frozenset((*READS, "recipient_count", "reject_count"))
 _AT_ONCE = 1 << 17
 """Sessions counted at once: each batch costs as much as its distinct clients, so large ones cost less."""
 
@@ -64,16 +64,14 @@ class ClientTable:
         self.probes = 0
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Take some sessions; of the columns, `READS` are looked at, and `recipient_count` where there is
-        one.
-        """
+        """Take some sessions with at least the columns `READS`."""
         self.sessions += batch.num_rows
         probes = pc.equal(batch.column("outcome"), "probe")
         count = pc.sum(probes).as_py() or 0
         if count:
             self.probes += count
             batch = batch.filter(pc.invert(pc.fill_null(probes, False)))
-        self._waiting.append(batch.select([name for name in batch.schema.names if name in _WANTED]))
+        self._waiting.append(batch.select(READS))
         if sum(waiting.num_rows for waiting in self._waiting) >= _AT_ONCE:
             self._settle()
 
@@ -244,15 +242,10 @@ def _sums(batch: pa.RecordBatch, codes: Longs, count: int) -> dict[str, Longs]:
         masked, pc.is_in(_plain_text(batch.column("client_known_from")), pa.array(_RECOVERED_FROM))
     )
     sums["messages"] = _sum(batch.column("message_count"), codes, count)
-    present = "recipient_count" in batch.schema.names
-    sums["recipients"] = (
-        _sum(batch.column("recipient_count"), codes, count) if present else np.zeros_like(sums["messages"])
-    )
+    sums["recipients"] = _sum(batch.column("recipient_count"), codes, count)
     for name in ("bytes_to_client", "bytes_to_server"):
         sums[name] = _sum(batch.column(name), codes, count)
-    counted = "reject_count" in batch.schema.names
-    rejects = batch.column("reject_count") if counted else pc.list_value_length(batch.column("rejects"))
-    sums["rejects"] = _sum(rejects, codes, count)
+    sums["rejects"] = _sum(batch.column("reject_count"), codes, count)
     sums["masked_sessions"] = _sum(masked.cast(pa.int64()), codes, count)
     sums["recovered_sessions"] = _sum(recovered.cast(pa.int64()), codes, count)
     return sums

@@ -16,7 +16,7 @@ from logscope.report import groups
 from logscope.report.clients import COUNTED, ClientTable, clients_report
 from logscope.report.output import write_report
 from logscope.report.writers import Canvas
-from tests.report.fabricated import START, batch_of, many_sessions, session
+from tests.report.fabricated import START, batch_of, many_sessions, session, with_counts
 
 SECOND = 1_000_000_000
 
@@ -24,7 +24,7 @@ SECOND = 1_000_000_000
 def rows_of(*batches: pa.RecordBatch) -> list[dict[str, object]]:
     table = ClientTable()
     for batch in batches:
-        table.add(batch)
+        table.add(with_counts(batch))
     return table.table().to_pylist()
 
 
@@ -46,7 +46,7 @@ def test_one_client_in_full() -> None:
     (row,) = rows_of(batch)
     assert row["client"] == "203.0.113.9"
     assert (row["sessions"], row["delivered"], row["rejected"], row["unknown"]) == (3, 1, 1, 1)
-    assert (row["messages"], row["rejects"]) == (1, 2)
+    assert (row["messages"], row["recipients"], row["rejects"]) == (1, 2, 2)
     assert (row["bytes_to_client"], row["bytes_to_server"]) == (10 + 378 + 378, 5)
     assert row["helos"] == ["a.example", "b.example", "mail.example.net"]
     assert row["servers"] == ["mx-a", "mx-b"]
@@ -66,7 +66,7 @@ def test_health_checks_are_not_clients_and_the_unknown_are_one_row() -> None:
         + [session(client_address=None, masked=True, client_known_from="none")] * 2,
     )
     table = ClientTable()
-    table.add(batch)
+    table.add(with_counts(batch))
     (row,) = table.table().to_pylist()
     assert (row["client"], row["sessions"], row["masked_sessions"], row["recovered_sessions"]) == (
         None,
@@ -152,7 +152,7 @@ def test_order_is_by_sessions_then_address() -> None:
 
 def test_the_document_has_clients_totals_and_quality() -> None:
     table = ClientTable()
-    table.add(batch_of("sessions", [session(), session(client_address="2001:db8::1")]))
+    table.add(with_counts(batch_of("sessions", [session(), session(client_address="2001:db8::1")])))
     text = io.BytesIO()
     write_report(clients_report(table, {"lines_read": 8, "parsed": 8}), "json", text, Canvas())
     document = json.loads(text.getvalue())

@@ -19,7 +19,7 @@ from logscope.report.summary import Summary, summary_report
 from logscope.report.terminal import drawn
 from logscope.report.text import is_hostile
 from logscope.report.writers import Canvas
-from tests.report.fabricated import START, batch_of, many_sessions, session
+from tests.report.fabricated import START, batch_of, many_sessions, session, with_counts
 
 EVIL = "[bold]\x1b[31m\u202e\x07"
 QUALITY = {
@@ -72,7 +72,7 @@ def summary(**changes: Any) -> Summary:
     rows += [
         session(outcome="rejected", server=f"mx-{EVIL}", rejects=[reject], screen_tests=["pregreet"])
     ] * 2
-    gathered.add_sessions(batch_of("sessions", rows))
+    gathered.add_sessions(with_counts(batch_of("sessions", rows)))
     deliveries = [{"status": "sent", "recipient": "a@example.com"}] * 9
     deliveries += [{"status": "deferred", "recipient": "b@late.example", "reply": f"timed out {EVIL}"}] * 3
     gathered.add_deliveries(batch_of("deliveries", deliveries))
@@ -81,10 +81,9 @@ def summary(**changes: Any) -> Summary:
 
 def reports() -> list[Report]:
     table = ClientTable()
-    table.add(many_sessions(2000, clients=80))
-    table.add(
-        batch_of("sessions", [session(client_address="2001:db8:1234:5678:9abc:def0:1234:5678", helo=EVIL)])
-    )
+    table.add(with_counts(many_sessions(2000, clients=80)))
+    odd = session(client_address="2001:db8:1234:5678:9abc:def0:1234:5678", helo=EVIL)
+    table.add(with_counts(batch_of("sessions", [odd])))
     return [
         summary_report(summary(), QUALITY, masking("mixed"), [f"a note {EVIL}"]),
         clients_report(table, QUALITY),
@@ -131,7 +130,7 @@ def test_the_screen_counts() -> None:
 
 
 def test_the_screen_is_the_same_however_sessions_arrive() -> None:
-    batch = many_sessions(3000, clients=50)
+    batch = with_counts(many_sessions(3000, clients=50))
     whole, parts = Summary(), Summary()
     whole.add_sessions(batch)
     for start in range(0, 3000, 700):
@@ -152,7 +151,7 @@ def test_the_screen_is_the_same_however_sessions_arrive() -> None:
 )
 def test_the_sentence_about_the_flow_is_true(sent: int, late: int, words: str) -> None:
     gathered = Summary()
-    gathered.add_sessions(batch_of("sessions", [session()] * 3))
+    gathered.add_sessions(with_counts(batch_of("sessions", [session()] * 3)))
     rows = [{"status": "sent", "recipient": "a@example.com"}] * sent + [
         {"status": "deferred", "recipient": "a"}
     ] * late
