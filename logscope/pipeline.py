@@ -41,7 +41,10 @@ _BYTES_AN_EVENT = 32  # no line that the joins read is shorter
 
 
 class Input(Protocol):
-    """What the pipeline needs of an input; `sources.Source` has it."""
+    """What the pipeline needs of an input; `sources.Source` has it.
+
+    `follows`: reading nothing means that nothing has arrived yet, not that the input is over.
+    """
 
     name: str
     size: int | None
@@ -50,6 +53,7 @@ class Input(Protocol):
     modified_at: int | None
     head: bytes
     problem: InputError | None
+    follows: bool
 
     def read_into(self, buffer: NDArray[np.uint8], at: int) -> int: ...
 
@@ -144,6 +148,56 @@ class Hosts:
         return [texts[code] for code in self._numbers]
 
 
+class Extractor:
+    """Turns scanned rows into the events that the joins read, with names and hosts numbered for the run."""
+
+    def __init__(self, catalogue: Catalogue, *, machine_code: bool) -> None:
+        self.machine_code = machine_code
+        self._plans = Plans(catalogue)
+        self._dictionary = Dictionary()
+        self._hosts = Hosts()
+
+    def extract(
+        self,
+        chunk: Chunk,
+        order: NDArray[np.int64],
+        names: Names,
+        source: int,
+        pool: NDArray[np.uint8],
+        base: int,
+        out: NDArray[np.int64],
+    ) -> int:
+        """Write the events of a chunk to `out`; returns how many.
+
+        Args:
+            order: what the rows are merged by, see `running_order`.
+            names: of the chunk's scanner.
+            source: number of the source.
+            pool, base: where the chunk's bytes are, and begin.
+        """
+        rows, plans = chunk.rows, self._plans
+        codes = np.append(self._dictionary.translate(names), -1)  # code -1, no name, stays -1
+        run = engine.compiled(extract) if self.machine_code else extract
+        count = run(
+            rows.template, rows.start, rows.arena, 0, rows.count, rows.stamp, chunk.logged_at,
+            chunk.accepted_at, order,
+            (rows.stamp_kind & (ops.MILLISECONDS | ops.MICROSECONDS) == 0).view(np.uint8),
+            self._hosts.number(codes[rows.host]), codes[rows.service], rows.pid, source, chunk.first_line,
+            plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, codes, pool, base, out,
+        )  # fmt: skip
+        return int(count)
+
+    def texts(self) -> tuple[list[str], list[str]]:
+        """The text of each name's code, and the name of each host's number."""
+        names = self._dictionary.texts()
+        return names, self._hosts.names(names)
+
+
+def running_order(times: NDArray[np.int64], before: int) -> NDArray[np.int64]:
+    """What sources are merged by: the latest time so far in the source; `before` is that of its last row."""
+    return np.maximum.accumulate(np.maximum(times, before))
+
+
 @dataclass
 class Chunk:
     """One scanned chunk of a source: its rows, their times, and where its lines are counted from."""
@@ -198,7 +252,7 @@ class Feed:
         while filled < room:
             count = self.source.read_into(buffer[: room + _PADDING], filled)
             if count == 0:
-                self.ended = True
+                self.ended = not self.source.follows
                 break
             filled += count
             if self.source.size is None:
@@ -382,9 +436,7 @@ class Pipeline:
         references = _references(sources, scanned, catalogue, options.year, now)
         self._sources = [sources[index] for index in order]
         self._options = options
-        self._plans = Plans(catalogue)
-        self._dictionary = Dictionary()
-        self._hosts = Hosts()
+        self._extractor = Extractor(catalogue, machine_code=self._machine_code)
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
 
@@ -413,12 +465,10 @@ class Pipeline:
 
         def flush() -> Iterator[Any]:
             if self._joiner.finished_anything:
-                names = self._dictionary.texts()
                 batch = Finished(
                     self._joiner.memory(),
                     self._joiner.heap,
-                    names,
-                    self._hosts.names(names),
+                    *self._extractor.texts(),
                     [source.name for source in self._sources],
                     self._balancers,
                     machine_code=self._machine_code,
@@ -472,21 +522,12 @@ class Pipeline:
         self._turns[number] += 1
         if not rows.count:
             return first, first, feed.ended
-        times = chunk.logged_at
-        order = np.maximum.accumulate(np.maximum(times, self._order[number]))
+        order = running_order(chunk.logged_at, self._order[number])
         self._order[number] = int(order[-1])
-        codes = self._dictionary.translate(feed.names)
-        codes = np.append(codes, -1)  # code -1, no name, stays -1
-        run = engine.compiled(extract) if self._machine_code else extract
-        plans = self._plans
-        count = run(
-            rows.template, rows.start, rows.arena, 0, rows.count, rows.stamp, times, chunk.accepted_at, order,
-            (rows.stamp_kind & (ops.MILLISECONDS | ops.MICROSECONDS) == 0).view(np.uint8),
-            self._hosts.number(codes[rows.host]), codes[rows.service], rows.pid, number, chunk.first_line,
-            plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, codes,
-            self._segments.pool, base, self._segments.events[first:],
-        )  # fmt: skip
-        return first, first + int(count), feed.ended
+        count = self._extractor.extract(
+            chunk, order, feed.names, number, self._segments.pool, base, self._segments.events[first:]
+        )
+        return first, first + count, feed.ended
 
     def result(self) -> Result:
         """Counts and remarks; complete once `finished` is exhausted."""
@@ -494,7 +535,7 @@ class Pipeline:
         for feed in self._feeds:
             counts.merge(feed.counts)
         problems = [source.problem for source in self._sources if source.problem is not None]
-        names = self._hosts.names(self._dictionary.texts())
+        _, names = self._extractor.texts()
         skew = {
             (names[balancer], names[mta]): (seconds, samples)
             for (balancer, mta), (seconds, samples) in self._joiner.skews().items()

@@ -40,7 +40,10 @@ class Source:
         rotated_on: the date in a rotated file's name (`mail.log-20260731.gz`), else None.
         compression: `gzip`, `bzip2`, `xz`, `zstd` or None. Told by the first bytes.
         head: the first bytes of the decoded input, up to 64 KiB; reading is not affected.
+        follows: False: the end of a file is the end of this input.
     """
+
+    follows = False
 
     def __init__(self, name: str, file: BinaryIO, path: Path | None = None) -> None:
         self.name = name
