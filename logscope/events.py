@@ -16,6 +16,9 @@ from logscope.grammar.fields import Kind
 from logscope.grammar.model import ENVELOPE, FieldInfo
 from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Rows
 from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers, clocks, wants_machine_code
+from logscope.syslog import envelopes
+
+_STAMP_BYTES = 64
 
 _TIMES = pa.timestamp("ns", tz="UTC")
 _TYPES = {
@@ -81,7 +84,14 @@ def events(
     machine_code = wants_machine_code(sources, options.machine_code)
     read = 0
     for source, clock in zip(sources, clocks(sources, catalogue, options, now), strict=True):
-        feed = Feed(source, catalogue, clock, chunk_buffers(1, machine_code), machine_code=machine_code)
+        feed = Feed(
+            source,
+            catalogue,
+            clock,
+            chunk_buffers(1, machine_code),
+            machine_code=machine_code,
+            envelope=options.envelope,
+        )
         while not feed.ended:
             chunk = feed.next_chunk()
             if chunk.rows.count:
@@ -157,9 +167,21 @@ def _column(chunk: Chunk, info: FieldInfo, names: list[str], *, machine_code: bo
 
 
 def _reasons(rows: Rows) -> pa.Array:
-    words = ("no syslog envelope was recognised", "no template of its program matches", "of another program")
-    reason = np.where(rows.template == FOREIGN, 2, np.where(rows.service < 0, 0, 1))
-    return code_texts(words, np.where(rows.template >= 0, -1, reason))
+    words = (envelopes.NOT_RECOGNISED, "no template of its program matches", "of another program")
+    bare = (rows.service < 0) & (rows.stamp == NULL)
+    reason = np.where(rows.template == FOREIGN, 2, np.where(bare, 0, 1))
+    localised = [
+        row
+        for row in np.flatnonzero(bare & (rows.template == UNPARSED)).tolist()
+        if envelopes.why_unread(_beginning(rows, row)) == envelopes.FOREIGN_MONTH
+    ]
+    reason[localised] = len(words)
+    return code_texts((*words, envelopes.FOREIGN_MONTH), np.where(rows.template >= 0, -1, reason))
+
+
+def _beginning(rows: Rows, row: int) -> bytes:
+    start = int(rows.line_start[row])
+    return rows.slice(start, min(start + _STAMP_BYTES, int(rows.line_end[row])))
 
 
 def _resolution(rows: Rows) -> NDArray[np.int64]:

@@ -25,6 +25,7 @@ from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import FOREIGN, UNPARSED, Names, Rows
 from logscope.grammar.scan import Scanner
+from logscope.syslog import envelopes, records
 from logscope.syslog.clock import Clock
 from logscope.syslog.years import Reference, best_reference
 from logscope.syslog.zones import Zones
@@ -37,6 +38,8 @@ CHUNK = 2 << 20
 SMALL_CHUNK = 1 << 18
 _PADDING = 64
 _HEAD = 1 << 14
+_TRIED = 64  # lines of a chunk that are asked why they were not read
+_STAMP_BYTES = 64
 _BYTES_AN_EVENT = 32  # no line that the joins read is shorter
 
 
@@ -67,22 +70,29 @@ class Options:
         year: of the first year-less stamp.
         balancers: addresses that the configuration says are a balancer's, as halves of 128 bits.
         machine_code: force one engine; None chooses by the size of the input.
+        envelope: what stands before each message, one of `syslog.envelopes.NAMES`; empty to find out.
     """
 
     zones: Zones = field(default_factory=Zones)
     year: int | None = None
     balancers: frozenset[tuple[int, int]] = frozenset()
     machine_code: bool | None = None
+    envelope: str = ""
 
 
 @dataclass
 class Counts:
-    """Lines read, and what became of them: `lines_read = parsed + foreign + unparsed`, always."""
+    """Lines read, and what became of them: `lines_read = parsed + foreign + unparsed`, always.
+
+    Attributes:
+        remarks: what users should know of lines that could not be read.
+    """
 
     lines_read: int = 0
     parsed: int = 0
     foreign: int = 0
     unparsed: int = 0
+    remarks: list[str] = field(default_factory=list)
 
     def add(self, template: NDArray[np.int32]) -> None:
         foreign = int(np.count_nonzero(template == FOREIGN))
@@ -92,11 +102,16 @@ class Counts:
         self.unparsed += unparsed
         self.parsed += len(template) - foreign - unparsed
 
+    def numbers(self) -> dict[str, int]:
+        """The counts by their names."""
+        return {name: count for name, count in vars(self).items() if isinstance(count, int)}
+
     def merge(self, other: Counts) -> None:
         self.lines_read += other.lines_read
         self.parsed += other.parsed
         self.foreign += other.foreign
         self.unparsed += other.unparsed
+        self.remarks += other.remarks
 
 
 class Dictionary:
@@ -214,6 +229,7 @@ class Feed:
 
     Args:
         buffers: where the bytes go, in turn; a buffer is not touched while its neighbour is in use.
+        envelope: what stands before each message, see `Options`.
     """
 
     def __init__(
@@ -224,6 +240,7 @@ class Feed:
         buffers: Sequence[NDArray[np.uint8]],
         *,
         machine_code: bool,
+        envelope: str = "",
     ) -> None:
         self.source = source
         self.counts = Counts()
@@ -231,13 +248,16 @@ class Feed:
         self.names = Names()
         self.collector = Collector(catalogue)
         self._catalogue = catalogue
-        self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names)
+        self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names, envelope=envelope)
         self._buffers = buffers
         self._turn = 0
         self._rest = b""
         self._lines = 0
         self._skipping = False
         self.ended = False
+        self._exhausted = False
+        self._records_only = envelope == envelopes.JSON
+        self._records_too = not envelope
         self._accepted = catalogue.field_id("accepted_at")
         self._accepted_utc = catalogue.field_id("accepted_at_utc")
         self._duration = catalogue.field_id("duration_ms")
@@ -249,10 +269,10 @@ class Feed:
         room = len(buffer) - _PADDING
         filled = len(self._rest)
         buffer[:filled] = np.frombuffer(self._rest, np.uint8)
-        while filled < room:
+        while filled < room and not self._exhausted:
             count = self.source.read_into(buffer[: room + _PADDING], filled)
             if count == 0:
-                self.ended = not self.source.follows
+                self._exhausted = not self.source.follows
                 break
             filled += count
             if self.source.size is None:
@@ -260,15 +280,33 @@ class Feed:
         start = 0
         if self._skipping:
             start = self._after_line(buffer, filled)
-        rows = self._scanner.scan(buffer, start, filled, self.ended)
-        if rows.count == 0 and filled == room and not self.ended:
+        rows, rest = self._scanned(buffer, start, filled)
+        if rows.count == 0 and filled == room and not self._exhausted:
             return self._overlong(buffer)
-        self._rest = bytes(buffer[rows.consumed : filled])
+        self._rest = rest
+        self.ended = self._exhausted and not rest
         chunk = self._timed(rows)
         self.counts.add(rows.template)
+        self._look_for_months(chunk)
         self.collector.add(rows, chunk.logged_at, self.source.name, chunk.first_line)
         self._lines += rows.count
         return chunk
+
+    def _scanned(self, buffer: NDArray[np.uint8], start: int, filled: int) -> tuple[Rows, bytes]:
+        """The rows of whole lines and the bytes behind them. Records that are no lines of syslog are turned
+        into such lines, which take their place in the buffer.
+        """
+        rows = self._scanner.scan(buffer, start, filled, self._exhausted)
+        if not (self._records_only or (self._records_too and has_records(rows))):
+            return rows, bytes(buffer[rows.consumed : filled])
+        data = bytes(buffer[start:filled])
+        lines, used = records.decoded(
+            data, len(buffer) - _PADDING, final=self._exhausted, inner=not self._records_only
+        )
+        if len(lines) > len(buffer) - _PADDING:  # one line that grew beyond all: it stays as it was
+            lines = data[:used]
+        buffer[: len(lines)] = np.frombuffer(lines, np.uint8)
+        return self._scanner.scan(buffer, 0, len(lines), True), data[used:]
 
     def _timed(self, rows: Rows) -> Chunk:
         accepted = rows.integers(self._accepted)
@@ -288,6 +326,20 @@ class Feed:
         )
         return Chunk(rows, resolved.logged_at, resolved.accepted_at, self._lines + 1, self.ended)
 
+    def _look_for_months(self, chunk: Chunk) -> None:
+        """Tell of stamps in another language; as some months look English, the loss is easily missed."""
+        rows = chunk.rows
+        if self.counts.remarks:
+            return
+        lost = np.flatnonzero((rows.template == UNPARSED) & (rows.service < 0) & (rows.stamp == NULL))
+        for row in lost[:_TRIED].tolist():
+            start = int(rows.line_start[row])
+            line = rows.slice(start, min(start + _STAMP_BYTES, int(rows.line_end[row])))
+            if envelopes.why_unread(line) == envelopes.FOREIGN_MONTH:
+                place = f"{self.source.name}:{chunk.first_line + row}"
+                self.counts.remarks.append(f"{place}: such lines are not read: {envelopes.FOREIGN_MONTH}.")
+                return
+
     def _after_line(self, buffer: NDArray[np.uint8], filled: int) -> int:
         """Where the line that was too long to keep ends."""
         ends = np.flatnonzero(buffer[:filled] == 10)
@@ -297,9 +349,12 @@ class Feed:
         return int(ends[0]) + 1
 
     def _overlong(self, buffer: NDArray[np.uint8]) -> Chunk:
-        """A line longer than a chunk counts as one that was not understood; the lines behind it are read."""
+        """A line (or record) longer than a chunk counts as one that was not understood; what is behind it is
+        read.
+        """
         if not self._skipping:
-            rows = self._scanner.scan(buffer, 0, 1 << 10, True)
+            ends = np.flatnonzero(buffer[: 1 << 10] == 10)  # of a record that is too long: in its first line
+            rows = self._scanner.scan(buffer, 0, int(ends[0]) if len(ends) else 1 << 10, True)
             self._skipping = True
             chunk = self._timed(_one_unparsed(rows))
             self.counts.add(chunk.rows.template)
@@ -308,6 +363,14 @@ class Feed:
             chunk = self._timed(self._scanner.scan(buffer, 0, 0, True))
         self._rest = b""
         return chunk
+
+
+def has_records(rows: Rows) -> bool:
+    """Whether a line that was not understood may be a record in JSON or in the journal's export format."""
+    begins = rows.line_start[rows.template == UNPARSED]
+    firsts = rows.buffer[np.minimum(begins, len(rows.buffer) - 1)] if len(begins) else begins
+    candidates = begins[(firsts == ord("{")) | (firsts == ord("_"))]
+    return any(records.has_record(rows.slice(begin, begin + 32)) for begin in candidates.tolist())
 
 
 def _one_unparsed(rows: Rows) -> Rows:
@@ -321,7 +384,8 @@ def heads(sources: Sequence[Input], catalogue: Catalogue) -> list[Rows]:
     for source in sources:
         head = source.head[:_HEAD]
         cut = head.rfind(b"\n") + 1
-        scanned.append(Scanner(catalogue, compiled=False).scan_bytes(head[:cut] or head))
+        lines, _ = records.decoded(head[:cut] or head, 2 * _HEAD)
+        scanned.append(Scanner(catalogue, compiled=False).scan_bytes(lines))
     return scanned
 
 
@@ -452,6 +516,7 @@ class Pipeline:
                 Clock(references[index], options.zones),
                 self._segments.buffers(number),
                 machine_code=self._machine_code,
+                envelope=options.envelope,
             )
             for number, (index, source) in enumerate(zip(order, self._sources, strict=True))
         ]
@@ -541,10 +606,10 @@ class Pipeline:
             for (balancer, mta), (seconds, samples) in self._joiner.skews().items()
         }
         years = {str(origin) for feed in self._feeds for origin in feed.clock.year_origins}
-        quality = dict(vars(counts)) | {"sessions": int(self._joined.sum())}
+        quality = counts.numbers() | {"sessions": int(self._joined.sum())}
         quality |= dict(zip(JOIN_CLASSES, self._joined.tolist(), strict=True))
         signals = merged(feed.collector.signals for feed in self._feeds)
-        return Result(counts, quality, self._notes(years), problems, skew, years, signals)
+        return Result(counts, quality, [*counts.remarks, *self._notes(years)], problems, skew, years, signals)
 
     def _notes(self, years: set[str]) -> list[str]:
         notes = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo, available_timezones
 
 from logscope.errors import Place, SettingsError, UsageError, did_you_mean
+from logscope.syslog.envelopes import NAMES as ENVELOPES
 
 if TYPE_CHECKING:
     from logscope.site import Site
@@ -43,6 +44,8 @@ class Settings:
         haproxy_cfg: haproxy.cfg files to learn formats, listeners and servers from; `HOST=FILE` names the
             host.
         postfix_config: directories with main.cf and master.cf, one of the files, or `MAIN+MASTER`, likewise.
+        envelope: what stands before each message, one of `syslog.envelopes.NAMES`; empty to find it out line
+            by line.
         output: one of `OUTPUTS`; None for what the command does by itself.
         color: one of `COLORS`.
         quiet: no progress and no notes, errors only.
@@ -55,6 +58,7 @@ class Settings:
     grammars: tuple[str, ...] = ()
     haproxy_cfg: tuple[str, ...] = ()
     postfix_config: tuple[str, ...] = ()
+    envelope: str = ""
     output: str | None = None
     color: str = "auto"
     quiet: bool = False
@@ -86,12 +90,14 @@ KEYS: dict[str, str] = {
     "grammar": "grammar files or directories",
     "haproxy_cfg": "haproxy.cfg files, each also as HOST=FILE",
     "postfix_config": "directories with main.cf and master.cf, each also as HOST=DIR",
+    "envelope": "what stands before each message: " + ", ".join(ENVELOPES),
     "output": "output format: " + ", ".join(OUTPUTS),
     "color": "colours: " + ", ".join(COLORS),
     "quiet": "true for errors only",
 }
 """Keys of the configuration files; in the environment they are `LOGSCOPE_TZ` and so on."""
 
+_CHOICES: dict[str, Collection[str]] = {"output": OUTPUTS, "color": COLORS, "envelope": ENVELOPES}
 _FIELD_OF = {"tz": "zones", "grammar": "grammars"}
 _SEVERAL = ("grammar", "haproxy_cfg", "postfix_config")
 
@@ -230,8 +236,8 @@ def _checked(found: Mapping[str, Any], fail: Any) -> dict[str, Any]:
 
 def _problem(key: str, value: Any) -> tuple[str, str | None] | None:
     """What is wrong with a value, and a hint; None when nothing is."""
-    if key in ("output", "color"):
-        known = OUTPUTS if key == "output" else COLORS
+    if key in _CHOICES:
+        known = _CHOICES[key]
         if value not in known:
             return f"unknown {key} {value!r}", did_you_mean(str(value), known) or "Known: " + ", ".join(
                 known

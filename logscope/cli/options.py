@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from logscope.syslog.envelopes import NAMES as ENVELOPES
+
 _INPUT = "What is read"
 _TIME = "Time"
 _OUTPUT = "Output"
@@ -70,6 +72,15 @@ PostfixConfig = Annotated[
         metavar="[HOST=]DIR",
         rich_help_panel=_INPUT,
         help="Learn listeners, networks and domains from a directory with main.cf and master.cf.",
+    ),
+]
+Envelope = Annotated[
+    str | None,
+    typer.Option(
+        "--envelope",
+        metavar="NAME",
+        rich_help_panel=_INPUT,
+        help="What stands before each message, instead of finding out: " + ", ".join(ENVELOPES) + ".",
     ),
 ]
 Output = Annotated[

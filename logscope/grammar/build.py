@@ -17,7 +17,17 @@ from logscope.grammar.compile import Assembler
 from logscope.grammar.errors import TemplateError
 from logscope.grammar.fields import SLOTS, Kind, field_type
 from logscope.grammar.interpret import Machine
-from logscope.grammar.model import HAPROXY, REST, SESSION, Detail, FieldInfo, Tables, Template
+from logscope.grammar.model import (
+    ENVELOPE,
+    HAPROXY,
+    ONE_ENVELOPE,
+    REST,
+    SESSION,
+    Detail,
+    FieldInfo,
+    Tables,
+    Template,
+)
 from logscope.grammar.order import arrange
 from logscope.grammar.prepare import Parts, prepare
 from logscope.grammar.source import GrammarSource, TemplateSource
@@ -202,9 +212,16 @@ def _members(drafts: list[_Draft]) -> dict[str, list[int]]:
     for number, draft in enumerate(drafts):
         for program in draft.grammar.programs:
             members[program if draft.source.structured else REST.format(program)].append(number)
+            if program == ENVELOPE:
+                members[ONE_ENVELOPE.format(_family(draft))].append(number)
         if HAPROXY in draft.grammar.programs and _is_session(draft):
             members[SESSION].append(number)
     return {name: members[name] for name in sorted(members)}
+
+
+def _family(draft: _Draft) -> str:
+    """`bsd` for the kinds `envelope.bsd`, `envelope.bsd_repeated` and the like."""
+    return draft.source.kind.partition(".")[2].partition("_")[0]
 
 
 def _is_session(draft: _Draft) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from logscope.grammar.catalogue import Catalogue
-from logscope.grammar.model import ANY_POSTFIX, ENVELOPE, HAPROXY, REST, SESSION
+from logscope.grammar.model import ANY_POSTFIX, ENVELOPE, HAPROXY, ONE_ENVELOPE, RAW, REST, SESSION
 
 MOST_STARTS: Final = 4
 
@@ -32,15 +32,20 @@ def search_order(catalogue: Catalogue, program: str) -> list[int]:
 class Dispatcher:
     """Looks up the programs of a catalogue.
 
+    Args:
+        envelope: the one kind of envelope that there can be, `raw` for none; empty for any.
+
     Attributes:
         envelope: the word where envelopes are matched; the first word of a table always fails.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, envelope: str = "") -> None:
         self._catalogue = catalogue
         self._daemons = {program for template in catalogue.templates for program in template.programs}
         self._daemons -= {ENVELOPE, ANY_POSTFIX, HAPROXY}
-        self.envelope = catalogue.programs.get(ENVELOPE, 0)
+        any_kind = catalogue.programs.get(ENVELOPE, 0)
+        own = ONE_ENVELOPE.format(envelope)
+        self.envelope = 0 if envelope == RAW else catalogue.programs.get(own, any_kind)
 
     def without_service(self) -> tuple[int, list[int]]:
         """For a line without a tag: HAProxy writes such lines (`format raw`, `short`); no other is

@@ -14,6 +14,10 @@ from logscope.grammar.syntax import Sequence
 
 ENVELOPE: Final = "envelope"
 """The program of what stands before a message."""
+ONE_ENVELOPE: Final = "envelope {}"
+"""The templates of one kind of envelope, `envelope.bsd` and `envelope.bsd_repeated` under `bsd`."""
+RAW: Final = "raw"
+"""The kind of envelope that is none."""
 HAPROXY: Final = "haproxy"
 ANY_POSTFIX: Final = "*"
 """The program tried after a Postfix daemon's own."""

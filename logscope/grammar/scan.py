@@ -40,12 +40,21 @@ class Scanner:
         catalogue: the compiled grammars.
         compiled: whether to run machine code (compiling it when it is not on disk yet) or plain Python.
         names: the dictionary of names to use and extend; a new one by default.
+        envelope: the one kind of envelope that lines can have (`bsd` for the templates `envelope.bsd…`), or
+            `raw` for none; empty for any.
     """
 
-    def __init__(self, catalogue: Catalogue, *, compiled: bool = True, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        *,
+        compiled: bool = True,
+        names: Names | None = None,
+        envelope: str = "",
+    ) -> None:
         self.catalogue = catalogue
         self.names = names if names is not None else Names()
-        self._dispatcher = Dispatcher(catalogue)
+        self._dispatcher = Dispatcher(catalogue, envelope)
         self._engine: _Kernel | _Interpreter = (_Kernel if compiled else _Interpreter)(
             catalogue, self.names, self._dispatcher
         )
@@ -70,7 +79,7 @@ class _Kernel:
     def __init__(self, catalogue: Catalogue, names: Names, dispatcher: Dispatcher) -> None:
         self._catalogue, self._names, self._dispatcher = catalogue, names, dispatcher
         self._scan = engine.compiled(lines.scan)
-        self._control = _control(catalogue)
+        self._control = _control(catalogue, dispatcher)
         self._wide = np.zeros((layout.WIDE_COLUMNS, _FIRST_ROWS), np.int64)
         self._narrow = np.zeros((layout.NARROW_COLUMNS, _FIRST_ROWS), np.int32)
         self._small = np.zeros((layout.SMALL_COLUMNS, _FIRST_ROWS), np.int8)
@@ -189,9 +198,9 @@ class _Kernel:
         )
 
 
-def _control(catalogue: Catalogue) -> NDArray[np.int64]:
+def _control(catalogue: Catalogue, dispatcher: Dispatcher) -> NDArray[np.int64]:
     control = np.zeros(layout.CONTROL_WORDS, np.int64)
-    control[layout.ENVELOPE_START] = Dispatcher(catalogue).envelope
+    control[layout.ENVELOPE_START] = dispatcher.envelope
     for word, name in _ENVELOPE_FIELDS.items():
         control[word] = catalogue.field_id(name)
     control[layout.WIDEST] = catalogue.widths.max(initial=0)

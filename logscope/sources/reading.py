@@ -70,9 +70,8 @@ def prepare(settings: Settings) -> Preparation:
     zones = Zones(
         {host: ZoneInfo(zone) for host, zone in named.items()}, ZoneInfo(default) if default else None
     )
-    return Preparation(
-        catalogue.load(grammars), Options(zones=zones, year=settings.year, balancers=balancers), tuple(notes)
-    )
+    options = Options(zones=zones, year=settings.year, balancers=balancers, envelope=settings.envelope)
+    return Preparation(catalogue.load(grammars), options, tuple(notes))
 
 
 def _join_notes(site: Site) -> Iterator[str]:

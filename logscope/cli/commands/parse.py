@@ -30,6 +30,7 @@ def parse(
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
     postfix_config: options.PostfixConfig = None,
+    envelope: options.Envelope = None,
     output: options.Output = None,
     to: options.To = None,
     color: options.Color = None,
@@ -39,7 +40,7 @@ def parse(
     run = start(
         options.said(
             since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            postfix_config=postfix_config, output=output, color=color, quiet=quiet,
+            postfix_config=postfix_config, envelope=envelope, output=output, color=color, quiet=quiet,
         ),
         to,
         "table",
@@ -57,6 +58,8 @@ def parse(
                 writer.write(_of_kind(batch, kind) if kind else batch)
         writer.close()
         run.complain_of(sources)
+    for remark in counts.remarks:
+        run.note(remark)
     became = ("parsed", "foreign", "unparsed")
     said = ", ".join(f"{number(getattr(counts, name))} {name}" for name in became)
     run.note(f"{number(counts.lines_read)} lines: {said}")
