@@ -27,7 +27,7 @@ LAYERS = (
     ("detect",),
     ("report",),
     ("pipeline", "events", "settings"),
-    ("sources", "store", "relay", "cli", "__init__", "__main__"),
+    ("sources", "store", "relay", "simulate", "cli", "__init__", "__main__"),
 )
 """A part may import what stands on its own line or above it."""
 
