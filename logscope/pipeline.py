@@ -168,7 +168,7 @@ class Extractor:
 
     def __init__(self, catalogue: Catalogue, *, machine_code: bool) -> None:
         self.machine_code = machine_code
-        self._plans = Plans(catalogue)
+        self.plans = Plans(catalogue)
         self._dictionary = Dictionary()
         self._hosts = Hosts()
 
@@ -190,7 +190,7 @@ class Extractor:
             source: number of the source.
             pool, base: where the chunk's bytes are, and begin.
         """
-        rows, plans = chunk.rows, self._plans
+        rows, plans = chunk.rows, self.plans
         codes = np.append(self._dictionary.translate(names), -1)  # code -1, no name, stays -1
         run = engine.compiled(extract) if self.machine_code else extract
         count = run(
@@ -252,7 +252,7 @@ class Feed:
         self._buffers = buffers
         self._turn = 0
         self._rest = b""
-        self._lines = 0
+        self.lines = 0
         self._skipping = False
         self.ended = False
         self._exhausted = False
@@ -261,6 +261,10 @@ class Feed:
         self._accepted = catalogue.field_id("accepted_at")
         self._accepted_utc = catalogue.field_id("accepted_at_utc")
         self._duration = catalogue.field_id("duration_ms")
+
+    def use_machine_code(self) -> None:
+        """Scan the rest in machine code."""
+        self._scanner = Scanner(self._catalogue, compiled=True, names=self.names)
 
     def next_chunk(self) -> Chunk:
         """The next chunk; an empty one with `last` at the end."""
@@ -289,7 +293,7 @@ class Feed:
         self.counts.add(rows.template)
         self._look_for_months(chunk)
         self.collector.add(rows, chunk.logged_at, self.source.name, chunk.first_line)
-        self._lines += rows.count
+        self.lines += rows.count
         return chunk
 
     def _scanned(self, buffer: NDArray[np.uint8], start: int, filled: int) -> tuple[Rows, bytes]:
@@ -324,7 +328,7 @@ class Feed:
             rows.integers(self._duration) if found else None,
             accepted_in_utc=zoned,
         )
-        return Chunk(rows, resolved.logged_at, resolved.accepted_at, self._lines + 1, self.ended)
+        return Chunk(rows, resolved.logged_at, resolved.accepted_at, self.lines + 1, self.ended)
 
     def _look_for_months(self, chunk: Chunk) -> None:
         """Tell of stamps in another language; as some months look English, the loss is easily missed."""
@@ -358,7 +362,7 @@ class Feed:
             self._skipping = True
             chunk = self._timed(_one_unparsed(rows))
             self.counts.add(chunk.rows.template)
-            self._lines += 1
+            self.lines += 1
         else:
             chunk = self._timed(self._scanner.scan(buffer, 0, 0, True))
         self._rest = b""
@@ -389,15 +393,24 @@ def heads(sources: Sequence[Input], catalogue: Catalogue) -> list[Rows]:
     return scanned
 
 
-def _references(
-    sources: Sequence[Input], scanned: Sequence[Rows], catalogue: Catalogue, year: int | None, now: int
+def references(
+    sources: Sequence[Input],
+    scanned: Sequence[Rows],
+    catalogue: Catalogue,
+    year: int | None,
+    now: int,
+    dates: list[int] | None = None,
 ) -> list[Reference]:
     """What each source's years are counted from: whatever in any of them has a year, else what the file's
     name or `--year` says.
+
+    Args:
+        dates: times with a year that are known from elsewhere; those found here are added.
     """
+    dates = [] if dates is None else dates
     accepted = [rows.integers(catalogue.field_id("accepted_at")) for rows in scanned]
     stamped = [np.where(rows.stamp_kind & ops.YEARLESS == 0, rows.stamp, NULL) for rows in scanned]
-    dates = [int(date) for column in (*accepted, *stamped) for date in column[column != NULL][:1]]
+    dates += [int(date) for column in (*accepted, *stamped) for date in column[column != NULL][:1]]
     return [
         best_reference(
             now=now,
@@ -412,14 +425,18 @@ def _references(
 
 def clocks(sources: Sequence[Input], catalogue: Catalogue, options: Options, now: int) -> list[Clock]:
     """One clock for each source, with what the heads of all of them tell about the year."""
-    references = _references(sources, heads(sources, catalogue), catalogue, options.year, now)
-    return [Clock(reference, options.zones) for reference in references]
+    known = references(sources, heads(sources, catalogue), catalogue, options.year, now)
+    return [Clock(reference, options.zones) for reference in known]
 
 
 def chunk_buffers(sources: int, machine_code: bool) -> list[NDArray[np.uint8]]:
     """A buffer to read one source's chunks into, one after the other."""
-    size = SMALL_CHUNK if not machine_code or sources > 8 else CHUNK
-    return [np.zeros(size + _PADDING, np.uint8)]
+    return [input_buffer(SMALL_CHUNK if not machine_code or sources > 8 else CHUNK)]
+
+
+def input_buffer(size: int) -> NDArray[np.uint8]:
+    """A buffer for chunks of so many bytes."""
+    return np.zeros(size + _PADDING, np.uint8)
 
 
 def _in_time_order(sources: Sequence[Input], scanned: Sequence[Rows]) -> list[int]:
@@ -497,7 +514,7 @@ class Pipeline:
         self._catalogue = catalogue
         scanned = heads(sources, catalogue)
         order = _in_time_order(sources, scanned)
-        references = _references(sources, scanned, catalogue, options.year, now)
+        known = references(sources, scanned, catalogue, options.year, now)
         self._sources = [sources[index] for index in order]
         self._options = options
         self._extractor = Extractor(catalogue, machine_code=self._machine_code)
@@ -513,7 +530,7 @@ class Pipeline:
             Feed(
                 source,
                 catalogue,
-                Clock(references[index], options.zones),
+                Clock(known[index], options.zones),
                 self._segments.buffers(number),
                 machine_code=self._machine_code,
                 envelope=options.envelope,

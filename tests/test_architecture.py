@@ -26,7 +26,7 @@ LAYERS = (
     ("correlate",),
     ("detect",),
     ("report",),
-    ("pipeline", "events", "settings"),
+    ("pipeline", "live", "events", "settings"),
     ("sources", "store", "relay", "simulate", "cli", "__init__", "__main__"),
 )
 """A part may import what stands on its own line or above it."""

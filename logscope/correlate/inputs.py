@@ -216,9 +216,21 @@ class Plans:
         self.kinds = catalogue.kind_of.astype(np.int64)
         self.first = np.array(first, np.int64)
         self.entries = np.array(entries, np.int64).reshape(-1, 3)
+        self._is_text = np.zeros((len(catalogue.kinds), E_WIDTH), np.bool_)
+        for number, kind_code in enumerate(self.kinds.tolist()):
+            for column, _, how in entries[first[number] : first[number + 1]]:
+                self._is_text[kind_code, column] |= how == TEXT
         self.enum_values = np.array(
             [_ENUMS.get(text, D_OTHER) for text in catalogue.enum_texts] or [0], np.int64
         )
+
+    def moved(self, events: Matrix, by: int) -> Matrix:
+        """Events for a pool in which their bytes begin that much further on."""
+        if by == 0:
+            return events
+        texts = self._is_text[events[:, E_KIND]] & (events != NULL)
+        result: Matrix = events + np.where(texts, by << 24, 0)
+        return result
 
 
 @kernel

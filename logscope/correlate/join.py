@@ -86,6 +86,26 @@ class Joiner:
             self._run(steps.step)(self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP)
         )
 
+    @property
+    def now(self) -> int:
+        """The time up to which everything has been decided; NULL at the beginning."""
+        return int(self._memory[NOW])
+
+    def is_due(self, until: int) -> bool:
+        """Whether a deadline falls before a moment, or at it."""
+        first = (int(self._memory[TIMERS_FIRST + 2 * kind]) for kind in range(4))
+        return any(timer >= 0 and self._memory[timer + T_AT] <= until for timer in first)
+
+    def advance(self, until: int) -> None:
+        """Decide what falls due up to a moment before which no more lines are expected."""
+        self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)
+        self._run(steps.run_timers)(self._memory, until)
+
+    def use_machine_code(self) -> None:
+        """Go on in machine code."""
+        self._machine_code = True
+        self._memory = np.array(self._memory, np.int64)
+
     def finish(self) -> None:
         """No more input: decide what can be decided, hand out all the rest."""
         self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)

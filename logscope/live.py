@@ -1,0 +1,421 @@
+"""Sessions as they happen: the stages of `pipeline`, fed by inputs that go on.
+
+Lines of several inputs are joined in the order of their stamps, as when files are read, so a line has to
+wait until no input can bring an earlier one: until all others have brought a later one or, of those that
+have nothing more to read, until the *grace* is over. A line that comes later still is taken as it comes, and
+counted. So the same lines give the same sessions, live or read from files, however they arrive, as long as
+none is later than the grace. (Clocks of hosts that differ make lines early or late by as much.)
+
+Nothing here looks at a clock: each move is told the time, in nanoseconds of any clock that only goes forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logscope.correlate.inputs import Plans
+from logscope.correlate.layout import E_ORDER, E_WIDTH, NULL, SECOND
+from logscope.detect.header_lines import Signals, merged
+from logscope.errors import InputError
+from logscope.grammar.catalogue import Catalogue
+from logscope.pipeline import (
+    JOIN_CLASSES,
+    SMALL_CHUNK,
+    Chunk,
+    Counts,
+    Extractor,
+    Feed,
+    Input,
+    Options,
+    heads,
+    input_buffer,
+    references,
+    running_order,
+)
+from logscope.syslog.clock import Clock
+
+GRACE = SECOND // 5
+"""How long a line waits for lines of silent inputs, unless told otherwise."""
+FOREVER = 2**62
+AHEAD = 1 << 16
+"""Events of one input that may wait for the others before it is read no further."""
+
+Matrix = NDArray[np.int64]
+
+
+class LiveInput(Input, Protocol):
+    """What is followed: an input that says whether there may be something to read, and where it stands.
+
+    Attributes:
+        lines_before: lines of the file before those read last; None where lines are counted as they come.
+    """
+
+    lines_before: int | None
+
+    def ready(self) -> bool: ...
+
+
+@dataclass
+class Held:
+    """Events of one chunk that wait for their turn, the bytes that their texts are in, and when they came."""
+
+    events: Matrix
+    data: NDArray[np.uint8]
+    came_at: int
+
+    @property
+    def last(self) -> int:
+        """The time of the last event."""
+        return int(self.events[-1, E_ORDER])
+
+
+@dataclass(frozen=True)
+class SourceState:
+    """How one input is doing.
+
+    Attributes:
+        name: of the input.
+        lines: read so far.
+        latest: stamp of the latest line, ns since 1970 UTC; None without any.
+        heard_at: when something last came, by the clock that `pump` is told.
+        waiting: events that wait for other inputs.
+    """
+
+    name: str
+    lines: int
+    latest: int | None
+    heard_at: int
+    waiting: int
+
+
+class _Stream:
+    """One input on its way: what was read of it, and what waits for the others.
+
+    It stands between the input and its feed to see whether there was anything to read.
+    """
+
+    def __init__(self, source: LiveInput, number: int, now: int) -> None:
+        self.source = source
+        self.number = number
+        self.name = source.name
+        self.compression = source.compression
+        self.modified_at = source.modified_at
+        self.head = source.head
+        self.size: int | None = None  # of no interest: what can be read now is a chunk
+        self.position = 0
+        self.problem: InputError | None = None
+        self.follows = True
+        self.feed: Feed
+        self.heard_at = now
+        self.caught_up = False
+        self.order = NULL
+        self.key: tuple[int, bytes] | None = None
+        self.held: list[Held] = []
+
+    def read_into(self, buffer: NDArray[np.uint8], at: int) -> int:
+        """See `Input`."""
+        count = self.source.read_into(buffer, at)
+        self.follows, self.position = self.source.follows, self.source.position
+        self.problem = self.source.problem
+        self.caught_up = count == 0
+        if count and self.source.lines_before is not None:
+            self.feed.lines = self.source.lines_before
+        return count
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(part.events) for part in self.held)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something that has not been read, or a rest to be read when it ends."""
+        return not self.feed.ended and not self.caught_up
+
+    def ripe(self, before: int) -> int | None:
+        """The time of the last event that came before a moment; None without any."""
+        return max((part.last for part in self.held if part.came_at <= before), default=None)
+
+    def take(self, last: int, equal: bool) -> list[Held]:
+        """Take what waits up to a time, `equal`: that time included."""
+        taken: list[Held] = []
+        while self.held:
+            part = self.held[0]
+            cut = int(np.searchsorted(part.events[:, E_ORDER], last, side="right" if equal else "left"))
+            if cut == len(part.events):
+                taken.append(self.held.pop(0))
+                continue
+            if cut:
+                taken.append(Held(part.events[:cut], part.data, part.came_at))
+                part.events = part.events[cut:]
+            break
+        return taken
+
+
+@dataclass
+class Tally:
+    """What has been counted so far.
+
+    Attributes:
+        sessions: by how they were joined, in the order of `JOIN_CLASSES`.
+        late: lines that came when their time had passed.
+    """
+
+    sessions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(JOIN_CLASSES), np.int64))
+    late: int = 0
+
+
+class Live:
+    """Joins the sessions of inputs that go on.
+
+    Args:
+        catalogue: compiled grammars.
+        options: how to read; `machine_code` None means plain Python, see `use_machine_code`.
+        grace: nanoseconds that a line waits for lines of silent inputs.
+        events, deliveries, text: what the caller wants of the tables; the rest is not kept.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        options: Options | None = None,
+        *,
+        grace: int = GRACE,
+        events: bool = True,
+        deliveries: bool = False,
+        text: bool = True,
+    ) -> None:
+        from logscope.correlate.balancers import Balancers
+        from logscope.correlate.join import Joiner
+
+        self._catalogue = catalogue
+        self._options = options or Options()
+        self._grace = grace
+        self.machine_code = bool(self._options.machine_code)
+        self._extractor = Extractor(catalogue, machine_code=self.machine_code)
+        self._joiner = Joiner(machine_code=self.machine_code, events=events, deliveries=deliveries, text=text)
+        self._balancers = Balancers(self._options.balancers)
+        self._streams: list[_Stream] = []
+        self._names: list[str] = []
+        self._dates: list[int] = []
+        self._ended = Counts()
+        self._ended_signals: list[Signals] = []
+        self.tally = Tally()
+
+    def add(self, sources: Sequence[LiveInput], now: int, today: int) -> None:
+        """Follow some more inputs.
+
+        Args:
+            now: the time as `pump` is told it.
+            today: nanoseconds since 1970, for stamps without a year.
+        """
+        scanned = heads(sources, self._catalogue)
+        known = references(sources, scanned, self._catalogue, self._options.year, today, self._dates)
+        for source, reference in zip(sources, known, strict=True):
+            stream = _Stream(source, len(self._names), now)
+            self._names.append(source.name)
+            stream.feed = Feed(
+                stream,
+                self._catalogue,
+                Clock(reference, self._options.zones),
+                [input_buffer(SMALL_CHUNK)],
+                machine_code=self.machine_code,
+            )
+            self._streams.append(stream)
+
+    def use_machine_code(self) -> None:
+        """Go on in machine code, compiling it if need be: for more lines than plain Python can read."""
+        if self.machine_code:
+            return
+        self.machine_code = self._extractor.machine_code = True
+        self._joiner.use_machine_code()
+        for stream in self._streams:
+            stream.feed.use_machine_code()
+
+    def pump(self, now: int) -> Iterator[Any]:
+        """Read what has arrived, at most a chunk of each input, and join what can be joined.
+
+        Yields:
+            `output.Finished` of each step that finished something; valid until the next one is asked for.
+        """
+        for stream in self._streams:
+            if stream.waiting <= AHEAD and not stream.feed.ended:
+                if stream.source.ready() or not stream.source.follows:
+                    self._read(stream, now)
+                else:
+                    stream.caught_up = True
+        yield from self._join(now)
+        self._drop_ended()
+
+    def finish(self, now: int) -> Iterator[Any]:
+        """All inputs are over: what waits is joined, and what is open is handed out as it is.
+
+        Inputs that do not follow any more are read to their ends before.
+        """
+        while any(not stream.feed.ended and not stream.source.follows for stream in self._streams):
+            yield from self.pump(now)
+        yield from self._join(now, over=True)
+        self._joiner.finish()
+        yield from self._flush()
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to read at once."""
+        return any(stream.has_more and stream.waiting <= AHEAD for stream in self._streams)
+
+    # --- what is known so far -------------------------------------------------------------------------------
+
+    @property
+    def counts(self) -> Counts:
+        """Lines by what became of them."""
+        total = Counts()
+        total.merge(self._ended)
+        for stream in self._streams:
+            total.merge(stream.feed.counts)
+        return total
+
+    @property
+    def signals(self) -> Signals:
+        """Lines about PROXY headers that belong to no session."""
+        return merged([*self._ended_signals, *(stream.feed.collector.signals for stream in self._streams)])
+
+    @property
+    def quality(self) -> dict[str, int]:
+        """The counts that close, as in `pipeline.Result`; sessions are those handed out."""
+        joined = dict(zip(JOIN_CLASSES, self.tally.sessions.tolist(), strict=True))
+        return dict(vars(self.counts)) | {"sessions": sum(joined.values())} | joined
+
+    def sources(self) -> list[SourceState]:
+        """How the inputs are doing."""
+        return [
+            SourceState(
+                stream.name,
+                stream.feed.counts.lines_read,
+                None if stream.order == NULL else stream.order,
+                stream.heard_at,
+                stream.waiting,
+            )
+            for stream in self._streams
+        ]
+
+    # --- reading --------------------------------------------------------------------------------------------
+
+    def _read(self, stream: _Stream, now: int) -> None:
+        chunk = stream.feed.next_chunk()
+        if not stream.caught_up:
+            stream.heard_at = now
+        rows = chunk.rows
+        if not rows.count:
+            return
+        if stream.key is None:
+            stream.key = _key(chunk)
+        order = running_order(chunk.logged_at, stream.order)
+        stream.order = int(order[-1])
+        data = rows.buffer[: rows.consumed].copy()
+        events = np.empty((rows.count, E_WIDTH), np.int64)
+        count = self._extractor.extract(chunk, order, stream.feed.names, stream.number, data, 0, events)
+        if count:
+            stream.held.append(Held(events[:count], data, now))
+
+    def _drop_ended(self) -> None:
+        for stream in [one for one in self._streams if one.feed.ended and not one.held]:
+            self._ended.merge(stream.feed.counts)
+            self._ended_signals = [merged([*self._ended_signals, stream.feed.collector.signals])]
+            self._streams.remove(stream)
+
+    # --- joining --------------------------------------------------------------------------------------------
+
+    def _join(self, now: int, over: bool = False) -> Iterator[Any]:
+        ranked = sorted(self._streams, key=lambda stream: stream.key or (0, b""))
+        until = (FOREVER, 0) if over else self._decided(ranked, now)
+        taken = [
+            part for rank, stream in enumerate(ranked) for part in stream.take(until[0], rank <= until[1])
+        ]
+        if taken:
+            yield from self._step(*_in_order(taken, self._extractor.plans))
+        quiet = min(until[0], self._quiet_since(now))
+        if not over and self._joiner.is_due(quiet - 1):
+            self._joiner.advance(quiet - 1)
+            yield from self._flush()
+
+    def _decided(self, ranked: Sequence[_Stream], now: int) -> tuple[int, int]:
+        """Up to where no input brings an earlier event: time, and rank of the last input that it includes."""
+        going_on = [
+            (stream.order, rank, stream) for rank, stream in enumerate(ranked) if not stream.feed.ended
+        ]
+        reached = min(((order, rank) for order, rank, _ in going_on), default=(FOREVER, 0))
+        unread = min(
+            ((order, rank) for order, rank, stream in going_on if stream.has_more), default=(FOREVER, 0)
+        )
+        ripe = [(stream.ripe(now - self._grace), rank) for rank, stream in enumerate(ranked)]
+        waited = max(((order, rank) for order, rank in ripe if order is not None), default=reached)
+        return min(max(reached, waited), unread)
+
+    def _quiet_since(self, now: int) -> int:
+        """The stamp that a line would have by now, less the grace: nobody brings an earlier one."""
+        stamped = [stream for stream in self._streams if stream.order != NULL]
+        if any(stream.has_more for stream in self._streams) or not stamped:
+            return FOREVER if stamped else NULL
+        return max(stream.order + now - stream.heard_at for stream in stamped) - self._grace
+
+    def _step(self, events: Matrix, pool: NDArray[np.uint8]) -> Iterator[Any]:
+        self.tally.late += int(np.count_nonzero(events[:, E_ORDER] < self._joiner.now))
+        cursor, limit = np.zeros(1, np.int64), np.array([len(events)], np.int64)
+        closed = np.zeros(1, np.int64)
+        more = True
+        while more:
+            more = self._joiner.step(events, pool, cursor, limit, closed) == -2
+            yield from self._flush()
+
+    def _flush(self) -> Iterator[Any]:
+        from logscope.correlate.output import Finished
+
+        if not self._joiner.finished_anything:
+            return
+        batch = Finished(
+            self._joiner.memory(),
+            self._joiner.heap,
+            *self._extractor.texts(),
+            self._names,
+            self._balancers,
+            machine_code=self.machine_code,
+        )
+        self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES))
+        yield batch
+        self._joiner.release()
+
+
+def _key(chunk: Chunk) -> tuple[int, bytes] | None:
+    """What inputs are ordered by where their lines have the same time: as for files, see `pipeline`."""
+    stamps = chunk.rows.stamp
+    present = stamps[stamps != NULL]
+    first = int(chunk.rows.line_start[0])
+    return (
+        (int(present[0]), chunk.rows.slice(first, min(first + 1024, chunk.rows.consumed)))
+        if len(present)
+        else None
+    )
+
+
+def _in_order(parts: Sequence[Held], plans: Plans) -> tuple[Matrix, NDArray[np.uint8]]:
+    """The events of some parts in the order of their times, and all their bytes.
+
+    Of equal times, those of an earlier part come first.
+    """
+    pools: dict[int, int] = {}
+    pieces: list[NDArray[np.uint8]] = []
+    size = 0
+    moved = []
+    for part in parts:
+        if id(part.data) not in pools:
+            pools[id(part.data)] = size
+            pieces.append(part.data)
+            size += len(part.data)
+        moved.append(plans.moved(part.events, pools[id(part.data)]))
+    events = np.concatenate(moved)
+    order = np.argsort(events[:, E_ORDER], kind="stable")
+    return events[order], np.concatenate(pieces)

@@ -1,0 +1,125 @@
+"""Live and from files, the same lines give the same sessions."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from logscope import pipeline
+from logscope.grammar import catalogue
+from logscope.live import Live
+from logscope.pipeline import Options
+from logscope.schema import SESSIONS
+from logscope.sources.source import Source
+from tests.tail.arriving import SECOND, Arriving, arrivals, play, rows_of
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+COLUMNS = [column.name for column in SESSIONS]
+GRAMMARS = catalogue.load()
+OPTIONS = Options(machine_code=False, year=2026)
+GRACE = SECOND
+
+Rows = list[dict[str, object]]
+
+
+def in_order(rows: Rows) -> Rows:
+    return sorted(rows, key=lambda row: str(row["session_id"]))
+
+
+def capture(name: str) -> dict[str, bytes]:
+    return {file: (SAMPLES / name / file).read_bytes() for file in ("haproxy.log", "mail.log")}
+
+
+def from_files(files: dict[str, bytes]) -> Rows:
+    batches: list[pa.RecordBatch] = []
+    sources = [Source(name, io.BytesIO(data)) for name, data in files.items()]
+    pipeline.run(
+        sources, GRAMMARS, OPTIONS, {"sessions": COLUMNS}, lambda _table, batch: batches.append(batch)
+    )
+    return in_order([row for batch in batches for row in batch.to_pylist()])
+
+
+FROM_FILES = {name: from_files(capture(name)) for name in ("proxy-v1", "masked", "partial-mask")}
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+@settings(max_examples=3, deadline=None)
+@given(
+    delays=st.lists(st.floats(0, 1), min_size=1, max_size=50),
+    pauses=st.lists(st.integers(1, 3 * SECOND), min_size=1, max_size=20),
+    cut=st.integers(0, 200),
+    first=st.booleans(),
+)
+def test_live_as_from_files(name: str, delays: list[float], pauses: list[int], cut: int, first: bool) -> None:
+    """However the lines of the inputs arrive within the grace, cut anywhere, looked at at any time."""
+    files = capture(name)
+    coming = [
+        (at, number, data)
+        for number, content in enumerate(files.values())
+        for at, data in arrivals(content, delays[number * len(delays) // 2 :] or delays, GRACE, cut)
+    ]
+    coming.sort(key=lambda one: (one[0], one[1] if first else -one[1]))
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    inputs = [Arriving(file) for file in files]
+    live.add(inputs, coming[0][0], 0)
+    assert in_order(rows_of(play(live, inputs, coming, pauses), COLUMNS)) == FROM_FILES[name]
+    assert live.tally.late == 0
+    quality = live.quality
+    assert quality["lines_read"] == quality["parsed"] + quality["foreign"] + quality["unparsed"]
+    assert quality["sessions"] == sum(quality[joined] for joined in pipeline.JOIN_CLASSES)
+
+
+def test_sessions_come_while_lines_arrive() -> None:
+    """A session is handed out once it is decided, not at the end."""
+    files = capture("proxy-v1")
+    coming = sorted(
+        (at, number, data)
+        for number, content in enumerate(files.values())
+        for at, data in arrivals(content, [0.0], GRACE, 0)
+    )
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    inputs = [Arriving(file) for file in files]
+    live.add(inputs, coming[0][0], 0)
+    early = sum(batch.count for batch in play(live, inputs, coming, [SECOND // 10]) if inputs[0].follows)
+    assert early >= 80
+
+
+def test_a_silent_input_holds_others_for_the_grace_only() -> None:
+    line = (
+        b"Nov 22 10:00:01 edge1 haproxy[9]: 192.0.2.10:41522 [22/Nov/2026:10:00:01.000] "
+        b"ft_smtp bk_mx/<NOSRV> -1/-1/2 0 SC 1/1/0/0/0 0/0\n"
+    )
+    talks, silent = Arriving("haproxy.log"), Arriving("mail.log")
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    live.add([talks, silent], 0, 0)
+    talks.data = line
+    assert not list(live.pump(0))
+    assert live.sources()[0].waiting == 1
+    list(live.pump(GRACE - 1))
+    assert live.sources()[0].waiting == 1
+    list(live.pump(GRACE))
+    assert live.sources()[0].waiting == 0
+
+
+def test_a_line_later_than_the_grace_is_taken_and_counted() -> None:
+    """Its session is put together all the same."""
+    files = capture("proxy-v1")
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    balancer, mail = Arriving("haproxy.log"), Arriving("mail.log")
+    live.add([balancer, mail], 0, 0)
+    mail.data = files["mail.log"]
+    batches = live.pump(0)
+    rows = rows_of(batches, COLUMNS)
+    rows += rows_of(live.pump(2 * GRACE), COLUMNS)
+    balancer.data = files["haproxy.log"]
+    rows += rows_of(live.pump(3 * GRACE), COLUMNS)
+    rows += rows_of(live.pump(5 * GRACE), COLUMNS)
+    rows += rows_of(live.finish(6 * GRACE), COLUMNS)
+    assert live.tally.late > 100
+    assert len(rows) == len(FROM_FILES["proxy-v1"])
+    assert {row["join_confidence"] for row in rows} <= {"exact", "probable"}
