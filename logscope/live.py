@@ -224,6 +224,7 @@ class Live:
                 Clock(reference, self._options.zones),
                 [input_buffer(SMALL_CHUNK)],
                 machine_code=self.machine_code,
+                envelope=self._options.envelope,
             )
             self._streams.append(stream)
 

@@ -249,6 +249,7 @@ class Feed:
         self.collector = Collector(catalogue)
         self._catalogue = catalogue
         self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names, envelope=envelope)
+        self._envelope = envelope
         self._buffers = buffers
         self._turn = 0
         self._rest = b""
@@ -264,7 +265,7 @@ class Feed:
 
     def use_machine_code(self) -> None:
         """Scan the rest in machine code."""
-        self._scanner = Scanner(self._catalogue, compiled=True, names=self.names)
+        self._scanner = Scanner(self._catalogue, compiled=True, names=self.names, envelope=self._envelope)
 
     def next_chunk(self) -> Chunk:
         """The next chunk; an empty one with `last` at the end."""
