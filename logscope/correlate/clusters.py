@@ -19,7 +19,7 @@ from logscope.correlate.links import (
     address_chain,
     finish_screen,
     gap,
-    join_key,
+    join_screen,
     link_visit,
     note_host,
     note_talk,
@@ -389,8 +389,7 @@ def solve(m: Memory, c: int, all_due: bool) -> None:
     if lefts == 0:
         return
     for i in range(lefts):  # the balancer's end of a session says which smtpd was its own
-        if m[left[i] + P_KEY] >= 0:
-            join_key(m, m[left[i] + P_HI], m[left[i] + P_LO], m[left[i] + P_PORT], SOON)
+        join_screen(m, left[i], SOON)
     settled = rights
     if m[c + C_S_COUNT] > MOST:
         settled = rights - MARGIN
@@ -505,7 +504,6 @@ def link_found(m: Memory, left: int, s: int, screens: bool, sure: bool, probabil
         return
     leave_smtpd(m, s)
     if sure:
-        note_host(m, left, m[s + S_HOST])
         sample_skew(m, m[left + B_HOST], m[s + S_HOST], m[s + S_STARTED], m[s + S_COARSE], m[left + B_START])
     link_visit(m, left, K_SMTPD_PEER, s, method, confidence, parts)
 

@@ -12,7 +12,7 @@ from logscope.correlate.clusters import (
     put_last,
 )
 from logscope.correlate.layout import *
-from logscope.correlate.links import AT_ONCE, address_chain, finish_screen, join_key
+from logscope.correlate.links import address_chain, finish_screen, see_server
 from logscope.correlate.messages import message_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -73,6 +73,8 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     push_timer(m, TIMER_BALANCER, WAIT, b)
     if e[E_N2] == -1 and e[E_N1] == -1:  # no server was reached: nobody else can have seen it
         return
+    see_server(m, b)
+    push_timer(m, TIMER_BALANCED, WAIT_END, b)
     if e[E_HI2] != NULL and e[E_PORT2] != NULL:
         m[b + B_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_BALANCER_BACKEND, b)
     if e[E_HI] == NULL:
@@ -80,9 +82,6 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     enchain(m, address_chain(m, e[E_HI], e[E_LO]), B_NEXT, b)
     if e[E_PORT] != NULL:
         m[b + B_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_BALANCER_CLIENT, b)
-        join_key(m, e[E_HI], e[E_LO], e[E_PORT], AT_ONCE)
-    if m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY2] >= 0:
-        join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
 # --- postscreen ---------------------------------------------------------------------------------------------
@@ -137,7 +136,6 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[p + P_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SCREEN_PEER, p)
     enter_screen(m, p)
     push_timer(m, TIMER_SCREEN, WAIT, p)
-    join_key(m, e[E_HI], e[E_LO], e[E_PORT], AT_ONCE)
 
 
 @kernel
@@ -214,6 +212,8 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
         if c >= 0 and m[c + C_STATE] == OPEN:
             link_only(m, c)
         push_timer(m, TIMER_SCREEN, WAIT, p)
+        if m[p + P_B] < 0:
+            push_timer(m, TIMER_SCREENED, WAIT_END, p)
         finish_screen(m, p)
 
 
@@ -229,7 +229,6 @@ def header_seen(m: Memory, p: int, e: Vector) -> None:
     m[p + P_HEADER_LO] = e[E_LO2]
     m[p + P_HEADER_PORT] = e[E_PORT2]
     m[p + P_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_SCREEN_HEADER, p)
-    join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
 @kernel
@@ -304,7 +303,6 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
             link_smtpd(m, p, s, L_ADDRESS_PORT, SURE_EXACT, 1_000_000)
             return
         m[s + S_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SMTPD_PEER, s)
-        join_key(m, e[E_HI], e[E_LO], e[E_PORT], AT_ONCE)
     else:
         enter_smtpd(m, s)
 
@@ -406,8 +404,6 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
             m[s + S_HEADER_LO] = e[E_LO2]
             m[s + S_HEADER_PORT] = e[E_PORT2]
             m[s + S_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_SMTPD_HEADER, s)
-            if m[s + S_STARTED] != NULL:
-                join_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], AT_ONCE)
 
 
 @kernel

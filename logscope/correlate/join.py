@@ -180,7 +180,7 @@ def _new_memory(heads: int) -> Memory:
     tables = (KEY_HEADS, ADDRESS_HEADS, PID_HEADS, CLUSTER_HEADS, QUEUE_HEADS)
     skew = HEADER + len(tables) * heads
     servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
-    talks = servers + 2 * SERVER_PLACES
+    talks = servers + SERVER_WIDTH * SERVER_PLACES
     moments = talks + TALKS_WIDTH
     bottom = moments + HOST_PLACES
     memory = np.zeros(bottom + 1024, np.int64)
@@ -191,12 +191,13 @@ def _new_memory(heads: int) -> Memory:
     for number, table in enumerate(tables):
         memory[table] = HEADER + number * heads
     memory[SKEW], memory[SERVERS], memory[TALKS] = skew, servers, talks
-    memory[servers:talks] = -1
+    memory[servers:talks] = -1  # no server has this name
     memory[MOMENTS] = moments
     for counter in (
         MOMENT,
         HEAP_TOP,
         FINISHING,
+        LINKED,
         UNTOLD,
         SESSIONS_COUNT,
         MESSAGES_COUNT,

@@ -11,25 +11,36 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from logscope.correlate.layout import *
+from logscope.correlate.matching import IMPOSSIBLE, alignment_shares
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-NEAR_UNKNOWN = 10 * SECOND  # while the skew of two hosts is not known
-NEAR_KNOWN = 2 * SECOND
 FAR = 60 * SECOND  # a balancer may wait this long for a busy server; beyond it, another session used the port
-CLEAR = 5 * SECOND  # by how much the second best candidate must be worse for the best to be taken at once
 SKEW_ENOUGH = 8  # samples before a skew counts as known
 MOST_RIVALS = 64
-AT_ONCE, SOON, LAST = range(3)  # how long the sessions of a key have waited
-IMPOSSIBLE = 1e6
-ALONE = 40.0  # seconds that a match may be apart before leaving both sides alone is cheaper
-OTHER_HOST = 60.0  # seconds that the wrong host weighs
-SURELY = 1.0  # seconds by which other matches must be worse
-UNSURE = 0.1
-SURE_ENOUGH = 900_000  # parts of a million: such a link teaches how sessions talk
+SOON, LAST = range(2)  # how long the sessions of a key have waited
+EXACT = 0.9995  # so likely must a pair be, against all others that are possible
+SURE_ENOUGH = 900_000  # parts of a million: such a link teaches how sessions talk, and where servers are
+
+# What a pair of sessions costs, in nats: minus the logarithm of how likely they are one session, against two
+# that happen to have the same address and port within `FAR` of each other.
+BACKGROUND = 2.0 * FAR / SECOND  # seconds within which two that happen to meet are anywhere
+START_FINE, START_COARSE = 0.05, 0.3  # seconds that starts usually differ by
+END_FINE, END_COARSE = 0.1, 0.3
+SKEW_UNKNOWN, SKEW_GUESSED = 20.0, 4.0  # seconds to add without any sample, and to share among the first
+END_ODD = 8.0  # at most, because a client may linger, and a server may be slow to notice that it left
+OUTLIVED_ODD = 12.0  # that a server still has to do with a client that left
+UNSEEN_OPEN = 0.7  # that the balancer's line of a session is not there yet, which is only written at its end
+UNSEEN_SOON = 3.0  # the same some seconds after the end
+UNSEEN = 4.6  # that it never comes
+SELDOM = 6.9  # that a port is used again within `FAR`, where only one session of either side is known
+OUTLIVED = SECOND // 10  # by which a server may say more of a session that its balancer saw end
+RARELY = 0.1  # sessions of a server are nearly all seen at its host, or nearly none
+LINKS_KEPT = 256
+SEEN_KEPT = 4096
+PERIOD = 16 * SECOND  # sessions that ended in the present one may still be linked
 
 
 @kernel
@@ -52,6 +63,16 @@ def skew_of(m: Memory, balancer_host: int, mta_host: int) -> int:
 def skew_known(m: Memory, balancer_host: int, mta_host: int) -> bool:
     pair = skew_pair(balancer_host, mta_host)
     return pair >= 0 and m[m[SKEW] + pair * SKEW_WIDTH + SKEW_COUNT] >= SKEW_ENOUGH
+
+
+@kernel
+def skew_doubt(m: Memory, balancer_host: int, mta_host: int) -> float:
+    """Seconds by which the skew may be wrong while there are few samples."""
+    pair = skew_pair(balancer_host, mta_host)
+    count = m[m[SKEW] + pair * SKEW_WIDTH + SKEW_COUNT] if pair >= 0 else 0
+    if count <= 0:
+        return SKEW_UNKNOWN
+    return 0.0 if count >= SKEW_ENOUGH else SKEW_GUESSED / count
 
 
 @kernel
@@ -87,17 +108,54 @@ def gap(m: Memory, b: int, mta_host: int, seen: int, coarse: int) -> int:
 
 
 @kernel
+def is_screen(side: int) -> bool:
+    return side in (K_SCREEN_PEER, K_SCREEN_HEADER)
+
+
+@kernel
 def visit_gap(m: Memory, b: int, side: int, i: int) -> int:
-    if side in (K_SCREEN_PEER, K_SCREEN_HEADER):
-        return gap(m, b, m[i + P_HOST], m[i + P_CONNECTED], m[i + P_COARSE])
-    return gap(m, b, m[i + S_HOST], m[i + S_STARTED], m[i + S_COARSE])
+    coarse = m[i + P_COARSE] if is_screen(side) else m[i + S_COARSE]
+    return gap(m, b, visit_host(m, side, i), visit_start(m, side, i), coarse)
 
 
 @kernel
 def visit_host(m: Memory, side: int, i: int) -> int:
-    if side in (K_SCREEN_PEER, K_SCREEN_HEADER):
-        return int(m[i + P_HOST])
-    return int(m[i + S_HOST])
+    return int(m[i + P_HOST] if is_screen(side) else m[i + S_HOST])
+
+
+@kernel
+def node_host(m: Memory, node: int) -> int:
+    return visit_host(m, m[node + X_SIDE], m[node + X_INDEX])
+
+
+@kernel
+def visit_start(m: Memory, side: int, i: int) -> int:
+    return int(m[i + P_CONNECTED] if is_screen(side) else m[i + S_STARTED])
+
+
+@kernel
+def is_running(m: Memory, side: int, i: int) -> bool:
+    """Whether the server's session is still going on, as far as its lines tell; one that postscreen handed
+    over to an smtpd that is not known may be over.
+    """
+    if not is_screen(side):
+        return bool(m[i + S_ENDED] == NULL)
+    if m[i + P_S] >= 0:
+        return bool(m[m[i + P_S] + S_ENDED] == NULL)
+    c = m[i + P_CLUSTER]
+    handed_over = m[i + P_VERDICT_AT] != NULL or (c >= 0 and m[c + C_S_COUNT] > 0)
+    return bool(m[i + P_ENDED] == NULL and not handed_over)
+
+
+@kernel
+def visit_end(m: Memory, side: int, i: int) -> int:
+    """When the server's session ended, with smtpd where postscreen surely handed it over; NULL if unknown."""
+    if not is_screen(side):
+        return int(m[i + S_ENDED])
+    s = m[i + P_S]
+    if s >= 0:
+        return int(m[s + S_ENDED]) if m[i + P_CONFIDENCE] == SURE_EXACT else NULL
+    return int(m[i + P_ENDED])
 
 
 @kernel
@@ -145,7 +203,9 @@ def link_visit(m: Memory, b: int, side: int, i: int, method: int, confidence: in
     m[b + B_METHOD] = method
     m[b + B_CONFIDENCE] = confidence
     m[b + B_PROBABILITY] = probability
-    if side in (K_SCREEN_PEER, K_SCREEN_HEADER):
+    if probability >= SURE_ENOUGH:
+        note_host(m, b, visit_host(m, side, i))
+    if is_screen(side):
         m[b + B_P] = i
         m[i + P_B] = b
         settle_screen(m, i)
@@ -170,9 +230,9 @@ def method_of(balancer_side: int, visit_side: int) -> int:
 def join_key(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
     """Link those seen with this address and port whose partner is decided.
 
-    AT_ONCE where one balancer session and one visit have the key and are near in time, or where all
-    others are far; SOON when the sessions of both logs should be there; LAST when one of them has waited
-    long enough, as far as `FAR`.
+    SOON, some seconds after the end of a session, when the lines of both logs should be there: what is
+    certain. LAST, when one of them has waited long enough: also what is only probable. Never at once: a line
+    that comes within the same second may be of a session that fits better.
     """
     balancers = 0
     visits = 0
@@ -197,45 +257,81 @@ def join_key(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
 
 
 @kernel
+def join_screen(m: Memory, p: int, patience: int) -> None:
+    """Look for a postscreen session's balancer session, by its peer and by the header that it was sent."""
+    if m[p + P_STATE] == OPEN and m[p + P_B] < 0 and m[p + P_KEY] >= 0:
+        join_key(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], patience)
+    if m[p + P_STATE] == OPEN and m[p + P_B] < 0 and m[p + P_KEY2] >= 0:
+        join_key(m, m[p + P_HEADER_HI], m[p + P_HEADER_LO], m[p + P_HEADER_PORT], patience)
+
+
+@kernel
+def join_balancer(m: Memory, b: int, patience: int) -> None:
+    """Look for a balancer session's visit, by its client and by the balancer's own port."""
+    if m[b + B_STATE] == OPEN and m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY] >= 0:
+        join_key(m, m[b + B_HI], m[b + B_LO], m[b + B_PORT], patience)
+    if m[b + B_STATE] == OPEN and m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY2] >= 0:
+        join_key(m, m[b + B_SOURCE_HI], m[b + B_SOURCE_LO], m[b + B_SOURCE_PORT], patience)
+
+
+@kernel
 def join_pair(m: Memory, b_node: int, v_node: int, patience: int) -> None:
-    b_side = m[b_node + X_SIDE]
-    v_side = m[v_node + X_SIDE]
-    if not fits(b_side, v_side):
-        return
+    """The only two of a key: another session that used the port is not known, but may not be logged, or not
+    yet.
+    """
+    side = m[v_node + X_SIDE]
     b = m[b_node + X_INDEX]
     v = m[v_node + X_INDEX]
-    host = visit_host(m, v_side, v)
-    balancer_host = m[b + B_HOST]
-    near = NEAR_KNOWN if skew_known(m, balancer_host, host) else NEAR_UNKNOWN
-    distance = abs(visit_gap(m, b, v_side, v))
-    usual = usual_host(m, b)
-    if usual >= 0 and usual != host and patience != LAST:
+    if patience == SOON and is_running(m, side, v):
         return
-    if distance <= (FAR if patience == LAST else near):
-        note_host(m, b, host)
-        if v_side <= K_SCREEN_HEADER:
-            sample_skew(m, balancer_host, host, m[v + P_CONNECTED], m[v + P_COARSE], m[b + B_START])
-        else:
-            sample_skew(m, balancer_host, host, m[v + S_STARTED], m[v + S_COARSE], m[b + B_START])
-        link_visit(m, b, v_side, v, method_of(b_side, v_side), SURE_EXACT, 1_000_000)
+    cost = key_cost(m, b_node, v_node)
+    if cost >= IMPOSSIBLE:
+        return
+    alone = alone_cost(m, b) + unseen_cost(m, side, v, patience) + SELDOM
+    odds = math.exp(min(cost - alone, 50.0))
+    if 1.0 / (1.0 + odds) >= EXACT:
+        take_sure(m, b_node, v_node)
+    elif patience == LAST:
+        take_pair(m, b_node, v_node, 1.0 / (1.0 + odds))
+
+
+@kernel
+def take_sure(m: Memory, b_node: int, v_node: int) -> None:
+    """Link two that are alone with their key. That needed no choice by time, so it teaches the skew."""
+    side = m[v_node + X_SIDE]
+    b = m[b_node + X_INDEX]
+    v = m[v_node + X_INDEX]
+    coarse = m[v + P_COARSE] if is_screen(side) else m[v + S_COARSE]
+    sample_skew(m, m[b + B_HOST], visit_host(m, side, v), visit_start(m, side, v), coarse, m[b + B_START])
+    take_pair(m, b_node, v_node, 1.0)
+
+
+@kernel
+def take_pair(m: Memory, b_node: int, v_node: int, probability: float) -> None:
+    """Link two with the confidence that their probability allows; nothing is linked where it is a guess."""
+    if probability <= 0.5:
+        return
+    side = m[v_node + X_SIDE]
+    method = method_of(m[b_node + X_SIDE], side)
+    sure = probability >= EXACT
+    confidence = SURE_EXACT if sure else SURE_PROBABLE
+    parts = 1_000_000 if sure else int(1_000_000 * probability)
+    link_visit(m, m[b_node + X_INDEX], side, m[v_node + X_INDEX], method, confidence, parts)
 
 
 @kernel
 def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
     """Several sessions used one port.
 
-    At once, the nearest pair is taken as long as it stands out from all others. Later, both sides are put
-    in order of time and aligned at the least cost: whoever came first to the balancer came first to the
-    server. Each host is aligned for itself where it is known which host a server is: stamps of whole
-    seconds do not say which of two hosts was first.
+    Whoever came first to the balancer came first to the server: both sides are put in order of time and
+    aligned, and each pair is as likely as all alignments that have it. Each host is aligned for itself:
+    stamps of whole seconds do not say which of two hosts was first. A balancer session of a server that
+    may be any host takes part in each alignment, and where there are several it is only linked at the last.
     """
     balancers = np.empty(MOST_RIVALS, np.int64)
     visits = np.empty(MOST_RIVALS, np.int64)
-    here_balancers = np.empty(MOST_RIVALS, np.int64)
-    here_visits = np.empty(MOST_RIVALS, np.int64)
     rows = 0
     columns = 0
-    told_apart = True
     node = m[key_chain(m, hi, lo, port)]
     while node >= 0:
         if m[node + X_HI] == hi and m[node + X_LO] == lo and m[node + X_PORT] == port:
@@ -243,43 +339,65 @@ def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
                 if rows < MOST_RIVALS:
                     insert_balancer(m, balancers, rows, node)
                     rows += 1
-                    told_apart = told_apart and usual_host(m, m[node + X_INDEX]) >= 0
             elif columns < MOST_RIVALS:
                 insert_visit(m, visits, columns, node)
                 columns += 1
         node = m[node + X_NEXT]
-    if patience == AT_ONCE:
-        take_outstanding(m, balancers[:rows], visits[:columns])
-    elif not told_apart:
-        take_aligned(m, balancers[:rows], visits[:columns], patience)
-    else:
-        while columns > 0:
-            host = visit_host(m, m[visits[0] + X_SIDE], m[visits[0] + X_INDEX])
-            here_rows = 0
-            for i in range(rows):
-                if usual_host(m, m[balancers[i] + X_INDEX]) == host:
-                    here_balancers[here_rows] = balancers[i]
-                    here_rows += 1
-            here = 0
-            kept = 0
-            for j in range(columns):
-                if visit_host(m, m[visits[j] + X_SIDE], m[visits[j] + X_INDEX]) == host:
-                    here_visits[here] = visits[j]
-                    here += 1
-                else:
-                    visits[kept] = visits[j]
-                    kept += 1
-            columns = kept
-            take_aligned(m, here_balancers[:here_rows], here_visits[:here], patience)
+    several = False
+    for j in range(1, columns):
+        several = several or node_host(m, visits[j]) != node_host(m, visits[0])
+    here_balancers = np.empty(rows, np.int64)
+    here_visits = np.empty(columns, np.int64)
+    while columns > 0:
+        host = node_host(m, visits[0])
+        here = 0
+        kept = 0
+        for j in range(columns):
+            if node_host(m, visits[j]) == host:
+                here_visits[here] = visits[j]
+                here += 1
+            else:
+                visits[kept] = visits[j]
+                kept += 1
+        columns = kept
+        here_rows = 0
+        for i in range(rows):
+            b = m[balancers[i] + X_INDEX]
+            unlinked = m[b + B_P] < 0 and m[b + B_S] < 0
+            if unlinked and (usual_host(m, b) < 0 or usual_host(m, b) == host):
+                here_balancers[here_rows] = balancers[i]
+                here_rows += 1
+        take_aligned(m, here_balancers[:here_rows], here_visits[:here], patience, several)
 
 
 @kernel
-def key_costs(m: Memory, balancers: Vector, visits: Vector) -> NDArray[np.float64]:
-    cost = np.empty((len(balancers), len(visits)))
-    for i in range(len(balancers)):
-        for j in range(len(visits)):
+def take_aligned(m: Memory, balancers: Vector, visits: Vector, patience: int, several: bool) -> None:
+    rows = balancers.shape[0]
+    columns = visits.shape[0]
+    if rows == 0 or columns == 0:
+        return
+    cost = np.empty((rows, columns))
+    alone = np.empty(rows)
+    unseen = np.empty(columns)
+    for j in range(columns):
+        unseen[j] = unseen_cost(m, m[visits[j] + X_SIDE], m[visits[j] + X_INDEX], patience)
+    for i in range(rows):
+        alone[i] = alone_cost(m, m[balancers[i] + X_INDEX])
+        for j in range(columns):
             cost[i, j] = key_cost(m, balancers[i], visits[j])
-    return cost
+    share = alignment_shares(cost, alone, unseen)
+    for i in range(rows):
+        anywhere = several and usual_host(m, m[balancers[i] + X_INDEX]) < 0
+        for j in range(columns):
+            if share[i, j] <= 0.5:
+                continue
+            waits = (
+                anywhere
+                or share[i, j] < EXACT
+                or is_running(m, m[visits[j] + X_SIDE], m[visits[j] + X_INDEX])
+            )
+            if patience == LAST or not waits:
+                take_pair(m, balancers[i], visits[j], min(share[i, j], 0.99) if anywhere else share[i, j])
 
 
 @kernel
@@ -293,147 +411,175 @@ def insert_balancer(m: Memory, nodes: Vector, count: int, node: int) -> None:
 
 
 @kernel
-def visit_moment(m: Memory, node: int) -> int:
-    if m[node + X_SIDE] <= K_SCREEN_HEADER:
-        return int(m[m[node + X_INDEX] + P_CONNECTED])
-    return int(m[m[node + X_INDEX] + S_STARTED])
-
-
-@kernel
 def insert_visit(m: Memory, nodes: Vector, count: int, node: int) -> None:
     """Chains hold the latest first, so that of two with equal stamps the one met later stood earlier in the
     log.
     """
-    moment = visit_moment(m, node)
+    moment = visit_start(m, m[node + X_SIDE], m[node + X_INDEX])
     at = count
-    while at > 0 and visit_moment(m, nodes[at - 1]) >= moment:
+    while at > 0 and visit_start(m, m[nodes[at - 1] + X_SIDE], m[nodes[at - 1] + X_INDEX]) >= moment:
         nodes[at] = nodes[at - 1]
         at -= 1
     nodes[at] = node
 
 
+# --- what a pair costs --------------------------------------------------------------------------------------
+
+
 @kernel
 def key_cost(m: Memory, b_node: int, v_node: int) -> float:
-    """Seconds apart; more where the server's name was always another host's; IMPOSSIBLE where the keys may
-    not meet.
-    """
+    """Of a balancer session and a visit with one key, in nats; IMPOSSIBLE where the keys may not meet."""
     side = m[v_node + X_SIDE]
     if not fits(m[b_node + X_SIDE], side):
         return IMPOSSIBLE
     b = m[b_node + X_INDEX]
     v = m[v_node + X_INDEX]
-    seconds = abs(visit_gap(m, b, side, v)) / SECOND
-    if seconds > FAR / SECOND:
+    late = visit_gap(m, b, side, v)
+    if abs(late) > FAR:
         return IMPOSSIBLE
-    usual = usual_host(m, b)
-    if usual >= 0 and usual != visit_host(m, side, v):
-        seconds += OTHER_HOST
-    return seconds
+    host = visit_host(m, side, v)
+    coarse = m[v + P_COARSE] if is_screen(side) else m[v + S_COARSE]
+    doubt = skew_doubt(m, m[b + B_HOST], host)
+    cost = rarity(abs(late) / SECOND, doubt + (START_COARSE if coarse else START_FINE), coarse)
+    return cost + visit_end_cost(m, b, side, v, coarse, doubt) + host_cost(m, b, host)
 
 
 @kernel
-def take_pair(m: Memory, b_node: int, v_node: int, confidence: int, probability: int) -> None:
-    side = m[v_node + X_SIDE]
-    method = method_of(m[b_node + X_SIDE], side)
-    link_visit(m, m[b_node + X_INDEX], side, m[v_node + X_INDEX], method, confidence, probability)
+def rarity(seconds: float, scale: float, coarse: int) -> float:
+    """Of a difference that is mostly below `scale`, against one that may be anything."""
+    return math.log((2.0 * scale + (1.0 if coarse else 0.0)) / BACKGROUND) + 2.0 * math.log1p(seconds / scale)
 
 
 @kernel
-def take_outstanding(m: Memory, balancers: Vector, visits: Vector) -> None:
-    cost = key_costs(m, balancers, visits)
-    best_i = -1
-    best_j = -1
-    best = IMPOSSIBLE
-    for i in range(cost.shape[0]):
-        for j in range(cost.shape[1]):
-            if cost[i, j] < best:
-                best = cost[i, j]
-                best_i = i
-                best_j = j
-    if best_i < 0 or best > NEAR_KNOWN / SECOND:
-        return
-    second = IMPOSSIBLE
-    for i in range(cost.shape[0]):
-        if i != best_i:
-            second = min(second, cost[i, best_j])
-    for j in range(cost.shape[1]):
-        if j != best_j:
-            second = min(second, cost[best_i, j])
-    if second - best >= CLEAR / SECOND:
-        take_pair(m, balancers[best_i], visits[best_j], SURE_EXACT, 1_000_000)
+def visit_end_cost(m: Memory, b: int, side: int, v: int, coarse: int, doubt: float) -> float:
+    """Both ends of one connection close together; 0 where one of them is not known."""
+    if m[b + B_ASAP] == 1 or doubt >= SKEW_UNKNOWN:
+        return 0.0
+    ended = visit_end(m, side, v)
+    if ended == NULL:
+        return OUTLIVED_ODD if outlives(m, b, side, v) else 0.0
+    late = ended - m[b + B_END] - skew_of(m, m[b + B_HOST], visit_host(m, side, v))
+    if coarse:
+        late = 0 if -SECOND < late <= 0 else (late + SECOND if late < 0 else late)
+    scale = doubt + (END_COARSE if coarse else END_FINE)
+    cost = rarity(abs(late) / SECOND, scale, coarse)
+    if late > 0:
+        cost += 2.0 * math.log1p(late / SECOND / scale)  # servers are late less often than clients linger
+    return min(cost, END_ODD)
 
 
 @kernel
-def take_aligned(m: Memory, balancers: Vector, visits: Vector, patience: int) -> None:
-    """Alignment of two sequences (Needleman and Wunsch 1970): match at its cost, or leave one of either side
-    alone.
-    """
-    cost = key_costs(m, balancers, visits)
-    rows = cost.shape[0]
-    columns = cost.shape[1]
-    total = np.zeros((rows + 1, columns + 1))
-    for i in range(rows + 1):
-        for j in range(columns + 1):
-            if i == 0 or j == 0:
-                total[i, j] = ALONE * (i + j)
-            else:
-                total[i, j] = min(
-                    total[i - 1, j - 1] + cost[i - 1, j - 1], min(total[i - 1, j], total[i, j - 1]) + ALONE
-                )
-    partner = np.empty(rows, np.int64)
-    i = rows
-    j = columns
-    alone = 0
-    while i > 0 or j > 0:
-        if i > 0 and j > 0 and total[i, j] == total[i - 1, j - 1] + cost[i - 1, j - 1]:
-            i -= 1
-            j -= 1
-            partner[i] = j
-        elif i > 0 and total[i, j] == total[i - 1, j] + ALONE:
-            i -= 1
-            partner[i] = -1
-            alone += 1
-        else:
-            j -= 1
-            alone += 1
-    for i in range(rows):
-        j = partner[i]
-        if j < 0 or cost[i, j] >= OTHER_HOST or (patience == SOON and cost[i, j] > NEAR_KNOWN / SECOND):
-            continue
-        second = IMPOSSIBLE
-        for other in range(rows):
-            if other != i and (alone or other < i):
-                second = min(second, cost[other, j])
-        for other in range(columns):
-            if other != j and (alone or other < j):
-                second = min(second, cost[i, other])
-        if alone == 0 or second - cost[i, j] >= SURELY:
-            take_pair(m, balancers[i], visits[j], SURE_EXACT, 1_000_000)
-        elif patience == LAST:
-            odds = math.exp(min(cost[i, j] - second, 0.0) / UNSURE)
-            take_pair(m, balancers[i], visits[j], SURE_PROBABLE, int(1_000_000 / (1.0 + odds)))
+def unseen_cost(m: Memory, side: int, v: int, patience: int) -> float:
+    """That the balancer's session of this visit is not among those read so far."""
+    if visit_end(m, side, v) == NULL:
+        return UNSEEN_OPEN
+    return UNSEEN if patience == LAST else UNSEEN_SOON
+
+
+@kernel
+def outlives(m: Memory, b: int, side: int, v: int) -> bool:
+    """Whether the server had more to say of its session after the balancer saw this one end."""
+    if m[b + B_ASAP] == 1:
+        return False
+    said = visit_end(m, side, v)
+    if said == NULL:
+        said = visit_start(m, side, v)
+        if is_screen(side) and m[v + P_VERDICT_AT] != NULL:
+            said = max(said, m[v + P_VERDICT_AT])
+    balancer_host = m[b + B_HOST]
+    host = visit_host(m, side, v)
+    end = m[b + B_END] + skew_of(m, balancer_host, host)
+    return bool(said > end + OUTLIVED + int(skew_doubt(m, balancer_host, host) * SECOND))
 
 
 # --- which host a server is ---------------------------------------------------------------------------------
 
 
 @kernel
+def server_at(m: Memory, b: int) -> int:
+    """The words of a balancer session's server, brought up to the present; a server met for the first time
+    takes its place over.
+    """
+    backend = max(m[b + B_BACKEND], -1)
+    server = max(m[b + B_SERVER], -1)
+    at = m[SERVERS] + SERVER_WIDTH * (mix(mix(19, backend), server) & (SERVER_PLACES - 1))
+    name = (backend + 1) << 32 | (server + 1)
+    if m[at + SERVER_NAME] != name:
+        m[at + SERVER_NAME] = name
+        m[at + SERVER_HOST] = -1
+        for i in range(SERVER_HOST + 1, SERVER_WIDTH):
+            m[at + i] = 0
+    period = m[NOW] // PERIOD
+    if m[at + SERVER_PERIOD] != period:
+        m[at + SERVER_SEEN] += m[at + SERVER_BEFORE]
+        m[at + SERVER_BEFORE] = m[at + SERVER_PRESENT]
+        if m[at + SERVER_PERIOD] + 1 != period:
+            m[at + SERVER_SEEN] += m[at + SERVER_BEFORE]
+            m[at + SERVER_BEFORE] = 0
+        m[at + SERVER_PRESENT] = 0
+        m[at + SERVER_PERIOD] = period
+        if m[at + SERVER_SEEN] >= SEEN_KEPT:
+            m[at + SERVER_SEEN] >>= 1
+            m[at + SERVER_LINKED] >>= 1
+    return int(at)
+
+
+@kernel
+def see_server(m: Memory, b: int) -> None:
+    """Count a session that reached a server, once it is known that sessions can be linked at all."""
+    if m[LINKED]:
+        m[server_at(m, b) + SERVER_PRESENT] += 1
+
+
+@kernel
 def note_host(m: Memory, b: int, host: int) -> None:
-    """Remember where the sessions of a server turn up: learnt from links that needed no guess."""
-    server = m[b + B_SERVER]
-    if server >= 0:
-        at = m[SERVERS] + 2 * (server & (SERVER_PLACES - 1))
-        m[at] = server
-        m[at + 1] = host
+    """Remember where the sessions of a server turn up; that it moved is believed after some sessions."""
+    m[LINKED] = 1
+    at = server_at(m, b)
+    m[at + SERVER_LINKED] += 1
+    if m[b + B_SERVER] < 0:
+        return
+    if m[at + SERVER_HOST] == host:
+        m[at + SERVER_LINKS] = min(m[at + SERVER_LINKS] + 1, LINKS_KEPT)
+        return
+    m[at + SERVER_LINKS] >>= 1
+    m[at + SERVER_STRAYS] = min(m[at + SERVER_STRAYS] + 1, LINKS_KEPT)
+    if m[at + SERVER_LINKS] == 0:
+        m[at + SERVER_HOST] = host
+        m[at + SERVER_LINKS] = 1
 
 
 @kernel
 def usual_host(m: Memory, b: int) -> int:
-    server = m[b + B_SERVER]
-    at = m[SERVERS] + 2 * (server & (SERVER_PLACES - 1))
-    if server >= 0 and m[at] == server:
-        return int(m[at + 1])
-    return -1
+    return int(m[server_at(m, b) + SERVER_HOST])
+
+
+@kernel
+def linked_share(m: Memory, b: int) -> float:
+    """How often a session of this server is linked with any that a mail server saw: hardly ever where
+    addresses are masked, or a host's log is not there.
+    """
+    at = server_at(m, b)
+    linked = m[at + SERVER_LINKED]
+    return float((linked + RARELY) / (max(m[at + SERVER_SEEN], linked) + 2 * RARELY))
+
+
+@kernel
+def host_cost(m: Memory, b: int, host: int) -> float:
+    """That a session of this server is seen, and at this host."""
+    at = server_at(m, b)
+    links = m[at + SERVER_LINKS]
+    strays = m[at + SERVER_STRAYS]
+    here = 0.5
+    if m[at + SERVER_HOST] >= 0:
+        here = ((links if m[at + SERVER_HOST] == host else strays) + 0.5) / (links + strays + 1)
+    return -math.log(linked_share(m, b) * here)
+
+
+@kernel
+def alone_cost(m: Memory, b: int) -> float:
+    """That a session of this server is seen nowhere."""
+    return -math.log(1.0 - linked_share(m, b))
 
 
 # --- how many bytes a dialogue has --------------------------------------------------------------------------

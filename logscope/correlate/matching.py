@@ -80,6 +80,59 @@ def align(first: Vector, cost: Costs, count: int, skip_row: float, skip_column: 
 
 
 @kernel
+def alignment_shares(cost: Costs, skip_row: Numbers, skip_column: Numbers) -> Costs:
+    """How likely each row has each column, over all matchings that keep the order of both (forward and
+    backward sums; Rabiner 1989).
+
+    In each gap rows are left out before columns, so that every matching is counted once.
+    """
+    rows = cost.shape[0]
+    columns = cost.shape[1]
+    # logarithms of sums over what comes before (r, c), when the last move was not, or was, to skip a column
+    before = np.full((2, rows + 1, columns + 1), -np.inf)
+    before[0, 0, 0] = 0.0
+    for r in range(rows + 1):
+        for c in range(columns + 1):
+            total = before[0, r, c]
+            if r > 0:
+                total = log_sum(total, before[0, r - 1, c] - skip_row[r - 1])
+            if r > 0 and c > 0:
+                pair = log_sum(before[0, r - 1, c - 1], before[1, r - 1, c - 1])
+                total = log_sum(total, pair - cost[r - 1, c - 1])
+            before[0, r, c] = total
+            if c > 0:
+                before[1, r, c] = log_sum(before[0, r, c - 1], before[1, r, c - 1]) - skip_column[c - 1]
+    after = np.full((2, rows + 1, columns + 1), -np.inf)
+    for r in range(rows, -1, -1):
+        for c in range(columns, -1, -1):
+            total = 0.0 if r == rows and c == columns else -np.inf
+            if r < rows and c < columns:
+                total = log_sum(total, after[0, r + 1, c + 1] - cost[r, c])
+            if c < columns:
+                total = log_sum(total, after[1, r, c + 1] - skip_column[c])
+            after[1, r, c] = total
+            if r < rows:
+                total = log_sum(total, after[0, r + 1, c] - skip_row[r])
+            after[0, r, c] = total
+    share = np.empty((rows, columns))
+    for r in range(rows):
+        for c in range(columns):
+            reached = log_sum(before[0, r, c], before[1, r, c])
+            share[r, c] = math.exp(reached - cost[r, c] + after[0, r + 1, c + 1] - after[0, 0, 0])
+    return share
+
+
+@kernel
+def log_sum(one: float, other: float) -> float:
+    """log(exp(one) + exp(other)); either may be minus infinity."""
+    if one < other:
+        one, other = other, one
+    if other == -math.inf:
+        return one
+    return one + math.log1p(math.exp(other - one))
+
+
+@kernel
 def assign(columns: Matrix, cost: Costs, count: int, alone: float, u: Numbers, v: Numbers) -> Vector:
     """The cheapest one-to-one assignment of rows to `count` columns: each row's column, -1 where it stays
     alone at cost `alone`.

@@ -31,7 +31,9 @@ from logscope.correlate.links import (
     add_closed,
     finish_screen,
     finish_smtpd,
+    join_balancer,
     join_key,
+    join_screen,
     settle_balancer,
     settle_screen,
     settle_smtpd,
@@ -133,7 +135,7 @@ def run_timers(m: Memory, until: int) -> None:
     while True:
         kind = -1
         earliest = until
-        for which in range(4):
+        for which in range(TIMER_KINDS):
             timer = m[TIMERS_FIRST + 2 * which]
             if timer >= 0 and (m[timer + T_AT] < earliest or (kind < 0 and m[timer + T_AT] == earliest)):
                 kind = which
@@ -154,6 +156,10 @@ def run_timers(m: Memory, until: int) -> None:
             fire_smtpd(m, row)
         elif kind == TIMER_SCREEN:
             fire_screen(m, row)
+        elif kind == TIMER_SCREENED:
+            join_screen(m, row, SOON)
+        elif kind == TIMER_BALANCED:
+            join_balancer(m, row, SOON)
         else:
             fire_balancer(m, row)
 
@@ -186,6 +192,7 @@ def fire_smtpd(m: Memory, s: int) -> None:
             return
     if m[s + S_P] >= 0:
         p = m[s + S_P]
+        join_screen(m, p, SOON)
         if m[p + P_STATE] == OPEN:
             push_timer(m, TIMER_SCREEN, WAIT, p)
             finish_screen(m, p)
@@ -209,12 +216,6 @@ def fire_smtpd(m: Memory, s: int) -> None:
         settle_smtpd(m, s)
     leave_smtpd(m, s)
     finish_smtpd(m, s)
-
-
-@kernel
-def join_last(m: Memory, hi: int, lo: int, port: int, node: int) -> None:
-    if node >= 0:
-        join_key(m, hi, lo, port, LAST)
 
 
 @kernel
@@ -248,11 +249,7 @@ def fire_screen(m: Memory, p: int) -> None:
     s = m[p + P_S]
     ended = m[p + P_ENDED] if s < 0 else m[s + S_ENDED]
     if m[p + P_B] < 0 and ended != NULL and m[NOW] - ended >= WAIT:
-        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY])
-        if m[p + P_STATE] != OPEN:
-            return
-        if m[p + P_B] < 0:
-            join_last(m, m[p + P_HEADER_HI], m[p + P_HEADER_LO], m[p + P_HEADER_PORT], m[p + P_KEY2])
+        join_screen(m, p, LAST)
         if m[p + P_STATE] != OPEN:
             return
         if m[p + P_B] < 0:
@@ -281,8 +278,7 @@ def give_up_screen(m: Memory, p: int) -> None:
     """No smtpd line came for it, or no end."""
     m[p + P_EXPIRED] = 1
     leave_screen(m, p)
-    if m[p + P_B] < 0:
-        join_last(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], m[p + P_KEY])
+    join_screen(m, p, LAST)
     if m[p + P_B] < 0:
         m[p + P_NO_BALANCER] = 1
         settle_screen(m, p)
@@ -292,10 +288,7 @@ def give_up_screen(m: Memory, p: int) -> None:
 def fire_balancer(m: Memory, b: int) -> None:
     if m[b + B_P] >= 0 or m[b + B_S] >= 0:
         return
-    if m[b + B_KEY] >= 0:
-        join_key(m, m[b + B_HI], m[b + B_LO], m[b + B_PORT], LAST)
-    if m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_KEY2] >= 0:
-        join_key(m, m[b + B_SOURCE_HI], m[b + B_SOURCE_LO], m[b + B_SOURCE_PORT], LAST)
+    join_balancer(m, b, LAST)
     if m[b + B_P] < 0 and m[b + B_S] < 0:
         settle_balancer(m, b)
         m[b + B_EXPIRED] = 1

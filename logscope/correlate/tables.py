@@ -41,6 +41,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     QUEUE_HEADS,
     SKEW,  # where the skew estimates begin
     SERVERS,  # where the hosts of servers begin
+    LINKED,  # whether any balancer session was ever linked
     TALKS,  # where the byte counts of sessions that talked alike begin
     HEAP_TOP,
     WANT_EVENTS,
@@ -59,19 +60,38 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_COUNT,
     OPEN_SESSIONS,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(31)
+) = range(32)
+# Of two that fall due together the first goes first.
+(
+    TIMER_MESSAGE,
+    TIMER_SMTPD,
+    TIMER_SCREENED,  # some seconds after postscreen ended a session
+    TIMER_BALANCED,  # and after the balancer's line
+    TIMER_SCREEN,
+    TIMER_BALANCER,
+    TIMER_KINDS,
+) = range(7)
 TIMERS_FIRST = FREE_FIRST + KINDS  # first and last deadline of each kind of timer
-HEADER = TIMERS_FIRST + 8
+HEADER = TIMERS_FIRST + 2 * TIMER_KINDS
 
-TIMER_MESSAGE, TIMER_SMTPD, TIMER_SCREEN, TIMER_BALANCER = range(
-    4
-)  # of two that fall due together the first goes first
 
 SKEW_SAMPLES = 63
 SKEW_HOSTS = 32  # hosts beyond this share no estimate; their sessions are joined all the same
 SKEW_COUNT, SKEW_MEDIAN, SKEW_FIRST = 0, 1, 2
 SKEW_WIDTH = SKEW_FIRST + SKEW_SAMPLES
 SERVER_PLACES = 1024
+(
+    SERVER_NAME,
+    SERVER_HOST,  # the mail host where its sessions turn up
+    SERVER_LINKS,  # sessions seen there lately
+    SERVER_STRAYS,  # and elsewhere
+    SERVER_LINKED,  # sessions seen anywhere
+    SERVER_SEEN,  # sessions that the balancer sent to it, but for those of the last two periods
+    SERVER_PERIOD,  # number of the present period, its sessions so far, and those of the one before
+    SERVER_PRESENT,
+    SERVER_BEFORE,
+    SERVER_WIDTH,
+) = range(10)
 TALK_PLACES = 4096
 TALKS_WIDTH = 1 + 3 * TALK_PLACES  # counts: all, by bytes, by counters, by both
 MOST_TALKS = 1 << 16

@@ -6,8 +6,9 @@ from .network import BALANCER, PUBLIC_V6, SERVERS, SERVICES
 from .scenarios import TCPLOG, Scenario, Service
 
 #: Appended to the log-format while the lab runs and cut off before anything is published:
-#: the balancer's own address and port towards the server, and the server's.
-TRUTH_SUFFIX = " truth=%bi:%bp,%si:%sp"
+#: the balancer's own address and port towards the server, the server's, and HAProxy's count of sessions,
+#: which grows in the order in which it accepted them.
+TRUTH_SUFFIX = " truth=%bi:%bp,%si:%sp,%rt"
 
 
 def haproxy_cfg(

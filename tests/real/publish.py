@@ -43,7 +43,7 @@ _RFC3164 = re.compile(
     r"(?P<tag>[^\s\[:]+)(?:\[(?P<pid>\d+)\])?: ?(?P<text>.*)"
 )
 _RFC5424 = re.compile(r"<\d+>1 (?P<stamp>\S+) \S+ (?P<tag>\S+) (?P<pid>\d+) - - (?P<text>.*)")
-TRUTH_SUFFIX = re.compile(r" truth=(?P<source>\S+?),(?P<server>\S+)$")
+TRUTH_SUFFIX = re.compile(r" truth=(?P<source>\S+?),(?P<server>[^\s,]+)(?:,(?P<number>\d+))?$")
 #: smtpd's way to print a client, name[address]:port, which cleanup repeats when it rejects a header.
 CLIENT_PORT = re.compile(r"(?<=[\w.-])(\[(?:[0-9A-Fa-f.:]+|unknown)\]):(?:\d{1,5}|unknown)\b")
 

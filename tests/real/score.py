@@ -186,8 +186,11 @@ class Score:
             )
 
     def _client(self, session: Record, connection: Record) -> None:
+        """The address of a PROXY header is certain; which of its ports it is, only where all links are."""
         source = session.get("client_known_from") or "none"
         address, port = session.get("client_address"), session.get("client_port")
+        if source == "proxy_header" and session.get("join_confidence") != "exact":
+            port = None
         if address is None:
             self.client[source]["absent"] += 1
         elif address == connection["client_ip"] and port in (None, connection["client_port"]):

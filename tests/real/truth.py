@@ -2,19 +2,19 @@
 
 Every step follows addresses and ports that the daemons themselves wrote: the client's, which HAProxy logs;
 the balancer's own towards the server (%bi:%bp), which HAProxy logs in the lab; and the one Postfix
-logs, which is the first or the second of these, depending on the PROXY header. Time only tells
-apart sessions that used the same port one after the other.
+logs, which is the first or the second of these, depending on the PROXY header. Sessions that used one
+port in succession are told apart by their order: the client's, HAProxy's own count of sessions (%rt) and
+each host's log have the same. Time decides only where one of them has fewer, and run.json says how often.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .network import SERVERS
 from .publish import TRUTH_SUFFIX, Entry
@@ -32,9 +32,41 @@ _SCREEN = re.compile(r"\[(?P<address>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)")
 _SMTPD = re.compile(r"[\w.-]+\[(?P<address>[0-9A-Fa-f.:]+)\]:(?P<port>\d+)")
 _QUEUE_ID = re.compile(r"(?P<queue_id>[0-9A-Za-z]{6,}): client=")
 
-#: A balancer's accept may be this much before the client's own `start`: HAProxy cuts to milliseconds and
-#: reads its clock once for each round of events. Ports are reused within 10 ms, so it must be short.
+#: Nothing is seen before it happened, by more than clocks are cut or read early: HAProxy writes milliseconds
+#: and reads its clock once for each round of events, which can be long ago on a busy machine.
 EARLY_S = 0.004
+LATE_CLOCK_S = 1.0
+CONTRADICTION_S = 1e6
+ALONE_S = 600.0  # how far apart two neighbours are before both are left without the other
+
+Left = TypeVar("Left")
+Right = TypeVar("Right")
+
+
+def in_step(
+    lefts: Sequence[Left], rights: Sequence[Right], apart_s: Callable[[Left, Right], float]
+) -> list[Right | None]:
+    """The partner of each of `lefts`: both keep their order, and the seconds apart add up to the least."""
+    best: list[list[tuple[float, str]]] = [[(ALONE_S * j, "right") for j in range(len(rights) + 1)]]
+    for i, left in enumerate(lefts, start=1):
+        row = [(ALONE_S * i, "left")]
+        for j, right in enumerate(rights, start=1):
+            row.append(
+                min(
+                    (best[i - 1][j - 1][0] + apart_s(left, right), "both"),
+                    (best[i - 1][j][0] + ALONE_S, "left"),
+                    (row[j - 1][0] + ALONE_S, "right"),
+                )
+            )
+        best.append(row)
+    partners: list[Right | None] = [None] * len(lefts)
+    i, j = len(lefts), len(rights)
+    while i or j:
+        move = best[i][j][1]
+        if move == "both":
+            partners[i - 1] = rights[j - 1]
+        i, j = i - (move != "right"), j - (move != "left")
+    return partners
 
 
 @dataclass
@@ -46,7 +78,7 @@ class BalancerLine:
     frontend: str
     server: str
     source: Endpoint | None  # the balancer's own address and port towards the server
-    taken: bool = False
+    number: int  # HAProxy's count of sessions
 
 
 @dataclass
@@ -58,9 +90,10 @@ class Part:
     pid: int
     client: Endpoint
     began: float
+    ended: float  # its last line
     lines: list[int] = field(default_factory=list)
     queue_ids: list[str] = field(default_factory=list)
-    taken: bool = False
+    disconnected: bool = False
 
 
 def endpoint(text: str) -> Endpoint | None:
@@ -86,9 +119,10 @@ def balancer_lines(entries: Iterable[Entry]) -> list[BalancerLine]:
                 session["frontend"],
                 session["server"],
                 endpoint(suffix["source"]),
+                int(suffix["number"] or 0),
             )
         )
-    return found
+    return sorted(found, key=lambda line: (line.number, line.accepted))
 
 
 def screen_parts(entries: Iterable[Entry]) -> list[Part]:
@@ -101,11 +135,13 @@ def screen_parts(entries: Iterable[Entry]) -> list[Part]:
             continue
         client = match["address"], int(match["port"])
         if entry.text.startswith("CONNECT from "):
-            part = Part(entry.host, entry.tag, entry.pid, client, entry.arrived_ns / 1e9)
-            current[entry.host, client] = part
-            parts.append(part)
-        if (entry.host, client) in current:
-            current[entry.host, client].lines.append(entry.line_number)
+            at = entry.arrived_ns / 1e9
+            current[entry.host, client] = Part(entry.host, entry.tag, entry.pid, client, at, at)
+            parts.append(current[entry.host, client])
+        if part := current.get((entry.host, client)):
+            part.lines.append(entry.line_number)
+            part.ended = entry.arrived_ns / 1e9
+            part.disconnected = entry.text.startswith("DISCONNECT ")
     return parts
 
 
@@ -120,11 +156,13 @@ def smtpd_parts(entries: Iterable[Entry]) -> list[Part]:
         if entry.text.startswith("connect from "):
             match = _SMTPD.search(entry.text)
             client = (match["address"], int(match["port"])) if match else ("unknown", 0)
-            current[key] = Part(entry.host, entry.tag, entry.pid, client, entry.arrived_ns / 1e9)
+            at = entry.arrived_ns / 1e9
+            current[key] = Part(entry.host, entry.tag, entry.pid, client, at, at)
             parts.append(current[key])
         if key not in current:
             continue
         current[key].lines.append(entry.line_number)
+        current[key].ended = entry.arrived_ns / 1e9
         if queued := _QUEUE_ID.match(entry.text):
             current[key].queue_ids.append(queued["queue_id"])
         if entry.text.startswith("disconnect from "):
@@ -132,108 +170,166 @@ def smtpd_parts(entries: Iterable[Entry]) -> list[Part]:
     return parts
 
 
+@dataclass
+class Found:
+    """A client connection with what belongs to it so far."""
+
+    record: dict[str, Any]
+    line: BalancerLine | None = None
+    screen: Part | None = None
+
+    @property
+    def at_server(self) -> float:
+        """When its server can have seen it first."""
+        return self.line.accepted if self.line else float(self.record["start"])
+
+
 class Resolver:
     """Adds to each connection's record the lines that are its own."""
 
     def __init__(self, scenario: Scenario, balancer: list[Entry], mail: list[Entry]) -> None:
         self._services = {service.name: service for service in scenario.services}
-        self._balancer = _by_time(
-            balancer_lines(balancer), lambda line: line.client, lambda line: line.accepted
-        )
-        self._screen = _by_time(screen_parts(mail), _host_and_client, lambda part: part.began)
-        self._smtpd = _by_time(smtpd_parts(mail), _host_and_client, lambda part: part.began)
+        self._balancer = _grouped(balancer_lines(balancer), lambda line: line.client)
+        self._screen = _grouped(screen_parts(mail), _listener_and_client)
+        self._smtpd = _grouped(smtpd_parts(mail), _listener_and_client)
         self.found: Counter[str] = Counter()
 
     def resolve(self, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for record in sorted(records, key=lambda record: record["start"]):
-            self._one(record)
+        everybody = [Found(record) for record in sorted(records, key=lambda record: record["start"])]
+        self.found["connections"] = len(everybody)
+        for found in everybody:
+            found.record["lines"] = {}
+        for client, group in _grouped(everybody, _client).items():
+            self._join(group, self._balancer.get(client, []), _accepted_after, _note_line)
+        self.found["balancer"] = sum(found.line is not None for found in everybody)
+        reached = [found for found in everybody if self._note_server(found)]
+        reached.sort(key=lambda found: found.line.number if found.line else 0)  # otherwise as they started
+        self._servers(reached)
+        for host in SERVERS:
+            self._without_balancer_line(host, [found for found in everybody if not found.record["lines"]])
+        for found in everybody:
+            self._check(found.record)
         return records
 
-    def _one(self, record: dict[str, Any]) -> None:
-        self.found["connections"] += 1
-        record["lines"] = {}
-        line = self._balancer_line(record)
-        if line is None:
-            self._without_balancer_line(record)
-            return
-        self.found["balancer"] += 1
-        record["lines"]["balancer"] = [line.line_number]
-        record["accepted_at"] = line.accepted
-        if line.source is None or line.server not in SERVERS:
-            return
-        service = self._services[record["service"]]
-        record["mta_host"] = line.server
-        record["lb_conns"] = [
-            {
-                "src": _text(line.source),
-                "dst": f"{SERVERS[line.server]}:{service.node_port}",
-                "t": line.accepted,
-                "by": "log",
-            }
-        ]
-        seen_as = line.client if service.shows_client(line.server) else line.source
-        record["seen_as"] = _text(seen_as)
-        self._mta_parts(record, line.accepted, (line.server, seen_as))
+    def _note_server(self, found: Found) -> bool:
+        """Whether a server was reached, and whom it saw."""
+        line = found.line
+        if line is None or line.source is None or line.server not in SERVERS:
+            return False
+        service = self._services[found.record["service"]]
+        shown = service.shows_client(line.server)
+        found.record |= {
+            "mta_host": line.server,
+            "lb_conns": [
+                {
+                    "src": _text(line.source),
+                    "dst": f"{SERVERS[line.server]}:{service.node_port}",
+                    "t": line.accepted,
+                    "by": "log",
+                }
+            ],
+            "seen_as": _text(line.client if shown else line.source),
+        }
+        return True
 
-    def _without_balancer_line(self, record: dict[str, Any]) -> None:
+    def _without_balancer_line(self, host: str, lost: list[Found]) -> None:
         """As with dontlognull: where the client's address reaches a server, its port is enough."""
-        service = self._services[record["service"]]
-        client = record["client_ip"], record["client_port"]
-        for host in SERVERS:
-            if service.shows_client(host):
-                self._mta_parts(record, record["start"], (host, client))
-            if record["lines"]:
-                record |= {"mta_host": host, "seen_as": _text(client)}
-                return
+        shown = [found for found in lost if self._services[found.record["service"]].shows_client(host)]
+        seen_as = {id(found): _text(_client(found)) for found in shown}
+        for found in shown:
+            found.record |= {"mta_host": host, "seen_as": seen_as[id(found)]}
+        self._servers(shown)
+        for found in shown:
+            if not found.record["lines"]:
+                del found.record["mta_host"], found.record["seen_as"]
 
-    def _balancer_line(self, record: dict[str, Any]) -> BalancerLine | None:
-        """The first line of this address and port, not another connection's, accepted while it was open."""
-        lines, times = self._balancer.get((record["client_ip"], record["client_port"]), ([], []))
-        for line in lines[bisect_right(times, record["start"] - EARLY_S) :]:
-            if line.accepted > record["end"] + EARLY_S:
-                return None
-            if not line.taken:
-                line.taken = True
-                return line
-        return None
+    def _servers(self, everybody: list[Found]) -> None:
+        """Both hops of the servers, for connections of which it is known who saw them, and as whom."""
+        screened = [f for f in everybody if self._services[f.record["service"]].daemon == "postscreen"]
+        for key, group in _grouped(
+            screened, lambda found: _seen("postscreen", self._services, found)
+        ).items():
+            self._join(group, self._screen.get(key, []), _connected_after, self._note_screen)
+        handed = [found for found in everybody if found.screen is None or not found.screen.disconnected]
+        for key, group in _grouped(handed, lambda found: _seen("smtpd", self._services, found)).items():
+            self._join(group, self._smtpd.get(key, []), _handed_over, self._note_smtpd)
 
-    def _mta_parts(self, record: dict[str, Any], began: float, key: tuple[str, Endpoint]) -> None:
-        latest = record["end"] + 30  # a verdict may come after the client has left
-        for name, parts in (("screen", self._screen), ("smtpd", self._smtpd)):
-            part = _next_part(parts.get(key), began - EARLY_S, latest)
-            if part is None:
-                continue
-            self.found[name] += 1
-            record["lines"][name] = part.lines
-            record[f"{name}_pid"] = part.pid
-            if name == "smtpd":
-                record["smtpd_service"] = part.service
-                record["logged_queue_ids"] = part.queue_ids
-                missing = set(record.get("queue_ids", ())) - set(part.queue_ids)
-                self.found["queue id not in the lines"] += len(missing)
+    def _join(
+        self,
+        group: list[Found],
+        parts: list[Any],
+        apart_s: Callable[[Found, Any], float],
+        note: Callable[[Found, Any], None],
+    ) -> None:
+        if min(len(group), len(parts)) > 0 and len(group) != len(parts):
+            self.found["told apart by time"] += len(group)
+        for found, part in zip(group, in_step(group, parts, apart_s), strict=True):
+            if part is not None:
+                note(found, part)
+                parts.remove(part)
+
+    def _note_screen(self, found: Found, part: Part) -> None:
+        self.found["screen"] += 1
+        found.screen = part
+        found.record["lines"]["screen"] = part.lines
+        found.record["screen_pid"] = part.pid
+
+    def _note_smtpd(self, found: Found, part: Part) -> None:
+        self.found["smtpd"] += 1
+        found.record["lines"]["smtpd"] = part.lines
+        found.record |= {"smtpd_pid": part.pid, "smtpd_service": part.service}
+        found.record["logged_queue_ids"] = part.queue_ids
+
+    def _check(self, record: dict[str, Any]) -> None:
+        """A queue id that a client was told must be in its lines."""
+        missing = set(record.get("queue_ids", ())) - set(record.get("logged_queue_ids", ()))
+        self.found["queue id not in the lines"] += len(missing)
 
 
-def _next_part(found: tuple[list[Part], list[float]] | None, earliest: float, latest: float) -> Part | None:
-    """The first session of this port that began in time and is nobody else's."""
-    parts, times = found or ([], [])
-    for part in parts[bisect_right(times, earliest) :]:
-        if part.began > latest:
-            return None
-        if not part.taken:
-            part.taken = True
-            return part
-    return None
+def _note_line(found: Found, line: BalancerLine) -> None:
+    found.line = line
+    found.record["lines"]["balancer"] = [line.line_number]
+    found.record["accepted_at"] = line.accepted
 
 
-def _host_and_client(part: Part) -> tuple[str, Endpoint]:
-    return part.host, part.client
+def _accepted_after(found: Found, line: BalancerLine) -> float:
+    return _after(found.record["start"], line.accepted, LATE_CLOCK_S)
 
 
-def _by_time(items: Any, key: Any, time: Any) -> dict[Any, tuple[list[Any], list[float]]]:
+def _connected_after(found: Found, part: Part) -> float:
+    return _after(found.at_server, part.began, EARLY_S)
+
+
+def _handed_over(found: Found, part: Part) -> float:
+    """A verdict may come after the client has left; a queue id that the client was told settles it."""
+    if not set(found.record.get("queue_ids", ())) <= set(part.queue_ids):
+        return CONTRADICTION_S
+    return _after(found.screen.ended if found.screen else found.at_server, part.began, EARLY_S)
+
+
+def _after(cause: float, effect: float, early_s: float) -> float:
+    return CONTRADICTION_S if effect < cause - early_s else abs(effect - cause)
+
+
+def _client(found: Found) -> Endpoint:
+    return found.record["client_ip"], found.record["client_port"]
+
+
+def _seen(daemon: str, services: dict[str, Any], found: Found) -> tuple[str, str, str]:
+    """Host, daemon and client as the server's log has them."""
+    syslog_name = services[found.record["service"]].syslog_name or "postfix"
+    return found.record["mta_host"], f"{syslog_name}/{daemon}", found.record["seen_as"]
+
+
+def _listener_and_client(part: Part) -> tuple[str, str, str]:
+    return part.host, part.service, _text(part.client)
+
+
+def _grouped(items: Iterable[Any], key: Callable[[Any], Any]) -> dict[Any, list[Any]]:
     grouped: dict[Any, list[Any]] = defaultdict(list)
-    for item in sorted(items, key=time):
+    for item in items:
         grouped[key(item)].append(item)
-    return {name: (members, [time(member) for member in members]) for name, members in grouped.items()}
+    return grouped
 
 
 def _text(where: Endpoint) -> str:
