@@ -93,7 +93,7 @@ class Joiner:
 
     def is_due(self, until: int) -> bool:
         """Whether a deadline falls before a moment, or at it."""
-        first = (int(self._memory[TIMERS_FIRST + 2 * kind]) for kind in range(4))
+        first = (int(self._memory[TIMERS_FIRST + 2 * kind]) for kind in range(TIMER_KINDS))
         return any(timer >= 0 and self._memory[timer + T_AT] <= until for timer in first)
 
     def advance(self, until: int) -> None:
