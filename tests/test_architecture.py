@@ -51,6 +51,12 @@ READERS = {
 }
 """No stages: what they read is settled before the first line of a log."""
 
+RELAY_RIM = ("relay.rim",)
+"""The relay's edge. Everything else of it is told the time and handed bytes, like a stage."""
+
+RELAY_PATHS = {("relay.config", "pathlib.Path"), ("relay.settings", "pathlib.Path")}
+"""A configuration file is read, and says where directories are."""
+
 IMPURE_CALLS = {"open", "print", "input", "now", "today", "utcnow"}
 
 LAZY = {
@@ -170,6 +176,30 @@ def test_stages_do_not_touch_the_world() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in IMPURE_CALLS
     ]
     assert imported + called == []
+
+
+def test_the_relay_touches_the_world_at_its_rim() -> None:
+    inside = {name for name in MODULES if part_of(name) == "relay" and not name.startswith(RELAY_RIM)}
+    imported = [
+        str(found)
+        for found in IMPORTS
+        if found.module in inside
+        and found.target.split(".")[0] in IMPURE_MODULES
+        and (found.module, found.target) not in RELAY_PATHS
+    ]
+    inward = [
+        str(found)
+        for found in IMPORTS
+        if found.module in inside and (own(found.target) or "").startswith(RELAY_RIM)
+    ]
+    called = [
+        f"{name}:{node.lineno} calls {ast.unparse(node.func)}"
+        for name in inside
+        for node in ast.walk(TREES[name])
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in IMPURE_CALLS
+    ]
+    assert inside
+    assert imported + inward + called == []
 
 
 def test_heavy_packages_are_imported_where_they_are_used() -> None:

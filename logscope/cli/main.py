@@ -12,7 +12,7 @@ import typer
 
 from logscope import __version__
 from logscope.cli.boundary import guarded
-from logscope.cli.commands import grammar, report
+from logscope.cli.commands import grammar, relay, report
 from logscope.cli.commands.explain import explain
 from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
@@ -47,7 +47,13 @@ app.command(short_help="Every line with its kind and typed fields.")(parse)
 app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
 app.add_typer(grammar.app, name="grammar", short_help="Which lines are understood; test your own grammars.")
 
-COMMANDS = ("summary", "report", "sessions", "masking", "parse", "explain", "grammar")
+app.add_typer(
+    relay.app,
+    name="relay",
+    short_help="A balancer and mail servers to try all this on: real sockets and logs.",
+)
+
+COMMANDS = ("summary", "report", "sessions", "masking", "parse", "explain", "grammar", "relay")
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
 

@@ -1,0 +1,155 @@
+"""`logscope relay`: a balancer and mail servers on real sockets, logging as HAProxy and Postfix do."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from logscope.errors import ExitCode, UsageError
+from logscope.relay.layout import HOSTS, Layout, to_toml
+
+if TYPE_CHECKING:
+    from logscope.relay.settings import RelaySettings
+
+app = typer.Typer(no_args_is_help=False)
+
+_LAYOUT = "What runs (without --config)"
+_LOGS = "Logs (without --config)"
+
+
+@app.callback(invoke_without_command=True)
+def relay(
+    context: typer.Context,
+    file: Annotated[
+        str | None,
+        typer.Option("--config", "-c", metavar="FILE", help="The relay, as TOML; `relay init` writes one."),
+    ] = None,
+    directory: Annotated[
+        str,
+        typer.Option("--directory", "-d", metavar="DIR", help="Where logs, queue and mailboxes are kept."),
+    ] = "relay",
+    seconds: Annotated[
+        float | None, typer.Option("--for", metavar="SECONDS", help="End after this time.")
+    ] = None,
+    listen: Annotated[
+        str,
+        typer.Option(metavar="ADDRESS:PORT", rich_help_panel=_LAYOUT, help="Where clients connect."),
+    ] = "127.0.0.1:2525",
+    servers: Annotated[
+        int,
+        typer.Option(min=1, max=len(HOSTS), rich_help_panel=_LAYOUT, help="How many mail servers."),
+    ] = 2,
+    send_proxy: Annotated[
+        str,
+        typer.Option(metavar="v1|v2|none", rich_help_panel=_LAYOUT, help="The header that servers are sent."),
+    ] = "v1",
+    masked: Annotated[
+        bool,
+        typer.Option(
+            "--masked", rich_help_panel=_LAYOUT, help="Listen on the next port too, without any header."
+        ),
+    ] = False,
+    no_screen: Annotated[
+        bool,
+        typer.Option("--no-screen", rich_help_panel=_LAYOUT, help="No postscreen in front of smtpd."),
+    ] = False,
+    greet_wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", rich_help_panel=_LAYOUT, help="How long the screen has new clients wait."
+        ),
+    ] = 6.0,
+    domain: Annotated[
+        str, typer.Option(rich_help_panel=_LAYOUT, help="The domain that mail is taken for.")
+    ] = "example.com",
+    balancer_log: Annotated[
+        str,
+        typer.Option(
+            metavar="TARGET", rich_help_panel=_LOGS, help="FILE, -, udp:HOST:PORT, tcp:HOST:PORT, unix:PATH."
+        ),
+    ] = "haproxy.log",
+    mail_log: Annotated[
+        str, typer.Option(metavar="TARGET", rich_help_panel=_LOGS, help="The same for the mail servers.")
+    ] = "mail.log",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--envelope",
+            metavar="bsd|rfc3339|rfc5424",
+            rich_help_panel=_LOGS,
+            help="What precedes each line.",
+        ),
+    ] = "bsd",
+    log_format: Annotated[
+        str, typer.Option(metavar="FORMAT", rich_help_panel=_LOGS, help="The balancer's log-format.")
+    ] = "",
+    port_logging: Annotated[
+        bool, typer.Option("--port-logging", rich_help_panel=_LOGS, help="smtpd logs the clients' ports.")
+    ] = False,
+) -> int | None:
+    """A small balancer with mail servers behind it, on real sockets and with real logs.
+
+    \b
+    logscope relay                       a balancer on 127.0.0.1:2525, two servers, logs in relay/
+    logscope relay --masked              clients of 127.0.0.1:2526 reach the servers without their address
+    logscope relay init DIR              the same as a file, with configurations for the real daemons
+    logscope relay --config DIR/relay.toml
+
+    It listens on the loopback unless told otherwise, and takes mail for its own domains only. Ctrl-C, or
+    SIGTERM, lets open sessions come to their end; SIGHUP opens the logs anew.
+    """
+    if context.invoked_subcommand is not None:
+        return None
+    from logscope.relay import config
+
+    if file is not None:
+        settings = config.read(Path(file))
+    else:
+        layout = Layout(
+            listen=_checked("--listen", config.endpoint, listen),
+            servers=servers,
+            send_proxy=_word("--send-proxy", send_proxy, ("v1", "v2", "none")),
+            masked=masked,
+            screen=not no_screen,
+            domain=domain,
+            form=_word("--envelope", form, config.FORMS),
+            balancer_log=balancer_log,
+            mail_log=mail_log,
+            log_format=log_format,
+            greet_wait_s=greet_wait,
+            port_logging=port_logging,
+        )
+        settings = config.parse(to_toml(layout), "flags", Path(directory))
+    return _run(settings, seconds)
+
+
+def _run(settings: RelaySettings, seconds: float | None) -> int:
+    from logscope.relay.rim.run import Relay, serve
+
+    async def until(_relay: Relay) -> None:
+        await asyncio.sleep(seconds or 0)
+
+    asyncio.run(serve(settings, _announce, until if seconds is not None else None))
+    return ExitCode.FINE
+
+
+def _announce(running: Any) -> None:
+    """Say where it listens and where it logs."""
+    print(running.summary(), file=sys.stderr, flush=True)
+
+
+def _word(option: str, value: str, known: tuple[str, ...]) -> str:
+    if value not in known:
+        raise UsageError(f"{option}: unknown value {value!r}", hint="Known: " + ", ".join(known) + ".")
+    return value
+
+
+def _checked(option: str, convert: Any, value: str) -> Any:
+    try:
+        return convert(value)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -1,0 +1,181 @@
+"""Servers as a backend sees them: which one is next, who waits, and what a change of state is logged as."""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Any
+
+from logscope.relay.balance.settings import BackendSettings, Balance, ServerSettings
+
+
+class Admin(StrEnum):
+    """What an administrator wants of a server."""
+
+    READY = "ready"
+    DRAIN = "drain"
+    MAINTENANCE = "maint"
+
+
+@dataclass
+class Server:
+    """One server, now.
+
+    Attributes:
+        connections: sessions that it has, or that are being connected to it.
+        up: what its checks say.
+        health: checks in a row: from 0 (down) to rise + fall - 1 (up, and well).
+        total: sessions it was ever given.
+    """
+
+    settings: ServerSettings
+    up: bool = True
+    admin: Admin = Admin.READY
+    connections: int = 0
+    health: int = 0
+    total: int = 0
+    credit: int = 0
+
+    def __post_init__(self) -> None:
+        # A server starts up, and the first check that fails takes it down.
+        self.health = self.settings.rise
+
+    @property
+    def usable(self) -> bool:
+        """Whether new sessions may go to it."""
+        return self.up and self.admin is Admin.READY and self.settings.weight > 0
+
+    @property
+    def full(self) -> bool:
+        limit = self.settings.max_connections
+        return bool(limit) and self.connections >= limit
+
+    def checked(self, passed: bool) -> bool | None:
+        """A check has ended: the new state, or None when nothing changed."""
+        highest = self.settings.rise + self.settings.fall - 1
+        if passed:
+            self.health = min(highest, self.health + 1)
+            if not self.up and self.health >= self.settings.rise:
+                self.up, self.health = True, highest
+                return True
+        elif self.up:
+            self.health -= 1
+            if self.health < self.settings.rise:
+                self.up, self.health = False, 0
+                return False
+        else:
+            self.health = 0
+        return None
+
+
+@dataclass(eq=False)
+class Waiting:
+    """A session that waits for a server; `resume` is called with the one it gets."""
+
+    client: str
+    resume: Callable[[Server], None]
+
+
+@dataclass
+class Backend:
+    """The servers of a backend and the queue in front of them."""
+
+    settings: BackendSettings
+    servers: list[Server] = field(default_factory=list)
+    connections: int = 0
+    total: int = 0
+    queue: deque[Waiting] = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.servers = [Server(entry) for entry in self.settings.servers]
+
+    @property
+    def candidates(self) -> list[Server]:
+        """Servers that new sessions may go to: backup servers only when there is no other, and then one."""
+        active = [server for server in self.servers if server.usable and not server.settings.backup]
+        return active or [server for server in self.servers if server.usable][:1]
+
+    def choose(self, client: str, avoid: Server | None = None) -> Server | None:
+        """The server for a client's next session; None when all are down or full.
+
+        Args:
+            client: the client's address.
+            avoid: a server that was just tried, if there is another.
+        """
+        candidates = self.candidates
+        others = [server for server in candidates if server is not avoid]
+        if self.settings.balance is Balance.SOURCE and candidates:
+            server = _by_source(others or candidates, client)
+            return None if server.full else server
+        free = [server for server in others or candidates if not server.full]
+        if not free:
+            return None
+        if self.settings.balance is Balance.LEAST_CONN:
+            return self._in_turn(_least(free))
+        return self._in_turn(free)
+
+    def _in_turn(self, servers: list[Server]) -> Server:
+        """Smooth weighted round robin: every server earns its weight, the richest pays for all."""
+        for server in servers:
+            server.credit += server.settings.weight
+        chosen = max(servers, key=lambda server: server.credit)
+        chosen.credit -= sum(server.settings.weight for server in servers)
+        return chosen
+
+    def next_waiting(self) -> tuple[Waiting, Server] | None:
+        """The first in the queue and a server that has room for it, if both are there."""
+        while self.queue:
+            server = self.choose(self.queue[0].client)
+            if server is None:
+                return None
+            return self.queue.popleft(), server
+        return None
+
+    # --- what is logged of a change -----------------------------------------------------------------------
+
+    def server_values(self, server: Server) -> dict[str, Any]:
+        """The fields that name a server."""
+        return {
+            "backend": self.settings.name,
+            "server": server.settings.name,
+            "backup": server.settings.backup,
+        }
+
+    def counts_left(self, server: Server) -> dict[str, Any]:
+        """Behind `is DOWN`: who is left, and what becomes of this server's sessions."""
+        return {
+            **self._counts(),
+            "server_sessions": server.connections,
+            "requeued_sessions": 0,
+            "queued_sessions": len(self.queue),
+        }
+
+    def counts_online(self) -> dict[str, Any]:
+        """Behind `is UP`: who is there now."""
+        return {**self._counts(), "requeued_sessions": 0, "queued_sessions": len(self.queue)}
+
+    def _counts(self) -> dict[str, Any]:
+        usable = [server for server in self.servers if server.usable]
+        active = sum(not server.settings.backup for server in usable)
+        return {
+            "active_servers": active,
+            "backup_servers": len(usable) - active,
+            "running_on_backup": not active and bool(usable),
+        }
+
+
+def _by_source(servers: list[Server], client: str) -> Server:
+    """The same client comes to the same server as long as the set of servers stays."""
+    slots = [server for server in servers for _ in range(server.settings.weight)]
+    return slots[zlib.crc32(ip_address(client).packed) % len(slots)]
+
+
+def _least(servers: Iterable[Server]) -> list[Server]:
+    """The servers with the fewest sessions for their weight."""
+    loads = {id(server): server.connections / server.settings.weight for server in servers}
+    lowest = min(loads.values())
+    return [server for server in servers if loads[id(server)] == lowest]

@@ -1,0 +1,1 @@
+"""The relay's edge: asyncio, sockets, files, threads and the clock."""

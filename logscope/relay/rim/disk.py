@@ -1,0 +1,73 @@
+"""The few things a spool does to a disk, so that tests can stand in for one that fails or forgets."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class Disk(Protocol):
+    """What a spool needs. Everything raises OSError."""
+
+    def create(self, path: Path, data: bytes) -> None:
+        """Make a new file with this content, and have it on the disk before coming back."""
+
+    def rename(self, path: Path, target: Path) -> None:
+        """Give a file another name, replacing what had it."""
+
+    def sync(self, directory: Path) -> None:
+        """Have the names in a directory on the disk before coming back."""
+
+    def remove(self, path: Path) -> None:
+        """Take a file away, if it is there."""
+
+    def read(self, path: Path) -> bytes:
+        """The content of a file."""
+
+    def names(self, directory: Path) -> list[str]:
+        """The files of a directory, which is made when it is not there."""
+
+
+class RealDisk:
+    """The disk of this machine."""
+
+    def create(self, path: Path, data: bytes) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        except BaseException:
+            os.unlink(path)  # noqa: PTH108 - beside its counterpart above
+            raise
+        finally:
+            os.close(descriptor)
+
+    def rename(self, path: Path, target: Path) -> None:
+        path.rename(target)
+
+    def sync(self, directory: Path) -> None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def names(self, directory: Path) -> list[str]:
+        self._make(directory)
+        return sorted(entry.name for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))
+
+    def _make(self, directory: Path) -> None:
+        """Make a directory, and have its own name on the disk too."""
+        if not directory.is_dir():
+            self._make(directory.parent)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            self.sync(directory.parent)

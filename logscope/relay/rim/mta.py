@@ -1,0 +1,352 @@
+"""A mail server on real sockets: listeners, the screen, the SMTP server, and the way of accepted mail to
+its queue."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from logscope.errors import OutputError
+from logscope.relay.front import HeaderReader, Identified, NoHeader, trusted
+from logscope.relay.header import Endpoint
+from logscope.relay.machine import Close, StartTls
+from logscope.relay.queue.message import Message, QueueIds
+from logscope.relay.rim.certificates import server_context
+from logscope.relay.rim.connection import Connection
+from logscope.relay.rim.delivery import Postman
+from logscope.relay.rim.disk import Disk, RealDisk
+from logscope.relay.rim.journal import Daemons, Journal
+from logscope.relay.rim.passwords import Users
+from logscope.relay.rim.resolver import SystemResolver, Zone
+from logscope.relay.rim.spool import Spool
+from logscope.relay.screen.session import HandOver, LookUp, Screen, answer
+from logscope.relay.screen.settings import Memory
+from logscope.relay.settings import ListenerSettings, ServerSettings
+from logscope.relay.smtp.clients import ClientCounts
+from logscope.relay.smtp.server import Smtpd, Store, Verify
+from logscope.relay.smtp.site import Client
+
+_TLS_TIMEOUT_S = 30.0
+
+
+class MailServer:
+    """One mail server.
+
+    Args:
+        settings: what it is told.
+        directory: of relative names.
+        journal: its log.
+        disk: where its spool is.
+    """
+
+    def __init__(
+        self, settings: ServerSettings, directory: Path, journal: Journal, disk: Disk | None = None
+    ) -> None:
+        self.settings, self.journal, self.clock = settings, journal, journal.clock
+        self.daemons = Daemons(journal, settings.host)
+        self._master = self.daemons.bound("master", self.daemons.alone("master"))
+        self.memory = Memory()
+        self.counts = ClientCounts(settings.site.limits.window_s)
+        self.queue_ids = QueueIds(int(self.clock.now()) & 0xFFFFFF | 0x200000)
+        self.connections: set[MtaConnection] = set()
+        self.tls = self._context(directory)
+        self.users = Users(directory / settings.users) if settings.users else None
+        self.resolver = Zone(settings.dns_zone) if settings.dns_zone else SystemResolver()
+        disk = disk or RealDisk()
+        self.spool = Spool(directory / settings.spool, disk)
+        self.postman = Postman(
+            settings, self.spool, disk, directory, self.daemons, self.clock, self.queue_ids
+        )
+        self._writer = ThreadPoolExecutor(1, f"spool-{settings.host}")
+        self._hashers = ThreadPoolExecutor(2, f"auth-{settings.host}")
+        self._to_store: list[tuple[Message, MtaConnection]] = []
+        self._storing = False
+        self._listeners: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.stopping = False
+
+    def _context(self, directory: Path) -> ssl.SSLContext | None:
+        if not self.settings.certificate:
+            return None
+        hostname = self.settings.site.hostname
+        return server_context(self.settings.certificate, self.settings.key, hostname, directory)
+
+    # --- life ---------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Deliver what is left in the queue, and listen.
+
+        Raises:
+            OutputError: an address cannot be bound, or the spool cannot be read.
+        """
+        try:
+            recovered = self.spool.recover()
+        except OSError as error:
+            raise OutputError(f"the spool of {self.settings.host} cannot be used: {error}") from None
+        loop = asyncio.get_running_loop()
+        for listener in self.settings.listeners:
+            bind = listener.bind
+            try:
+                server = await loop.create_server(
+                    partial(MtaConnection, self, listener),
+                    bind.address,
+                    bind.port,
+                    backlog=1024,
+                )
+            except OSError as error:
+                raise OutputError(f"cannot listen on {bind}: {error.strerror}") from None
+            self._listeners.append(server)
+        self._master("master.started", postfix_version="3.7.11", configuration_directory="/etc/postfix")
+        self.postman.start(recovered)
+
+    def addresses(self) -> list[Endpoint]:
+        """Where it listens, ports chosen by the system included."""
+        return [Endpoint(*entry.getsockname()[:2]) for server in self._listeners for entry in server.sockets]
+
+    def stop_listening(self) -> None:
+        """Take no more connections; send away clients that are between messages."""
+        self.stopping = True
+        for server in self._listeners:
+            server.close()
+        for connection in list(self.connections):
+            connection.shut_down()
+
+    async def stop(self) -> None:
+        """End what is still open, and store what was begun."""
+        for connection in list(self.connections):
+            connection.cut()
+        while self._storing:
+            await asyncio.sleep(0.01)
+        await self.postman.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        self._writer.shutdown()
+        self._hashers.shutdown()
+        self._master("master.stopped", signal=15)
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine beside everything else."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- storing ------------------------------------------------------------------------------------------
+
+    def store(self, message: Message, connection: MtaConnection) -> None:
+        """Make a message durable; messages that come meanwhile go together."""
+        self._to_store.append((message, connection))
+        if not self._storing:
+            self._storing = True
+            self.spawn(self._store_all())
+
+    async def _store_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._to_store:
+            batch, self._to_store = self._to_store, []
+            results = await loop.run_in_executor(
+                self._writer, self.spool.store, [message for message, _ in batch]
+            )
+            for message, connection in batch:
+                error = results[message.queue_id]
+                connection.stored(message, error)
+                if error is None:
+                    self.postman.accept(message)
+        self._storing = False
+
+    def look_up(self, request: LookUp) -> None:
+        """Ask the lists about an address."""
+        for domain in request.domains:
+            self.spawn(self._look_up(request.address, domain))
+
+    async def _look_up(self, address: str, domain: str) -> None:
+        pid = self.daemons.hire("dnsblog")
+        try:
+            answers = await self.resolver.answers(address, domain)
+            log = self.daemons.bound("dnsblog", pid)
+            for found in answers:
+                log("dnsblog.listed", client_address=address, list_domain=domain, list_result=found)
+        finally:
+            self.daemons.dismiss("dnsblog", pid)
+        answer(self.memory, address, domain, answers, self.clock.now())
+        for connection in list(self.connections):
+            connection.serve()
+
+    def verify(self, request: Verify, connection: MtaConnection) -> None:
+        """Check a password, which is slow on purpose, beside everything else."""
+        self.spawn(self._verify(request, connection))
+
+    async def _verify(self, request: Verify, connection: MtaConnection) -> None:
+        assert self.users is not None, "AUTH is offered only where there are users"
+        name, password = request.credentials.username, request.credentials.password
+        loop = asyncio.get_running_loop()
+        correct = await loop.run_in_executor(self._hashers, self.users.check, name, password)
+        connection.verified(request, correct)
+
+
+class MtaConnection(Connection):
+    """A client of a mail server: first its PROXY header, then the screen, then the SMTP server."""
+
+    def __init__(self, server: MailServer, listener: ListenerSettings) -> None:
+        super().__init__(server.clock)
+        self.server, self.listener = server, listener
+        self._peer = self._own = Endpoint("0.0.0.0", 0)
+        self._client: Client | None = None
+        self._worker: int | None = None
+
+    def opened(self) -> None:
+        assert self.transport is not None
+        self.server.connections.add(self)
+        self._peer = Endpoint(*self.transport.get_extra_info("peername")[:2])
+        self._own = Endpoint(*self.transport.get_extra_info("sockname")[:2])
+        sock = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self.listener.trusted_proxies:
+            self._identified(self._peer, self._own, b"")
+        elif trusted(self._peer.address, self.listener.trusted_proxies):
+            reader = HeaderReader(self.listener.header_timeout_s)
+            self.machine = reader
+            reader.start(self.clock.now())
+            self.serve()
+        else:
+            self._no_header(NoHeader(f"untrusted peer [{self._peer.address}]:{self._peer.port}"))
+
+    def gone(self) -> None:
+        self.server.connections.discard(self)
+
+    def on_request(self, request: Any) -> None:
+        server = self.server
+        match request:
+            case Close():
+                self._dismiss()
+                self.close()
+            case Store():
+                server.store(request.message, self)
+            case HandOver():
+                self._begin_smtp(request.data, screened=True)
+            case LookUp():
+                server.look_up(request)
+            case Verify():
+                server.verify(request, self)
+            case StartTls():
+                server.spawn(self._tls())
+            case Identified(header, rest):
+                source, destination = header.source or self._peer, header.destination or self._own
+                self._identified(source, destination, rest)
+            case NoHeader():
+                self._no_header(request)
+
+    # --- from one machine to the next ---------------------------------------------------------------------
+
+    def _identified(self, client: Endpoint, destination: Endpoint, rest: bytes) -> None:
+        name = self.server.settings.names.get(client.address, "unknown")
+        if name == "unknown" and (client.address == "::1" or client.address.startswith("127.")):
+            name = "localhost"
+        self._client = Client(name, client, destination)
+        if not self.listener.screen:
+            self._begin_smtp(rest, screened=False)
+            return
+        log = self._bound("postscreen", self.server.daemons.alone("postscreen"))
+        screen = Screen(self.server.settings.screen, client, destination, log, self.server.memory)
+        self.machine = screen
+        screen.start(self.clock.now(), rest)
+        self.serve()
+
+    def _begin_smtp(self, data: bytes, screened: bool) -> None:
+        smtpd = self._smtpd()
+        self.machine = smtpd
+        smtpd.start(self.clock.now(), data, screened)
+        if self.lost:
+            smtpd.closed(self.clock.now())
+        self.serve()
+
+    def _smtpd(self) -> Smtpd:
+        assert self._client is not None
+        server = self.server
+        self._worker = server.daemons.hire("smtpd")
+        log = self._bound("smtpd", self._worker)
+        return Smtpd(server.settings.site, self._client, log, server.counts, server.queue_ids.new)
+
+    def _bound(self, program: str, pid: int) -> Any:
+        return self.server.daemons.bound(program, pid, self.listener.syslog_name)
+
+    def _no_header(self, problem: NoHeader) -> None:
+        """Say what Postfix says, and end: the client is not known, so nothing else can be done with it."""
+        shown = {"client_text": problem.text} if problem.text is not None else {}
+        if self.listener.screen:
+            log = self._bound("postscreen", self.server.daemons.alone("postscreen"))
+            log("postscreen.haproxy_error", reason=problem.reason or "time limit exceeded", **shown)
+            if self.transport is not None:
+                self.transport.write(b"421 4.3.2 No system resources\r\n")
+            self.close()
+            return
+        self._client = Client("unknown", self._peer, self._own)
+        smtpd = self._smtpd()
+        log = self._bound("smtpd", self._worker or 0)
+        log("smtpd.haproxy_error", reason=problem.reason or "timeout error", **shown)
+        self.machine = smtpd
+        smtpd.no_header(self.clock.now())
+        self.serve()
+
+    # --- answers ------------------------------------------------------------------------------------------
+
+    def stored(self, message: Message, error: OSError | None) -> None:
+        """A message is safe, or could not be made so."""
+        if isinstance(self.machine, Smtpd):
+            if error is None:
+                self.machine.stored(message, self.clock.now())
+            else:
+                log = self._bound("smtpd", self._worker or 0)
+                text = f"{message.queue_id}: write queue file: {error.strerror or error}"
+                log("smtpd.message", severity="warning", message_text=text)
+                self.machine.not_stored(error.errno in (errno.ENOSPC, errno.EDQUOT), self.clock.now())
+            self.serve()
+
+    def verified(self, request: Verify, correct: bool) -> None:
+        """A password was checked."""
+        if isinstance(self.machine, Smtpd):
+            self.machine.verified(request.credentials, correct, self.clock.now())
+            self.serve()
+
+    async def _tls(self) -> None:
+        machine = self.machine
+        if not isinstance(machine, Smtpd | Screen) or self.server.tls is None or self.lost:
+            return
+        try:
+            found = await self.start_tls(self.server.tls, _TLS_TIMEOUT_S)
+        except (OSError, ssl.SSLError) as error:
+            reason = "lost connection" if self.lost else getattr(error, "reason", None) or str(error) or "-1"
+            machine.tls_failed(str(reason), self.clock.now())
+        else:
+            name, protocol, bits = found.cipher() or ("unknown", "unknown", 0)
+            machine.tls_started(found.version() or protocol, name, bits, bits, self.clock.now())
+        self.serve()
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def shut_down(self) -> None:
+        """The server is told to end."""
+        if isinstance(self.machine, Smtpd | Screen):
+            self.machine.stopping(self.clock.now())
+            self.serve()
+        elif self.machine is not None:
+            self.cut()
+
+    def cut(self) -> None:
+        """End now, as if the client had gone; a message that is being stored is stored all the same."""
+        machine = self.machine
+        if machine is not None:
+            machine.closed(self.clock.now())
+            self.serve()
+        if self.transport is not None:
+            self.transport.close()
+
+    def _dismiss(self) -> None:
+        if self._worker is not None:
+            self.server.daemons.dismiss("smtpd", self._worker)
+            self._worker = None

@@ -1,0 +1,116 @@
+"""Runs a whole relay: starts its parts in order, and ends them in order when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from logscope.grammar import catalogue
+from logscope.relay.balance.settings import SendProxy
+from logscope.relay.rim.balancer import Balancer
+from logscope.relay.rim.clock import Clock
+from logscope.relay.rim.journal import Journal
+from logscope.relay.rim.mta import MailServer
+from logscope.relay.settings import RelaySettings
+
+_POLL_S = 0.05
+
+
+class Relay:
+    """Balancers and mail servers of one configuration. Use as an asynchronous context manager."""
+
+    def __init__(self, settings: RelaySettings) -> None:
+        self.settings = settings
+        self.clock = Clock()
+        settings.directory.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock)
+        self.servers = [MailServer(entry, settings.directory, self.journal) for entry in settings.servers]
+        self.balancers = [
+            Balancer(entry, self.journal, 3026 + number) for number, entry in enumerate(settings.balancers)
+        ]
+
+    async def __aenter__(self) -> Relay:
+        try:
+            for server in self.servers:
+                await server.start()
+            for balancer in self.balancers:
+                await balancer.start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.drain()
+        await self._stop()
+
+    def summary(self) -> str:
+        """Where it listens, and where it logs."""
+        lines = []
+        for balancer in self.balancers:
+            for frontend in balancer.frontends:
+                where = ", ".join(map(str, frontend.addresses()))
+                servers = ", ".join(
+                    f"{server.settings.name} {_header(server.settings.send_proxy)}"
+                    for server in frontend.backend.servers
+                )
+                lines.append(f"{balancer.settings.host} {frontend.settings.name}  {where}  →  {servers}")
+        lines += [
+            f"{server.settings.host}  {', '.join(map(str, server.addresses()))}" for server in self.servers
+        ]
+        log = self.settings.log
+        lines.append(f"logs: {log.balancer}, {log.mail} in {self.settings.directory}")
+        return "\n".join(lines)
+
+    async def drain(self) -> None:
+        """Take nothing new, and give what is there a while to come to its end."""
+        for balancer in self.balancers:
+            balancer.stop_listening()
+        for server in self.servers:
+            server.stop_listening()
+        until = self.clock.now() + self.settings.drain_s
+        while self.clock.now() < until and any(
+            (*(server.connections for server in self.servers), *(entry.sessions for entry in self.balancers))
+        ):
+            await asyncio.sleep(_POLL_S)
+
+    async def _stop(self) -> None:
+        for server in self.servers:
+            await server.stop()
+        for balancer in self.balancers:
+            await balancer.stop()
+        self.journal.close()
+
+
+def _header(send_proxy: SendProxy) -> str:
+    return "without a header" if send_proxy is SendProxy.NONE else f"with PROXY {send_proxy}"
+
+
+async def serve(
+    settings: RelaySettings,
+    ready: Callable[[Relay], None],
+    until: Callable[[Relay], Awaitable[None]] | None = None,
+) -> None:
+    """Run a relay until SIGTERM or SIGINT, or until something else has come to its end.
+
+    Args:
+        ready: called once everything listens.
+        until: makes an awaitable after which the relay ends.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Relay(settings) as relay:
+        loop.add_signal_handler(signal.SIGHUP, relay.journal.reopen)
+        ready(relay)
+        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
+        if until is not None:
+            waiting.append(asyncio.ensure_future(until(relay)))
+        done, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending:
+            task.cancel()
+        for task in done:
+            task.result()
