@@ -1,4 +1,4 @@
-# make demo     see it work on the captures in samples/
+# make demo     half a minute of mail through the bundled relay, and what logscope says of its logs
 # make test     run the tests
 # make check    everything that must hold before a commit: format, lint, types, grammars, tests
 # make bench    speed and memory on a million generated sessions, beside pflogsumm

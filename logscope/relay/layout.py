@@ -158,6 +158,8 @@ def _server(layout: Layout, number: int) -> str:
     for masked in (False, True)[: 1 + layout.masked]:
         lines += ["", "[[mta.listener]]", f"bind = {_quoted(str(layout.server(number, masked)))}"]
         lines.append(f"screen = {_boolean(layout.screen)}")
+        if masked:
+            lines.append('syslog_name = "postfix/masked"')
         if not masked and layout.send_proxy != "none":
             lines.append(f"proxy_from = [{_quoted(peer)}]")
     return "\n".join([*lines, ""])

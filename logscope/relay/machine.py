@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-Log: TypeAlias = Callable[..., None]
+Log: TypeAlias = Callable[..., object]
 """Called with the kind of a line (`smtpd.connect`) and the values of its fields."""
 
 

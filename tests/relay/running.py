@@ -14,6 +14,7 @@ from typing import Any
 from logscope.relay import config
 from logscope.relay.header import Endpoint, Header, encode_v1
 from logscope.relay.rim.run import Relay
+from logscope.relay.rim.witness import Witness
 
 PUBLIC = Endpoint("203.0.113.25", 25)
 
@@ -37,12 +38,18 @@ def with_ports(text: str) -> tuple[str, list[int]]:
     return text, ports
 
 
-def run(directory: Path, text: str, play: Callable[[Relay, list[int]], Awaitable[None]]) -> None:
+def run(
+    directory: Path,
+    text: str,
+    play: Callable[[Relay, list[int]], Awaitable[None]],
+    witness: Witness | None = None,
+) -> None:
     """Run a relay while something is played on it. Every test ends within a minute."""
 
     async def both() -> None:
         filled, ports = with_ports(text)
-        async with asyncio.timeout(60), Relay(config.parse(filled, "test", directory)) as relay:
+        settings = config.parse(filled, "test", directory)
+        async with asyncio.timeout(60), Relay(settings, witness) as relay:
             await play(relay, ports)
 
     asyncio.run(both())

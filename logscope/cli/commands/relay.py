@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +12,13 @@ import typer
 
 from logscope.errors import ExitCode, UsageError
 from logscope.relay.layout import HOSTS, Layout, to_toml
+from logscope.relay.traffic.plan import PROFILES
 
 if TYPE_CHECKING:
+    from logscope.relay.rim.run import Relay
+    from logscope.relay.rim.traffic import Traffic
     from logscope.relay.settings import RelaySettings
+    from logscope.relay.traffic.plan import Profile
 
 app = typer.Typer(no_args_is_help=False)
 
@@ -35,6 +40,17 @@ def relay(
     seconds: Annotated[
         float | None, typer.Option("--for", metavar="SECONDS", help="End after this time.")
     ] = None,
+    traffic: Annotated[
+        str | None,
+        typer.Option(
+            "--traffic",
+            metavar="PROFILE",
+            help="Send clients through it and note in truth.jsonl what each did: "
+            + ", ".join(PROFILES)
+            + ".",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same clients.")] = 1,
     listen: Annotated[
         str,
         typer.Option(metavar="ADDRESS:PORT", rich_help_panel=_LAYOUT, help="Where clients connect."),
@@ -98,6 +114,7 @@ def relay(
     logscope relay --masked              clients of 127.0.0.1:2526 reach the servers without their address
     logscope relay init DIR              the same as a file, with configurations for the real daemons
     logscope relay --config DIR/relay.toml
+    logscope relay --masked --traffic everyday --for 30
 
     It listens on the loopback unless told otherwise, and takes mail for its own domains only. Ctrl-C, or
     SIGTERM, lets open sessions come to their end; SIGHUP opens the logs anew.
@@ -122,13 +139,18 @@ def relay(
             log_format=log_format,
             greet_wait_s=greet_wait,
             port_logging=port_logging,
+            tls=traffic is not None and _has_cryptography(),
+            trusted=(_address(listen),) if traffic is not None else (),
         )
         settings = config.parse(to_toml(layout), "flags", Path(directory))
+    if traffic is not None:
+        profile = PROFILES[_word("--traffic", traffic, tuple(PROFILES))]
+        return _run_with_traffic(settings, profile, seed, seconds or profile.seconds)
     return _run(settings, seconds)
 
 
 def _run(settings: RelaySettings, seconds: float | None) -> int:
-    from logscope.relay.rim.run import Relay, serve
+    from logscope.relay.rim.run import serve
 
     async def until(_relay: Relay) -> None:
         await asyncio.sleep(seconds or 0)
@@ -137,9 +159,55 @@ def _run(settings: RelaySettings, seconds: float | None) -> int:
     return ExitCode.FINE
 
 
-def _announce(running: Any) -> None:
+def _run_with_traffic(settings: RelaySettings, profile: Profile, seed: int, seconds: float) -> int:
+    from logscope.relay.rim.run import serve
+    from logscope.relay.rim.traffic import Traffic
+    from logscope.relay.rim.witness import Witness
+
+    made: list[Traffic] = []
+
+    async def until(relay: Relay) -> None:
+        found = Traffic(relay, profile, seed, seconds, settings.directory / "truth.jsonl")
+        made.append(found)
+        showing = asyncio.ensure_future(_show(relay, found))
+        try:
+            await found.run()
+        finally:
+            showing.cancel()
+
+    try:
+        asyncio.run(serve(settings, _announce, until, Witness()))
+    finally:
+        for found in made:
+            found.finish()
+            print(
+                f"\r{found.started} connections, {found.messages} messages; what each did: "
+                f"{settings.directory}/truth.jsonl",
+                file=sys.stderr,
+            )
+    return ExitCode.FINE
+
+
+async def _show(relay: Relay, traffic: Traffic) -> None:
+    """What is going on, again and again, where somebody looks."""
+    while sys.stderr.isatty():
+        line = f"{traffic.started} connections, {traffic.started - traffic.ended} open; {relay.counts()}"
+        print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
+        await asyncio.sleep(0.5)
+
+
+def _announce(running: Relay) -> None:
     """Say where it listens and where it logs."""
     print(running.summary(), file=sys.stderr, flush=True)
+
+
+def _has_cryptography() -> bool:
+    """Whether a certificate can be made."""
+    return importlib.util.find_spec("cryptography") is not None
+
+
+def _address(listen: str) -> str:
+    return listen.rpartition(":")[0].strip("[]")
 
 
 def _word(option: str, value: str, known: tuple[str, ...]) -> str:

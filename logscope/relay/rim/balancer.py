@@ -22,6 +22,7 @@ from logscope.relay.front import trusted
 from logscope.relay.header import Endpoint, Header, HeaderError, Tlv, decode, encode_v1, encode_v2
 from logscope.relay.rim.checks import Checker
 from logscope.relay.rim.journal import Journal
+from logscope.relay.rim.witness import Witness
 
 BUFFER = 64 * 1024
 """Bytes of one direction that may wait for a slow reader; then no more are read from the other side."""
@@ -34,7 +35,10 @@ TURN_AROUND_S = 1.0
 class Balancer:
     """One balancer process."""
 
-    def __init__(self, settings: BalancerSettings, journal: Journal, pid: int = 3026) -> None:
+    def __init__(
+        self, settings: BalancerSettings, journal: Journal, pid: int = 3026, witness: Witness | None = None
+    ) -> None:
+        self.witness = witness
         self.settings, self.journal, self.clock, self.pid = settings, journal, journal.clock, pid
         self.backends = {entry.name: Backend(entry) for entry in settings.backends}
         self.frontends = [Frontend(self, entry) for entry in settings.frontends]
@@ -159,8 +163,8 @@ class Balancer:
         """A line that is not about a session."""
         self.journal.balancer_line(self.settings.host, self.pid, self.journal.message(kind, values), kind)
 
-    def log_session(self, frontend: Frontend, values: dict[str, Any], ends: dict[str, Any]) -> None:
-        """The line of a session, in the frontend's format."""
+    def log_session(self, frontend: Frontend, values: dict[str, Any], ends: dict[str, Any]) -> int:
+        """The line of a session, in the frontend's format. Returns its number in the log."""
         log_format = frontend.settings.log_format
         kind = "haproxy.tcp_session"
         if log_format:
@@ -169,7 +173,7 @@ class Balancer:
             for name in ("handshake_ms", "upload_plus", "bytes_to_server", "accepted_at_utc", "accepted_ms"):
                 values.pop(name, None)
             text = self.journal.message(kind, values)
-        self.journal.balancer_line(self.settings.host, self.pid, text, kind)
+        return self.journal.balancer_line(self.settings.host, self.pid, text, kind)
 
 
 class Frontend:
@@ -263,6 +267,7 @@ class ClientSide(asyncio.Protocol):
         self._input_ended = self._output_ended = False
         self._ended = False
         self._logged = False
+        self._line: int | None = None
         self._in_backend = False
         self._active_at = accepted_at
         self._timer: asyncio.TimerHandle | None = None
@@ -611,6 +616,8 @@ class ClientSide(asyncio.Protocol):
             self.backend.connections -= 1
         if self.session is not None and not self._logged:
             self._log(as_soon=False)
+        if self.session is not None and self.balancer.witness is not None:
+            self.balancer.witness.balanced(self.session, self._line)
         self.balancer.sessions.discard(self)
         self.frontend.connections -= 1
         self.balancer.room_changed()
@@ -626,6 +633,7 @@ class ClientSide(asyncio.Protocol):
         assert session is not None
         self._logged = True
         if settings.log_nothing and not session.bytes_to_server and not self._early:
+            self._line = None
             return
         journal = self.balancer.journal
         values = session.values(self.balancer.clock.now(), as_soon)
@@ -641,7 +649,7 @@ class ClientSide(asyncio.Protocol):
             "backend_connections": self.backend.connections,
             "server_connections": server.connections if server else 0,
         }
-        self.balancer.log_session(self.frontend, values, session.ends())
+        self._line = self.balancer.log_session(self.frontend, values, session.ends())
 
 
 class ServerSide(asyncio.Protocol):

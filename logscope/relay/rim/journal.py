@@ -33,7 +33,13 @@ _MAIL, _LOCAL0 = 2, 16
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """Where lines go.
+
+    Attributes:
+        lines_before: that were there already.
+    """
+
+    lines_before: int
 
     def write(self, lines: list[bytes]) -> None:
         """Write lines, without their line feeds. OSError when that fails."""
@@ -46,6 +52,7 @@ class FileSink:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self.lines_before = _lines(path) if path is not None and path.is_file() else 0
         self._descriptor = sys.stdout.fileno() if path is None else self._open(path)
 
     @staticmethod
@@ -74,6 +81,8 @@ class FileSink:
 
 class SocketSink:
     """Sends lines as syslog: a datagram each, or a stream with line feeds (RFC 6587 section 3.4.2)."""
+
+    lines_before = 0
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -137,6 +146,7 @@ class Journal:
         for target in dict.fromkeys((settings.balancer, settings.mail)):
             self._sinks[target] = _sink(target, directory)
         self._gathered: dict[str, list[bytes]] = {target: [] for target in self._sinks}
+        self._numbers = {target: sink.lines_before for target, sink in self._sinks.items()}
         self._flush_due = False
         self._lost: dict[str, int] = dict.fromkeys(self._sinks, 0)
         self._formats: dict[str, SessionFormat] = {}
@@ -158,13 +168,13 @@ class Journal:
             found = self._formats[log_format] = SessionFormat(log_format)
         return found.write(values).translate(_PRINTABLE)
 
-    def balancer_line(self, host: str, pid: int, text: bytes, kind: str) -> None:
-        """Log a line of a balancer."""
-        self._put(self._settings.balancer, _LOCAL0, kind, host, "haproxy", pid, text)
+    def balancer_line(self, host: str, pid: int, text: bytes, kind: str) -> int:
+        """Log a line of a balancer. Returns its number in the log."""
+        return self._put(self._settings.balancer, _LOCAL0, kind, host, "haproxy", pid, text)
 
-    def mail_line(self, host: str, service: str, pid: int, kind: str, values: Mapping[str, Any]) -> None:
-        """Log a line of a mail server."""
-        self._put(self._settings.mail, _MAIL, kind, host, service, pid, self.message(kind, values))
+    def mail_line(self, host: str, service: str, pid: int, kind: str, values: Mapping[str, Any]) -> int:
+        """Log a line of a mail server. Returns its number in the log."""
+        return self._put(self._settings.mail, _MAIL, kind, host, service, pid, self.message(kind, values))
 
     def date(self, moment: float) -> str:
         """A moment as ISO 8601 in milliseconds, in the zone of the logs, for `%t`."""
@@ -178,7 +188,7 @@ class Journal:
 
     def _put(
         self, target: str, facility: int, kind: str, host: str, service: str, pid: int, text: bytes
-    ) -> None:
+    ) -> int:
         severity = self._severity.get(kind, 6)
         is_file = target == "-" or not target.startswith(("udp:", "tcp:", "unix:"))
         priority = None if is_file and self._settings.form != "rfc5424" else facility * 8 + severity
@@ -187,6 +197,8 @@ class Journal:
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_later(GATHER_S, self.flush)
+        self._numbers[target] += 1
+        return self._numbers[target]
 
     def _stamped(self) -> bytes:
         """The stamp of now, in the form of the envelope."""
@@ -283,17 +295,16 @@ class Daemons:
         """The worker is free again."""
         self._idle[program].append(pid)
 
-    def bound(self, program: str, pid: int, syslog_name: str = "postfix") -> Callable[..., None]:
+    def bound(self, program: str, pid: int, syslog_name: str = "postfix") -> Callable[..., int]:
         """A log for one worker. Lines of other programs go under the number of theirs."""
         own = f"{syslog_name}/{program}"
         line = self._journal.mail_line
 
-        def log(kind: str, **values: Any) -> None:
+        def log(kind: str, **values: Any) -> int:
             owner = kind.partition(".")[0]
             if owner in (program, "postfix"):
-                line(self.host, own, pid, kind, values)
-            else:
-                line(self.host, f"postfix/{owner}", self.alone(owner), kind, values)
+                return line(self.host, own, pid, kind, values)
+            return line(self.host, f"postfix/{owner}", self.alone(owner), kind, values)
 
         return log
 
@@ -312,6 +323,12 @@ def _sink(target: str, directory: Path) -> Sink:
     if target.startswith(("udp:", "tcp:", "unix:")):
         return SocketSink(target)
     return FileSink(directory / target)
+
+
+def _lines(path: Path) -> int:
+    """How many lines a file has."""
+    with path.open("rb") as file:
+        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(1 << 20), b""))
 
 
 def _nanoseconds(text: str) -> int:

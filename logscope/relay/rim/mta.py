@@ -15,7 +15,7 @@ from typing import Any
 from logscope.errors import OutputError
 from logscope.relay.front import HeaderReader, Identified, NoHeader, trusted
 from logscope.relay.header import Endpoint
-from logscope.relay.machine import Close, StartTls
+from logscope.relay.machine import Close, Log, StartTls
 from logscope.relay.queue.message import Message, QueueIds
 from logscope.relay.rim.certificates import server_context
 from logscope.relay.rim.connection import Connection
@@ -25,6 +25,7 @@ from logscope.relay.rim.journal import Daemons, Journal
 from logscope.relay.rim.passwords import Users
 from logscope.relay.rim.resolver import SystemResolver, Zone
 from logscope.relay.rim.spool import Spool
+from logscope.relay.rim.witness import Served, Witness
 from logscope.relay.screen.session import HandOver, LookUp, Screen, answer
 from logscope.relay.screen.settings import Memory
 from logscope.relay.settings import ListenerSettings, ServerSettings
@@ -43,11 +44,18 @@ class MailServer:
         directory: of relative names.
         journal: its log.
         disk: where its spool is.
+        witness: is told which lines belong to which connection.
     """
 
     def __init__(
-        self, settings: ServerSettings, directory: Path, journal: Journal, disk: Disk | None = None
+        self,
+        settings: ServerSettings,
+        directory: Path,
+        journal: Journal,
+        disk: Disk | None = None,
+        witness: Witness | None = None,
     ) -> None:
+        self.witness = witness
         self.settings, self.journal, self.clock = settings, journal, journal.clock
         self.daemons = Daemons(journal, settings.host)
         self._master = self.daemons.bound("master", self.daemons.alone("master"))
@@ -197,6 +205,7 @@ class MtaConnection(Connection):
         self.server, self.listener = server, listener
         self._peer = self._own = Endpoint("0.0.0.0", 0)
         self._client: Client | None = None
+        self._served: Served | None = None
         self._worker: int | None = None
 
     def opened(self) -> None:
@@ -206,6 +215,8 @@ class MtaConnection(Connection):
         self._own = Endpoint(*self.transport.get_extra_info("sockname")[:2])
         sock = self.transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.server.witness is not None:
+            self._served = Served(self.server.settings.host, self._peer)
         if not self.listener.trusted_proxies:
             self._identified(self._peer, self._own, b"")
         elif trusted(self._peer.address, self.listener.trusted_proxies):
@@ -218,6 +229,8 @@ class MtaConnection(Connection):
 
     def gone(self) -> None:
         self.server.connections.discard(self)
+        if self.server.witness is not None and self._served is not None:
+            self.server.witness.served(self._peer, self._served)
 
     def on_request(self, request: Any) -> None:
         server = self.server
@@ -248,6 +261,8 @@ class MtaConnection(Connection):
         if name == "unknown" and (client.address == "::1" or client.address.startswith("127.")):
             name = "localhost"
         self._client = Client(name, client, destination)
+        if self._served is not None:
+            self._served.client = client
         if not self.listener.screen:
             self._begin_smtp(rest, screened=False)
             return
@@ -272,8 +287,19 @@ class MtaConnection(Connection):
         log = self._bound("smtpd", self._worker)
         return Smtpd(server.settings.site, self._client, log, server.counts, server.queue_ids.new)
 
-    def _bound(self, program: str, pid: int) -> Any:
-        return self.server.daemons.bound(program, pid, self.listener.syslog_name)
+    def _bound(self, program: str, pid: int) -> Log:
+        # A client that postscreen hands over comes to a service of another name.
+        listens = program == ("postscreen" if self.listener.screen else "smtpd")
+        name = self.listener.syslog_name if listens else "postfix"
+        log = self.server.daemons.bound(program, pid, name)
+        served = self._served
+        if served is None:
+            return log
+
+        def noted(kind: str, **values: Any) -> None:
+            served.note(kind, log(kind, **values), values)
+
+        return noted
 
     def _no_header(self, problem: NoHeader) -> None:
         """Say what Postfix says, and end: the client is not known, so nothing else can be done with it."""

@@ -13,22 +13,31 @@ from logscope.relay.rim.balancer import Balancer
 from logscope.relay.rim.clock import Clock
 from logscope.relay.rim.journal import Journal
 from logscope.relay.rim.mta import MailServer
+from logscope.relay.rim.witness import Witness
 from logscope.relay.settings import RelaySettings
 
 _POLL_S = 0.05
 
 
 class Relay:
-    """Balancers and mail servers of one configuration. Use as an asynchronous context manager."""
+    """Balancers and mail servers of one configuration. Use as an asynchronous context manager.
 
-    def __init__(self, settings: RelaySettings) -> None:
-        self.settings = settings
+    Args:
+        settings: the configuration.
+        witness: is told which lines belong to which connection.
+    """
+
+    def __init__(self, settings: RelaySettings, witness: Witness | None = None) -> None:
+        self.settings, self.witness = settings, witness
         self.clock = Clock()
         settings.directory.mkdir(parents=True, exist_ok=True)
         self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock)
-        self.servers = [MailServer(entry, settings.directory, self.journal) for entry in settings.servers]
+        self.servers = [
+            MailServer(entry, settings.directory, self.journal, witness=witness) for entry in settings.servers
+        ]
         self.balancers = [
-            Balancer(entry, self.journal, 3026 + number) for number, entry in enumerate(settings.balancers)
+            Balancer(entry, self.journal, 3026 + number, witness)
+            for number, entry in enumerate(settings.balancers)
         ]
 
     async def __aenter__(self) -> Relay:
@@ -64,6 +73,11 @@ class Relay:
         lines.append(f"logs: {log.balancer}, {log.mail} in {self.settings.directory}")
         return "\n".join(lines)
 
+    def counts(self) -> str:
+        """How much mail was delivered, and how much waits."""
+        delivered = sum(server.postman.delivered for server in self.servers)
+        return f"{delivered} delivered, {sum(len(server.postman) for server in self.servers)} in the queue"
+
     async def drain(self) -> None:
         """Take nothing new, and give what is there a while to come to its end."""
         for balancer in self.balancers:
@@ -92,18 +106,20 @@ async def serve(
     settings: RelaySettings,
     ready: Callable[[Relay], None],
     until: Callable[[Relay], Awaitable[None]] | None = None,
+    witness: Witness | None = None,
 ) -> None:
     """Run a relay until SIGTERM or SIGINT, or until something else has come to its end.
 
     Args:
         ready: called once everything listens.
         until: makes an awaitable after which the relay ends.
+        witness: is told which lines belong to which connection.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Relay(settings) as relay:
+    async with Relay(settings, witness) as relay:
         loop.add_signal_handler(signal.SIGHUP, relay.journal.reopen)
         ready(relay)
         waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]

@@ -1,0 +1,1 @@
+"""Clients for a relay: what they do, who they are, and a record of each connection."""
