@@ -12,7 +12,7 @@ import typer
 
 from logscope import __version__
 from logscope.cli.boundary import guarded
-from logscope.cli.commands import grammar, relay, report
+from logscope.cli.commands import config, grammar, relay, report
 from logscope.cli.commands.explain import explain
 from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
@@ -45,6 +45,7 @@ app.command(short_help="The joined table: every session, message or delivery.")(
 app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
 app.command(short_help="Every line with its kind and typed fields.")(parse)
 app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
+app.add_typer(config.app, name="config", short_help="What the configurations say about the logs.")
 app.add_typer(grammar.app, name="grammar", short_help="Which lines are understood; test your own grammars.")
 
 app.add_typer(
@@ -53,7 +54,7 @@ app.add_typer(
     short_help="A balancer and mail servers to try all this on: real sockets and logs.",
 )
 
-COMMANDS = ("summary", "report", "sessions", "masking", "parse", "explain", "grammar", "relay")
+COMMANDS = ("summary", "report", "sessions", "masking", "parse", "explain", "config", "grammar", "relay")
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
 
