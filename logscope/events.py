@@ -95,7 +95,7 @@ def events(
         while not feed.ended:
             chunk = feed.next_chunk()
             if chunk.rows.count:
-                yield _batch(chunk, source.name, machine_code=machine_code)
+                yield event_batch(chunk, source.name, machine_code=machine_code)
             if progress:
                 progress(read + source.position)
         read += source.position
@@ -103,7 +103,8 @@ def events(
             counts.merge(feed.counts)
 
 
-def _batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
+def event_batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
+    """The rows of a chunk, with the columns of all lines and those fields that occur in it."""
     rows, catalogue = chunk.rows, chunk.rows.catalogue
     names = rows.names.texts()
     count = rows.count

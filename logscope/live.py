@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,9 @@ from logscope.pipeline import (
 )
 from logscope.syslog.clock import Clock
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 GRACE = SECOND // 5
 """How long a line waits for lines of silent inputs, unless told otherwise."""
 FOREVER = 2**62
@@ -62,16 +65,45 @@ class LiveInput(Input, Protocol):
 
 @dataclass
 class Held:
-    """Events of one chunk that wait for their turn, the bytes that their texts are in, and when they came."""
+    """What one chunk has that waits for its turn.
+
+    Attributes:
+        events: for the joins, in order of time.
+        data: the bytes that their texts are in.
+        lines: rows of the `events` table, if they are wanted, and the times that they are merged by.
+        last: the latest time in the chunk.
+        came_at: when it was read.
+    """
 
     events: Matrix
     data: NDArray[np.uint8]
+    lines: Lines | None
+    last: int
     came_at: int
 
-    @property
-    def last(self) -> int:
-        """The time of the last event."""
-        return int(self.events[-1, E_ORDER])
+    def until(self, last: int, equal: bool) -> Held:
+        """Take what waits up to a time, `equal`: that time included."""
+        side: Literal["left", "right"] = "right" if equal else "left"
+        cut = int(np.searchsorted(self.events[:, E_ORDER], last, side=side))
+        events, self.events = self.events[:cut], self.events[cut:]
+        lines = None
+        if self.lines is not None:
+            cut = int(np.searchsorted(self.lines.order, last, side=side))
+            lines, self.lines = self.lines.slice(0, cut), self.lines.slice(cut, None)
+        return Held(events, self.data, lines, self.last, self.came_at)
+
+
+@dataclass
+class Lines:
+    """Rows of the `events` table, and the times that they are merged by."""
+
+    order: NDArray[np.int64]
+    batch: pa.RecordBatch
+
+    def slice(self, first: int, last: int | None) -> Lines:
+        """Some of them."""
+        order = self.order[first:last]
+        return Lines(order, self.batch.slice(first, len(order)))
 
 
 @dataclass(frozen=True)
@@ -142,17 +174,8 @@ class _Stream:
 
     def take(self, last: int, equal: bool) -> list[Held]:
         """Take what waits up to a time, `equal`: that time included."""
-        taken: list[Held] = []
-        while self.held:
-            part = self.held[0]
-            cut = int(np.searchsorted(part.events[:, E_ORDER], last, side="right" if equal else "left"))
-            if cut == len(part.events):
-                taken.append(self.held.pop(0))
-                continue
-            if cut:
-                taken.append(Held(part.events[:cut], part.data, part.came_at))
-                part.events = part.events[cut:]
-            break
+        taken = [part.until(last, equal) for part in self.held]
+        self.held = [part for part in self.held if not (part.last < last or (equal and part.last == last))]
         return taken
 
 
@@ -163,10 +186,12 @@ class Tally:
     Attributes:
         sessions: by how they were joined, in the order of `JOIN_CLASSES`.
         late: lines that came when their time had passed.
+        left_open: sessions that were handed out because the run ended.
     """
 
     sessions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(JOIN_CLASSES), np.int64))
     late: int = 0
+    left_open: int = 0
 
 
 class Live:
@@ -177,6 +202,7 @@ class Live:
         options: how to read; `machine_code` None means plain Python, see `use_machine_code`.
         grace: nanoseconds that a line waits for lines of silent inputs.
         events, deliveries, text: what the caller wants of the tables; the rest is not kept.
+        lines: whether the caller will `take_lines`.
     """
 
     def __init__(
@@ -188,23 +214,28 @@ class Live:
         events: bool = True,
         deliveries: bool = False,
         text: bool = True,
+        lines: bool = False,
     ) -> None:
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
 
         self._catalogue = catalogue
-        self._options = options or Options()
+        self.options = options or Options()
         self._grace = grace
-        self.machine_code = bool(self._options.machine_code)
+        self.machine_code = bool(self.options.machine_code)
         self._extractor = Extractor(catalogue, machine_code=self.machine_code)
         self._joiner = Joiner(machine_code=self.machine_code, events=events, deliveries=deliveries, text=text)
-        self._balancers = Balancers(self._options.balancers)
+        self._balancers = Balancers(self.options.balancers)
+        self._wants_lines = lines
+        self._lines: list[Lines] = []
         self._streams: list[_Stream] = []
         self._names: list[str] = []
         self._dates: list[int] = []
         self._ended = Counts()
         self._ended_signals: list[Signals] = []
         self.tally = Tally()
+        self.closing = False
+        """What is handed out now is so because the run ends."""
 
     def add(self, sources: Sequence[LiveInput], now: int, today: int) -> None:
         """Follow some more inputs.
@@ -214,17 +245,17 @@ class Live:
             today: nanoseconds since 1970, for stamps without a year.
         """
         scanned = heads(sources, self._catalogue)
-        known = references(sources, scanned, self._catalogue, self._options.year, today, self._dates)
+        known = references(sources, scanned, self._catalogue, self.options.year, today, self._dates)
         for source, reference in zip(sources, known, strict=True):
             stream = _Stream(source, len(self._names), now)
             self._names.append(source.name)
             stream.feed = Feed(
                 stream,
                 self._catalogue,
-                Clock(reference, self._options.zones),
+                Clock(reference, self.options.zones),
                 [input_buffer(SMALL_CHUNK)],
                 machine_code=self.machine_code,
-                envelope=self._options.envelope,
+                envelope=self.options.envelope,
             )
             self._streams.append(stream)
 
@@ -260,8 +291,21 @@ class Live:
         while any(not stream.feed.ended and not stream.source.follows for stream in self._streams):
             yield from self.pump(now)
         yield from self._join(now, over=True)
+        self.closing = True
         self._joiner.finish()
         yield from self._flush()
+
+    def take_lines(self) -> Iterator[pa.RecordBatch]:
+        """Lines of all inputs in order of time, as rows of the `events` table, since they were last taken."""
+        import pyarrow as pa
+
+        parts, self._lines = self._lines, []
+        if parts:
+            table = pa.concat_tables(
+                [pa.Table.from_batches([part.batch]) for part in parts], promote_options="default"
+            )
+            order = np.argsort(np.concatenate([part.order for part in parts]), kind="stable")
+            yield from table.take(order).combine_chunks().to_batches()
 
     @property
     def busy(self) -> bool:
@@ -319,8 +363,13 @@ class Live:
         data = rows.buffer[: rows.consumed].copy()
         events = np.empty((rows.count, E_WIDTH), np.int64)
         count = self._extractor.extract(chunk, order, stream.feed.names, stream.number, data, 0, events)
-        if count:
-            stream.held.append(Held(events[:count], data, now))
+        lines = None
+        if self._wants_lines:
+            from logscope.events import event_batch  # loads Arrow
+
+            table = event_batch(chunk, stream.name, machine_code=self.machine_code)
+            lines = Lines(order, table)
+        stream.held.append(Held(events[:count], data, lines, stream.order, now))
 
     def _drop_ended(self) -> None:
         for stream in [one for one in self._streams if one.feed.ended and not one.held]:
@@ -336,7 +385,8 @@ class Live:
         taken = [
             part for rank, stream in enumerate(ranked) for part in stream.take(until[0], rank <= until[1])
         ]
-        if taken:
+        self._lines += [part.lines for part in taken if part.lines is not None and len(part.lines.order)]
+        if any(len(part.events) for part in taken):
             yield from self._step(*_in_order(taken, self._extractor.plans))
         quiet = min(until[0], self._quiet_since(now))
         if not over and self._joiner.is_due(quiet - 1):
@@ -386,6 +436,7 @@ class Live:
             machine_code=self.machine_code,
         )
         self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES))
+        self.tally.left_open += batch.count if self.closing else 0
         yield batch
         self._joiner.release()
 

@@ -321,6 +321,24 @@ _AGO = re.compile(r"-?(\d+)\s*(s|sec|m|min|h|d|w)(?:\s+ago)?$")
 _CLOCK = re.compile(r"\d{1,2}:\d\d(?::\d\d)?$")
 
 
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|m|min|h|d|w)$")
+
+
+def parse_span(text: str, option: str) -> int:
+    """A length of time such as `200ms`, `5s`, `10min`, in nanoseconds.
+
+    Args:
+        option: names the option in the error.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = _SPAN.match(text.strip())
+    if match is None:
+        raise UsageError(f"{option}: {text!r} is no length of time", hint="Write 200ms, 5s, 10min or 2h.")
+    return int(float(match[1]) * (1_000_000 if match[2] == "ms" else _UNITS[match[2]] * 1_000_000_000))
+
+
 def parse_moment(text: str, now: datetime, zone: tzinfo) -> int:
     """A point in time as people write it.
 

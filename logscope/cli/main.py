@@ -18,6 +18,7 @@ from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
 from logscope.cli.commands.sessions import sessions
 from logscope.cli.commands.summary import summary
+from logscope.cli.commands.tail import tail
 from logscope.errors import ExitCode, UsageError, did_you_mean
 
 HELP = """Put mail sessions back together from the logs of HAProxy and Postfix.
@@ -43,6 +44,7 @@ app.command(short_help="One screen for the person on call; `logscope FILES` is s
 app.add_typer(report.app, name="report", short_help="Who, how much, and what became of it.")
 app.command(short_help="The joined table: every session, message or delivery.")(sessions)
 app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
+app.command(short_help="The same live: sessions, or lines, as they happen.")(tail)
 app.command(short_help="Every line with its kind and typed fields.")(parse)
 app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
 app.add_typer(config.app, name="config", short_help="What the configurations say about the logs.")
@@ -54,7 +56,18 @@ app.add_typer(
     short_help="A balancer and mail servers to try all this on: real sockets and logs.",
 )
 
-COMMANDS = ("summary", "report", "sessions", "masking", "parse", "explain", "config", "grammar", "relay")
+COMMANDS = (
+    "summary",
+    "report",
+    "sessions",
+    "masking",
+    "tail",
+    "parse",
+    "explain",
+    "config",
+    "grammar",
+    "relay",
+)
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
 

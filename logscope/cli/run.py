@@ -99,7 +99,7 @@ class Run:
         """
         from logscope.sources import open_inputs
 
-        with open_inputs(files or self._usual_files()) as found:
+        with open_inputs(self.named(files)) as found:
             for note in found.notes:
                 self.note(note)
             for problem in found.problems:
@@ -108,6 +108,14 @@ class Run:
                 raise UsageError("nothing to read")
             self.paths = {one.name: one.path for one in found.sources if one.path is not None and one.is_file}
             yield found.sources
+
+    def named(self, files: Sequence[str] | None) -> Sequence[str]:
+        """The files that were named, or those at the usual places.
+
+        Raises:
+            UsageError: there are none.
+        """
+        return files or self._usual_files()
 
     def _usual_files(self) -> list[str]:
         from logscope.sources import usual_files

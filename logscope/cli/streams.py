@@ -102,6 +102,21 @@ def opened(target: Target) -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
 
 
+@contextmanager
+def opened_live(target: Target) -> Iterator[IO[bytes]]:
+    """The stream for what goes on: a file is written in place, so that others can read along.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if target.path is None:
+        with opened(target) as stream:
+            yield stream
+    else:
+        with _writable(target.path, target.path) as file:
+            yield file
+
+
 def _writable(path: Path, named: Path) -> IO[bytes]:
     """The file at a path, open for writing; errors speak of the one that the user named."""
     try:

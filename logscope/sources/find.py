@@ -163,6 +163,17 @@ def _open_file(name: str) -> Source:
         raise InputError(f"{name}: {reason or 'cannot be opened'}") from error
 
 
+def check_log(path: Path) -> None:
+    """See whether a file can be read and is text.
+
+    Raises:
+        InputError: it cannot, or is not.
+    """
+    with _open_file(str(path)) as source:
+        if problem := _not_a_log(source):
+            raise problem
+
+
 def _closest(name: str) -> str | None:
     """A hint with a file of the same directory that has a similar name."""
     directory = Path(name).parent

@@ -62,7 +62,7 @@ class Followed:
         InputError: it cannot be read, or cannot be followed.
     """
 
-    compression = None
+    compression: str | None = None
     size: int | None = None
 
     def __init__(
@@ -82,7 +82,7 @@ class Followed:
         self.head = b""
         self.notes: list[str] = []
         self.cuts = 0
-        self.lines_before = 0
+        self.lines_before: int | None = 0
         self._parts: list[Part] = []  # the first is read now; the last is what was found at the path
         self._moved: list[_Moved] = []
         self._unended: Part | None = None  # whose last line was handed out in part
@@ -190,15 +190,12 @@ class Followed:
     def _replaced(self) -> None:
         """Something else stands at the path: it is read after what is between."""
         current = self._parts[-1].position() if self._parts else None
-        if current is not None:
-            self._parts += [
-                part
-                for identity, modified_at, path in self._new_siblings()
-                if identity != current.identity
-                and modified_at > current.modified_at
-                and not current.head.fits(head_of(path))
-                and (part := opened(path, 0))
-            ]
+        self._parts += [
+            part
+            for identity, modified_at, path in self._new_siblings()
+            if current is None or _follows(current, identity, modified_at, path)
+            if (part := opened(path, 0))
+        ]
         self._note_siblings()
         self._add_current()
 
@@ -317,6 +314,15 @@ class Followed:
         for part in [*self._parts, *(moved.part for moved in self._moved)]:
             part.close()
         self._parts, self._moved = [], []
+
+
+def _follows(position: Position, identity: Identity, modified_at: int, path: Path) -> bool:
+    """Whether a file was written after another, and is no copy of it."""
+    return (
+        identity != position.identity
+        and modified_at > position.modified_at
+        and not position.head.fits(head_of(path))
+    )
 
 
 def looks_rotated(name: str) -> bool:

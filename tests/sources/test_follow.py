@@ -70,6 +70,16 @@ def test_a_file_appears_later(tmp_path: Path) -> None:
     assert read_all(source) == b"one\n"
 
 
+def test_a_file_appears_and_is_rotated_before_anybody_looks(tmp_path: Path) -> None:
+    append(tmp_path / "mail.log.1", b"old\n")
+    source = Followed(tmp_path / "mail.log")
+    (tmp_path / "mail.log.1").rename(tmp_path / "mail.log.2")
+    append(tmp_path / "mail.log.1", b"one\n")
+    append(tmp_path / "mail.log", b"two\n")
+    source.look(0)
+    assert read_all(source) == b"one\ntwo\n"
+
+
 def test_from_the_end(log: Path) -> None:
     source = Followed(log, from_end=0)
     assert read_all(source) == b""

@@ -1,0 +1,172 @@
+"""The loop of a live run: look at the inputs, join what can be joined, show it, wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from logscope.report.wording import number, plural, span
+
+if TYPE_CHECKING:
+    from logscope.cli.view import View
+    from logscope.live import Live
+    from logscope.sources.following import Following
+
+IDLE_S = 0.05
+"""How long nothing is done where nothing wakes the loop. Files are looked at as often."""
+MACHINE_CODE_FROM = 1 << 20
+"""Bytes read in plain Python from which machine code pays where it is on disk already, and six times as many
+where it has to be compiled.
+"""
+
+
+class Stop:
+    """Notes signals that ask for the end, and wakes whoever waits."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def _ask(self, number: int, _frame: Any) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        os.write(self._writer, b"\0")
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        """Take SIGINT and SIGTERM until the body is done; a second Ctrl-C interrupts it."""
+        before = [(one, signal.signal(one, self._ask)) for one in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            yield self
+        finally:
+            for one, handler in before:
+                signal.signal(one, handler)
+            os.close(self.reader)
+            os.close(self._writer)
+
+
+class Loop:
+    """Runs the stage over its inputs until nothing can come any more, or until it is told to stop.
+
+    Args:
+        live: the stage.
+        following: its inputs.
+        view: shows what the stage hands out.
+        tell: takes remarks for the user.
+        complain: takes inputs that cannot be read.
+    """
+
+    def __init__(
+        self,
+        live: Live,
+        following: Following,
+        view: View,
+        *,
+        tell: Callable[[str], None],
+        complain: Callable[[Any], None],
+    ) -> None:
+        self._live = live
+        self._following = following
+        self._view = view
+        self._tell = tell
+        self._complain = complain
+        self._machine_code_from = _machine_code_from()
+
+    def warm_up(self, stop: Stop) -> None:
+        """Read what the files have already, to know what is open; nothing of it is shown."""
+        following, live = self._following, self._live
+        files, others = following.look_first(time.monotonic_ns())
+        live.add(files, time.monotonic_ns(), time.time_ns())
+        while not stop.asked:
+            for _ in live.pump(time.monotonic_ns()):
+                pass
+            if not live.busy:
+                break
+            self._consider_machine_code()
+        self._view.since = max((one.latest or 0 for one in live.sources()), default=0)
+        live.add(others, time.monotonic_ns(), time.time_ns())
+
+    def run(self, stop: Stop, *, follow: bool = True) -> None:
+        """Go on until the end.
+
+        Args:
+            follow: wait for more; else what is there now is all.
+        """
+        following, live = self._following, self._live
+        following.wake_by(stop.reader)
+        if not follow:
+            following.stop()
+        while not stop.asked:
+            now = time.monotonic_ns()
+            new = following.look(now)
+            if new:
+                live.add(new, now, time.time_ns())
+            self._say()
+            for batch in live.pump(now):
+                self._view.show(batch, live)
+            self._view.pause(live)
+            if following.over and not live.busy:
+                return
+            if live.busy:
+                self._consider_machine_code()
+            else:
+                following.wait(IDLE_S)
+
+    def finish(self) -> None:
+        """Read what inputs have in hand, and hand out all that is open."""
+        live = self._live
+        now = time.monotonic_ns()
+        live.add(self._following.look(now, at_once=True), now, time.time_ns())
+        self._following.stop()
+        for batch in live.finish(time.monotonic_ns()):
+            self._view.show(batch, live)
+        self._view.pause(live)
+        self._say()
+
+    def _say(self) -> None:
+        for note in self._following.notes():
+            self._tell(note)
+        problems, self._following.problems = self._following.problems, []
+        for problem in problems:
+            self._complain(problem)
+
+    def _consider_machine_code(self) -> None:
+        if self._live.machine_code or self._live.options.machine_code is False:
+            return
+        if sum(one.position for one in self._following.inputs) >= self._machine_code_from:
+            self._live.use_machine_code()
+
+
+def _machine_code_from() -> int:
+    from logscope import engine
+
+    return MACHINE_CODE_FROM if engine.is_cached() else 6 * MACHINE_CODE_FROM
+
+
+def summary(live: Live, started_at: float) -> str:
+    """What a live run says at its end; it began at `started_at` of `time.monotonic`."""
+    quality = live.quality
+    kinds = [
+        f"{number(quality[name])} {words}"
+        for name, words in (
+            ("joined_exact", "exactly joined"),
+            ("joined_probable", "probably"),
+            ("ambiguous", "ambiguous"),
+        )
+        if quality[name]
+    ]
+    parts = [
+        f"{plural(quality['lines_read'], 'line')} in {span(1000 * (time.monotonic() - started_at))}",
+        f"{number(quality['unparsed'])} not understood" if quality["unparsed"] else "",
+        plural(quality["sessions"], "session") + (f" ({', '.join(kinds)})" if kinds else ""),
+        f"{number(live.tally.left_open)} of them still open" if live.tally.left_open else "",
+        f"{number(live.tally.late)} lines came too late for their place (see --grace)"
+        if live.tally.late
+        else "",
+    ]
+    return ", ".join(part for part in parts if part)

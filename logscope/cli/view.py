@@ -1,0 +1,91 @@
+"""What a live run shows: finished sessions, or lines, in the format that was asked for."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+from logscope.schema import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from logscope.cli.streams import Target
+    from logscope.grammar.catalogue import Catalogue
+    from logscope.live import Live
+    from logscope.report.writers import Canvas, TableWriter
+
+
+class View:
+    """Writes what a live run hands out.
+
+    Args:
+        target, stream, canvas: where it goes.
+        catalogue: its fields are the columns that events can have.
+        events: lines are shown, not sessions.
+    """
+
+    def __init__(
+        self, target: Target, stream: IO[bytes], canvas: Canvas, catalogue: Catalogue, *, events: bool
+    ) -> None:
+        self._stream = stream
+        self._events = events
+        self._for_people = target.output == "table"
+        self._on_terminal = target.width is not None
+        self._writer, self._columns = self._prepared(target.output, stream, canvas, catalogue)
+        self.since: int | None = None
+
+    def _prepared(
+        self, output: str, stream: IO[bytes], canvas: Canvas, catalogue: Catalogue
+    ) -> tuple[TableWriter, tuple[str, ...]]:
+        from logscope.report.stream import READS, SessionLines
+        from logscope.report.writers import table_writer
+
+        if self._events:
+            from logscope import events
+
+            return table_writer(output, "events", stream, canvas, events.schema(catalogue)), ()
+        if self._for_people:
+            return SessionLines(stream, canvas), READS
+        writer = table_writer(output, "sessions", stream, canvas)
+        return writer, tuple(column.name for column in TABLES["sessions"])
+
+    @property
+    def wants_evidence(self) -> bool:
+        """Whether the lines of a session are shown with it."""
+        return "events" in self._columns
+
+    def show(self, batch: Any, live: Live) -> None:
+        """Show finished sessions. Those that are merely open at the end are none on a terminal."""
+        if self._events or not batch.count or (live.closing and self._for_people and self._on_terminal):
+            return
+        rows = batch.sessions(self._columns)
+        self._write(rows if self.since is None else _after(rows, self.since))
+
+    def pause(self, live: Live) -> None:
+        """Everything that has arrived has been shown."""
+        if self._events:
+            for rows in live.take_lines():
+                self._write(rows if self.since is None else _later(rows, self.since))
+        self._stream.flush()
+
+    def _write(self, rows: pa.RecordBatch) -> None:
+        if rows.num_rows:
+            self._writer.write(rows)
+
+
+def _after(rows: pa.RecordBatch, moment: int) -> pa.RecordBatch:
+    """Sessions of which something happened after a moment: it ended, or brought mail that was delivered."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    ended = rows.column("ended_at").cast(pa.int64())
+    later = pc.fill_null(pc.greater(ended, moment), True)
+    return rows.filter(pc.or_(later, pc.greater(rows.column("message_count"), 0)))
+
+
+def _later(rows: pa.RecordBatch, moment: int) -> pa.RecordBatch:
+    """Lines that were written after a moment."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.fill_null(pc.greater(rows.column("logged_at").cast(pa.int64()), moment), True))

@@ -1,0 +1,183 @@
+"""Everything that one live run reads: files, patterns, directories and pipes, and when to look at them."""
+
+from __future__ import annotations
+
+import glob
+import os
+import selectors
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from itertools import compress
+from pathlib import Path
+from typing import Protocol
+
+from logscope.errors import InputError
+from logscope.live import LiveInput
+from logscope.sources.find import check_log
+from logscope.sources.follow import Followed, looks_rotated
+from logscope.sources.parts import Position
+from logscope.sources.pipes import Piped, named_pipe, standard_input
+
+LOOK_NS = 50_000_000
+"""From one look at the files to the next."""
+SEARCH_NS = 1_000_000_000
+"""From one search for new files to the next."""
+
+
+class Watched(LiveInput, Protocol):
+    """An input of a live run, as this module handles it."""
+
+    notes: list[str]
+
+    def look(self, now: int) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Following:
+    """The inputs of a live run.
+
+    Args:
+        names: files, patterns, directories, `-`. Files need not exist yet.
+        from_end: bytes before its end at which a file begins; None for its beginning.
+        resume: positions of files in an earlier run, by name.
+
+    Attributes:
+        inputs: all that are open.
+        problems: what cannot be read.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        from_end: int | None = None,
+        resume: dict[str, list[Position]] | None = None,
+    ) -> None:
+        self.inputs: list[Watched] = []
+        self.problems: list[InputError] = []
+        self._patterns: list[str] = []
+        self._resume = resume or {}
+        self._selector = selectors.DefaultSelector()
+        self._ignored: set[Path] = set()
+        self._looked_at = self._searched_at = -(2**62)
+        self._new: list[Watched] = []
+        for name in names:
+            self._add_named(name, from_end)
+        for name in self._resume:  # what a pattern led to in the earlier run, if it no longer does
+            if self._patterns and not self._has(Path(name)):
+                self._add_file(name, from_end)
+        self._search(from_end)
+
+    def add(self, source: Watched, descriptors: Sequence[int] = ()) -> None:
+        """Read one more input; the descriptors wake a run that waits."""
+        self.inputs.append(source)
+        self._new.append(source)
+        for descriptor in descriptors:
+            with suppress(PermissionError):  # of a file as standard input, which is always ready
+                self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def wake_by(self, descriptor: int) -> None:
+        """End waiting when this can be read (it is not read here)."""
+        self._selector.register(descriptor, selectors.EVENT_READ)
+
+    def look(self, now: int, *, at_once: bool = False) -> list[Watched]:
+        """See what became of the files, now and then or at once; returns inputs that are new.
+
+        `now` is in nanoseconds of a clock that only goes forward.
+        """
+        if at_once or now - self._looked_at >= LOOK_NS:
+            self._looked_at = now
+            for source in self.inputs:
+                source.look(now)
+        if at_once or now - self._searched_at >= SEARCH_NS:
+            self._searched_at = now
+            self._search(None)
+        new, self._new = self._new, []
+        return new
+
+    def look_first(self, now: int) -> tuple[list[Watched], list[Watched]]:
+        """The inputs at the beginning: files, and others."""
+        new = self.look(now)
+        files = [isinstance(source, Followed) for source in new]
+        return list(compress(new, files)), [source for source in new if not isinstance(source, Followed)]
+
+    def wait(self, seconds: float) -> None:
+        """Wait for something to happen."""
+        for key, _ in self._selector.select(seconds):
+            ended = [one for one in self.inputs if isinstance(one, Piped) and one.descriptor == key.fd]
+            if ended and not ended[0].follows:
+                self._selector.unregister(key.fd)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing can come any more: there were pipes only, and all of them have ended."""
+        return not self._patterns and not any(source.follows for source in self.inputs)
+
+    def notes(self) -> Iterator[str]:
+        """What the user should know, each told once."""
+        for source in self.inputs:
+            notes, source.notes = source.notes, []
+            yield from notes
+
+    def positions(self) -> dict[str, list[Position]]:
+        """How far each file has been read."""
+        return {source.name: source.positions() for source in self.inputs if isinstance(source, Followed)}
+
+    def stop(self) -> None:
+        """Nothing more is waited for."""
+        self._patterns = []
+        for source in self.inputs:
+            source.stop()
+
+    def close(self) -> None:
+        """Close everything."""
+        for source in self.inputs:
+            source.close()
+        self._selector.close()
+
+    # --- names ----------------------------------------------------------------------------------------------
+
+    def _add_named(self, name: str, from_end: int | None) -> None:
+        path = Path(name)
+        try:
+            if name == "-":
+                source = standard_input()
+                self.add(source, [source.descriptor])
+            elif path.is_dir():
+                self._patterns.append(str(Path(glob.escape(name)) / "*"))
+            elif glob.has_magic(name) and not os.path.lexists(name):
+                self._patterns.append(name)
+            elif path.exists() and stat.S_ISFIFO(path.stat().st_mode):
+                pipe = named_pipe(path, name)
+                self.add(pipe, [pipe.descriptor])
+            elif not self._has(path):
+                self._add_file(name, from_end)
+        except InputError as error:
+            self.problems.append(error)
+        except OSError as error:
+            self.problems.append(InputError(f"{name}: {error.strerror}"))
+
+    def _add_file(self, name: str, from_end: int | None) -> None:
+        resume = self._resume.get(name, ())
+        self.add(Followed(Path(name), from_end=None if resume else from_end, resume=resume))
+
+    def _has(self, path: Path) -> bool:
+        return any(isinstance(source, Followed) and source.path == path for source in self.inputs)
+
+    def _search(self, from_end: int | None) -> None:
+        """Look for files that the patterns lead to now; files that were put aside are no new ones."""
+        for pattern in self._patterns:
+            for name in sorted(glob.glob(pattern)):  # noqa: PTH207 - Path.glob refuses absolute patterns
+                path = Path(name)
+                if looks_rotated(path.name) or path in self._ignored or self._has(path) or not path.is_file():
+                    continue
+                try:
+                    check_log(path)
+                    self._add_file(name, from_end)
+                except InputError as error:
+                    self._ignored.add(path)
+                    self.problems.append(error)

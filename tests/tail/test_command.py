@@ -1,0 +1,149 @@
+"""`logscope tail` as a process: files that come and go, signals, pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+LOGS = [SAMPLES / "proxy-v1" / name for name in ("haproxy.log", "mail.log")]
+COMMAND = [sys.executable, "-m", "logscope"]
+
+
+def run(*arguments: str | Path, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], input=data, capture_output=True, check=False, timeout=60
+    )
+
+
+@contextmanager
+def running(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [*COMMAND, "tail", *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(stream: IO[bytes] | None, what: bytes) -> bytes:
+    """Read lines until one has some words."""
+    assert stream is not None
+    while line := stream.readline():
+        if what in line:
+            return line
+    raise AssertionError(f"the process ended and never said {what!r}")
+
+
+def sessions(output: bytes) -> list[Any]:
+    rows = [json.loads(line) for line in output.splitlines()]
+    return sorted(rows, key=lambda row: str(row["session_id"]))
+
+
+@pytest.fixture(scope="module")
+def from_files() -> list[Any]:
+    return sessions(run("sessions", "-o", "jsonl", *LOGS).stdout)
+
+
+def without_places(rows: list[Any]) -> list[Any]:
+    return [{name: value for name, value in row.items() if name != "events"} for row in rows]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_files_that_appear_grow_and_are_rotated(tmp_path: Path, number: int, from_files: list[Any]) -> None:
+    """The sessions are those of the same lines read as files; a signal ends the run with a summary."""
+    balancer, mail = tmp_path / "haproxy.log", tmp_path / "mail.log"
+    with running(balancer, mail, "-o", "jsonl", "--from-start") as process:
+        wait_for(process.stderr, b"mail.log: does not exist yet")
+        lines = LOGS[1].read_bytes().splitlines(keepends=True)
+        balancer.write_bytes(LOGS[0].read_bytes())
+        mail.write_bytes(b"".join(lines[:400]))
+        mail.rename(tmp_path / "mail.log.1")
+        mail.write_bytes(b"".join(lines[400:]))
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert without_places(sessions(output)) == without_places(from_files)
+    assert b"120 sessions (120 exactly joined)" in errors
+
+
+def test_only_what_comes_is_shown(tmp_path: Path, from_files: list[Any]) -> None:
+    """What the files have already tells what is open, and is not shown."""
+    rest = {}
+    for log in LOGS:
+        lines = log.read_bytes().splitlines(keepends=True)
+        old = [line for line in lines if line[7:15] <= b"09:19:30"]
+        (tmp_path / log.name).write_bytes(b"".join(old))
+        rest[tmp_path / log.name] = b"".join(lines[len(old) :])
+    with running(*rest, tmp_path / "later.log", "-o", "jsonl") as process:
+        wait_for(process.stderr, b"later.log: does not exist yet")
+        for path, data in rest.items():
+            with path.open("ab") as file:
+                file.write(data)
+        process.send_signal(signal.SIGTERM)
+        output, _ = process.communicate(timeout=60)
+    ended_later = {row["session_id"] for row in from_files if row["ended_at"] >= "2026-11-22T09:19:31"}
+    shown = {row["session_id"]: row for row in sessions(output)}
+    assert 0 < len(ended_later) < len(from_files)
+    assert ended_later <= shown.keys()
+    for one in shown.keys() - ended_later:  # mail that was delivered later
+        assert shown[one]["message_count"] or shown[one]["ended_at"] >= "2026-11-22T09:19:30"
+
+
+def test_standard_input_ends_the_run(from_files: list[Any]) -> None:
+    done = run("tail", "-", "-o", "jsonl", data=b"".join(log.read_bytes() for log in LOGS))
+    assert done.returncode == 0
+    assert [row["session_id"] for row in sessions(done.stdout)] == [row["session_id"] for row in from_files]
+
+
+def test_lines_of_all_inputs_in_order_of_time() -> None:
+    done = run("tail", "--no-follow", "--events", "-o", "jsonl", *LOGS)
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == sum(log.read_bytes().count(b"\n") for log in LOGS)
+    times = [row["logged_at"] for row in rows]
+    assert times == sorted(times)
+    assert {row["source"] for row in rows} == {str(log) for log in LOGS}
+
+
+def test_directories_and_patterns(tmp_path: Path, from_files: list[Any]) -> None:
+    """All logs inside, those that were put aside excepted."""
+    for log in LOGS:
+        (tmp_path / log.name).write_bytes(log.read_bytes())
+    (tmp_path / "mail.log.1").write_bytes(LOGS[1].read_bytes())
+    (tmp_path / "program").write_bytes(b"\x7fELF" + bytes(100))
+    done = run("tail", "--no-follow", "-o", "jsonl", tmp_path)
+    assert len(sessions(done.stdout)) == len(from_files)
+    assert done.returncode == 2  # the program is no log, and it is said
+    assert b"is a program" in done.stderr
+
+
+def test_into_a_file(tmp_path: Path, from_files: list[Any]) -> None:
+    target = tmp_path / "sessions.jsonl"
+    assert run("tail", "--no-follow", "--to", target, *LOGS).returncode == 0
+    assert sessions(target.read_bytes()) == from_files
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["-o", "parquet", "x"], b"parquet is complete only at its end"),
+        (["--grace", "soon", "x"], b"--grace: 'soon' is no length of time"),
+        ([os.devnull], b"is no file that could be followed"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], complaint: bytes) -> None:
+    done = run("tail", *arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+    assert b"Traceback" not in done.stderr
