@@ -19,14 +19,14 @@ from logscope.correlate.links import (
     address_chain,
     finish_screen,
     gap,
+    habit_cost,
     join_screen,
     link_visit,
     note_host,
-    note_talk,
+    note_pair,
     sample_skew,
     skew_known,
     skew_of,
-    talk_cost,
     usual_host,
 )
 from logscope.correlate.matching import (
@@ -306,7 +306,7 @@ def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
         cost += 1.0
     b = m[p + P_B]
     if b >= 0 and m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, m[p + P_HOST], s, now) + talk_cost(m, b, s, 0)
+        cost += end_cost(m, b, m[p + P_HOST], s, now) + habit_cost(m, b, s, 0)
     else:
         cost += no_end_cost(m, p, s)
     return cost
@@ -352,7 +352,7 @@ def balancer_cost(m: Memory, b: int, s: int, now: int) -> float:
     if usual >= 0 and usual != host:
         cost += OTHER_HOST
     if m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, host, s, now) + talk_cost(m, b, s, 0)
+        cost += end_cost(m, b, host, s, now) + habit_cost(m, b, s, 0)
     return cost
 
 
@@ -617,7 +617,7 @@ def refine(
             known = i >= 0 and rights[k, j] != NEVER and lefts[k, i] != NEVER
             usual[k, j] = rights[k, j] - lefts[k, i] if known else NEVER
         if i >= 0:
-            note_talk(m, b_of(m, left[i], screens), right[j], 1)
+            note_pair(m, b_of(m, left[i], screens), right[j], 1)
     for k in range(4):
         least = LEAST_PLACES
         if k % 2 == 0:
@@ -633,7 +633,7 @@ def refine(
             if rights[2, j] != NEVER and lefts[2, i] != NEVER:
                 price += 1.2 * spike((rights[2, j] - lefts[2, i] - usual[2, j]) / scale[2])
                 price += spike((rights[3, j] - lefts[3, i] - usual[3, j]) / scale[3])
-                price += talk_cost(m, b_of(m, left[i], screens), right[j], 1 if chosen[j] == i else 0)
+                price += habit_cost(m, b_of(m, left[i], screens), right[j], 1 if chosen[j] == i else 0)
             elif lefts[2, i] != NEVER:
                 price += STILL_RUNS if end_of(m, left[i], right[j], screens) + SECONDS_OVER < m[NOW] else 0.0
             elif screens:
@@ -641,7 +641,7 @@ def refine(
             cost[j, t] = price
     for j in range(rows):
         if chosen[j] >= 0:
-            note_talk(m, b_of(m, left[chosen[j]], screens), right[j], -1)
+            note_pair(m, b_of(m, left[chosen[j]], screens), right[j], -1)
 
 
 @kernel

@@ -16,6 +16,7 @@ from logscope.correlate.links import address_chain, finish_screen, see_server
 from logscope.correlate.messages import message_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
+from logscope.postfix.queue_ids import UNKNOWN, microseconds
 
 WAIT = 300 * SECOND  # for the other hop's line, by merged time
 WAIT_END = 8 * SECOND  # after smtpd's end, for the balancer's line of the same moment
@@ -373,6 +374,9 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
         q = message_of(m, heap, pool, e, True)
         m[q + M_LAST] = m[NOW]
         adopt(m, q, s)
+        part = microseconds(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF)
+        if part != UNKNOWN:
+            m[s + S_QUEUED_US] = part
         if e[E_T4] != NULL:
             m[s + S_SASL_METHOD] = e[E_N4]
             m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4])

@@ -181,7 +181,8 @@ def _new_memory(heads: int) -> Memory:
     skew = HEADER + len(tables) * heads
     servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
     talks = servers + SERVER_WIDTH * SERVER_PLACES
-    moments = talks + TALKS_WIDTH
+    ticks = talks + TALKS_WIDTH
+    moments = ticks + SKEW_HOSTS * TICKS_WIDTH
     bottom = moments + HOST_PLACES
     memory = np.zeros(bottom + 1024, np.int64)
     memory[:skew] = -1
@@ -190,7 +191,7 @@ def _new_memory(heads: int) -> Memory:
     memory[HEADS_MASK] = heads - 1
     for number, table in enumerate(tables):
         memory[table] = HEADER + number * heads
-    memory[SKEW], memory[SERVERS], memory[TALKS] = skew, servers, talks
+    memory[SKEW], memory[SERVERS], memory[TALKS], memory[TICKS] = skew, servers, talks, ticks
     memory[servers:talks] = -1  # no server has this name
     memory[MOMENTS] = moments
     for counter in (

@@ -290,6 +290,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_MESSAGES,
     S_MESSAGES_LAST,
     S_MESSAGE_COUNT,
+    S_QUEUED_US,  # microseconds within the second at which its latest queue file was made
     S_OPEN_MESSAGES,
     S_SENT,
     S_DEFERRED,
@@ -303,7 +304,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_HEADER_LO,
     S_HEADER_PORT,
     S_WIDTH,
-) = range(56)
+) = range(57)
 
 # --- clusters: postscreen and smtpd sessions of one host and client address that may belong together --------
 (

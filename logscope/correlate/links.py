@@ -40,6 +40,7 @@ OUTLIVED = SECOND // 10  # by which a server may say more of a session that its 
 RARELY = 0.1  # sessions of a server are nearly all seen at its host, or nearly none
 LINKS_KEPT = 256
 SEEN_KEPT = 4096
+TICKS_UNKNOWN = 8.0  # sessions that it takes to believe in a habit
 PERIOD = 16 * SECOND  # sessions that ended in the present one may still be linked
 
 
@@ -582,16 +583,43 @@ def alone_cost(m: Memory, b: int) -> float:
     return -math.log(1.0 - linked_share(m, b))
 
 
-# --- how many bytes a dialogue has --------------------------------------------------------------------------
+# --- what is usual between the balancer's end and smtpd's session -------------------------------------------
 
 
 @kernel
-def note_talk(m: Memory, b: int, s: int, times: int) -> None:
-    """Count (or, with -1, uncount) that a session with these disconnect counters brought its client so many
-    bytes.
+def note_habits(m: Memory, b: int, s: int) -> None:
+    """Learn from a link that is as good as sure. The past counts less and less."""
+    note_pair(m, b, s, 1)
+    if m[m[TALKS]] >= MOST_TALKS:
+        halve(m, m[TALKS], TALKS_WIDTH)
+    ticks = ticks_of(m, m[s + S_HOST])
+    if ticks >= 0 and m[ticks] >= MOST_TICKS:
+        halve(m, ticks, TICKS_WIDTH)
+
+
+@kernel
+def halve(m: Memory, first: int, count: int) -> None:
+    for i in range(first, first + count):
+        m[i] >>= 1
+
+
+@kernel
+def note_pair(m: Memory, b: int, s: int, times: int) -> None:
+    """Count (or, with -1, uncount) how many bytes a session with these disconnect counters brought its
+    client, and how long after its last queue file it ended.
     """
+    if b < 0 or m[b + B_ASAP] == 1:
+        return
+    phase = tick_phase(m, b, s)
+    if phase >= 0:
+        at = ticks_of(m, m[s + S_HOST])
+        m[at] += times
+        at += 1
+        for level in range(TICK_LEVELS):
+            m[at + (phase >> 3 * level)] += times
+            at += TICK_PLACES >> 3 * level
     signature = m[s + S_SIGNATURE]
-    if b < 0 or signature == NULL or m[b + B_ASAP] == 1:
+    if signature == NULL:
         return
     talks = m[TALKS]
     told = mix(17, m[b + B_BYTES_CLIENT])
@@ -599,19 +627,63 @@ def note_talk(m: Memory, b: int, s: int, times: int) -> None:
     m[talks + 1 + (told & (TALK_PLACES - 1))] += times
     m[talks + 1 + TALK_PLACES + (signature & (TALK_PLACES - 1))] += times
     m[talks + 1 + 2 * TALK_PLACES + (mix(told, signature) & (TALK_PLACES - 1))] += times
-    if m[talks] >= MOST_TALKS:  # the past counts less and less
-        for i in range(talks, talks + TALKS_WIDTH):
-            m[i] >>= 1
+
+
+@kernel
+def ticks_of(m: Memory, host: int) -> int:
+    if host < 0 or host >= SKEW_HOSTS:
+        return -1
+    return int(m[TICKS] + host * TICKS_WIDTH)
+
+
+@kernel
+def tick_phase(m: Memory, b: int, s: int) -> int:
+    """The part of a second from smtpd's last queue file to the balancer's end; -1 if one is not known.
+
+    Queue ids say when within the second a file was made, by the clock of the mail server, whatever the
+    resolution of its stamps, whoever wrote them.
+    """
+    if m[s + S_QUEUED_US] == NULL or ticks_of(m, m[s + S_HOST]) < 0:
+        return -1
+    return int((m[b + B_END] // 1000 - m[s + S_QUEUED_US]) % 1_000_000 * TICK_PLACES // 1_000_000)
+
+
+@kernel
+def habit_cost(m: Memory, b: int, s: int, own: int) -> float:
+    """How much less often than by chance these bytes and these counters, and this end and this queue file,
+    come together, in nats.
+
+    `own` is 1 where the pair itself has been counted: it must not speak for itself.
+    """
+    if b < 0 or m[b + B_ASAP] == 1:
+        return 0.0
+    return talk_cost(m, b, s, own) + tick_cost(m, b, s, own)
+
+
+@kernel
+def tick_cost(m: Memory, b: int, s: int, own: int) -> float:
+    """Habits may be narrow (a program that quits at once) or wide (a busy server), so wide and narrow parts of
+    a second have a say, and none of them all of it.
+    """
+    phase = tick_phase(m, b, s)
+    if phase < 0:
+        return 0.0
+    at = ticks_of(m, m[s + S_HOST])
+    known = max(m[at] - own, 0)
+    at += 1
+    density = 1.0
+    for level in range(TICK_LEVELS):
+        places = TICK_PLACES >> 3 * level
+        here = max(m[at + (phase >> 3 * level)] - own, 0)
+        density += here * places / (known + TICKS_UNKNOWN)
+        at += places
+    return -math.log(density / (1.0 + TICK_LEVELS * known / (known + TICKS_UNKNOWN)))
 
 
 @kernel
 def talk_cost(m: Memory, b: int, s: int, own: int) -> float:
-    """How much less often than by chance these bytes and these counters came together, in nats.
-
-    `own` is 1 where the pair itself has been counted: it must not speak for itself.
-    """
     signature = m[s + S_SIGNATURE]
-    if b < 0 or signature == NULL or m[b + B_ASAP] == 1:
+    if signature == NULL:
         return 0.0
     talks = m[TALKS]
     told = mix(17, m[b + B_BYTES_CLIENT])
@@ -638,7 +710,7 @@ def finish_screen(m: Memory, p: int) -> None:
             return
         m[s + S_STATE] = CLOSED
         if m[p + P_PROBABILITY] >= SURE_ENOUGH:
-            note_talk(m, m[p + P_B], s, 1)
+            note_habits(m, m[p + P_B], s)
     elif m[p + P_ENDED] == NULL and m[p + P_EXPIRED] == 0:
         return
     m[p + P_STATE] = CLOSED
@@ -662,7 +734,7 @@ def finish_smtpd(m: Memory, s: int) -> None:
     m[s + S_STATE] = CLOSED
     if m[s + S_B] >= 0:
         if m[m[s + S_B] + B_PROBABILITY] >= SURE_ENOUGH:
-            note_talk(m, m[s + S_B], s, 1)
+            note_habits(m, m[s + S_B], s)
         m[m[s + S_B] + B_STATE] = CLOSED
     add_closed(m, m[s + S_B], -1, s)
 

@@ -42,6 +42,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     SKEW,  # where the skew estimates begin
     SERVERS,  # where the hosts of servers begin
     LINKED,  # whether any balancer session was ever linked
+    TICKS,  # where the times between a queue file and the balancer's end begin
     TALKS,  # where the byte counts of sessions that talked alike begin
     HEAP_TOP,
     WANT_EVENTS,
@@ -60,7 +61,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_COUNT,
     OPEN_SESSIONS,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(32)
+) = range(33)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
@@ -95,6 +96,12 @@ SERVER_PLACES = 1024
 TALK_PLACES = 4096
 TALKS_WIDTH = 1 + 3 * TALK_PLACES  # counts: all, by bytes, by counters, by both
 MOST_TALKS = 1 << 16
+TICK_LEVELS = 3  # each with an eighth as many parts of a second as the one before
+TICK_PLACES = 256
+TICKS_WIDTH = (
+    1 + TICK_PLACES + TICK_PLACES // 8 + TICK_PLACES // 64
+)  # counts: all, and by parts of each level
+MOST_TICKS = 512
 HOST_PLACES = 256
 
 

@@ -88,11 +88,13 @@ class Site:
         service: str = "postfix",
         counters: str = QUIT,
         queue_id: str = "",
+        queued_at: float | None = None,
     ) -> None:
         tag = f"{host} {service}/smtpd[{pid}]:"
         self.line("mail.log", at, name, f"{tag} connect from {client}")
         if queue_id:
-            self.line("mail.log", at + 0.01, name, f"{tag} {queue_id}: client={client}")
+            queued_at = at + 0.01 if queued_at is None else queued_at
+            self.line("mail.log", queued_at, name, f"{tag} {queue_id}: client={client}")
         self.line("mail.log", at + lasts, name, f"{tag} disconnect from {client} {counters}")
 
     def visit(

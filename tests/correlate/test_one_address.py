@@ -1,0 +1,44 @@
+"""Sessions of one address that overlap, and no port to tell them apart."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from .site import CLIENT, START, Joined, Site, wrong
+
+
+def busy_site(seed: int, *, queue_ids: bool, precise: bool = False) -> Site:
+    """Sixty sessions of one relay, about six at a time, at one host without postscreen."""
+    site = Site(precise=precise)
+    draw = random.Random(seed)
+    at = 0.0
+    for number in range(60):
+        at += draw.expovariate(4.0)
+        lasts = draw.uniform(0.2, 3.0)
+        site.balancer(str(number), at, lasts, 41000 + number, "mx-a")
+        # the queue file is made a few milliseconds before the client quits
+        made = at + lasts - 0.002 - draw.expovariate(500.0)
+        micros = int((START + made) % 1 * 1e6)
+        queue_id = f"{micros:05X}{0x2626BA + number:X}" if queue_ids else ""
+        began = at + 0.001 + draw.expovariate(20.0)
+        site.smtpd(
+            str(number), min(began, made), at + lasts - min(began, made), "mx-a", 100 + number,
+            f"unknown[{CLIENT}]", queue_id=queue_id, queued_at=made,
+        )  # fmt: skip
+    return site
+
+
+def exact(found: list[Joined]) -> int:
+    return sum(one.confidence == "exact" and one.is_whole for one in found)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_queue_ids_tell_when_within_a_second(tmp_path: Path, seed: int) -> None:
+    """They hold microseconds, so that stamps of whole seconds leave less open."""
+    plain = busy_site(seed, queue_ids=False).join(tmp_path)
+    told = busy_site(seed, queue_ids=True).join(tmp_path)
+    assert wrong(plain, "exact") == wrong(told, "exact") == []
+    assert exact(told) > exact(plain) + 5
