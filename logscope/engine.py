@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -33,16 +33,6 @@ def kernel(function: _F) -> _F:
     """Mark a function as one that `compiled` may turn into machine code."""
     function.__kernel__ = True  # type: ignore[attr-defined]
     return function
-
-
-def lean_kernel(function: _F) -> _F:
-    """The same for a function that creates no array: compiled without counting references to its arguments.
-
-    Counting is atomic and happens at each call: small functions called for each field of each line run at
-    half the speed.
-    """
-    function.__lean__ = True  # type: ignore[attr-defined]
-    return kernel(function)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -114,27 +104,10 @@ def _source_key() -> str:
 def _compile(function: FunctionType) -> Any:
     import numba
 
+    from logscope import compiler
+
     directory = cache_directory()
     if directory is not None:
         configuration: Any = numba.config
         configuration.CACHE_DIR = str(directory)
-    names = dict(function.__globals__)
-    for name in _names_used(function.__code__):
-        callee = names.get(name)
-        if isinstance(callee, FunctionType) and callee is not function and hasattr(callee, "__kernel__"):
-            names[name] = compiled(callee)
-    clone = FunctionType(
-        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
-    )
-    clone.__module__ = function.__module__
-    clone.__qualname__ = function.__qualname__
-    counted = not getattr(function, "__lean__", False)
-    options: dict[str, Any] = {"cache": directory is not None, "nogil": True, "_nrt": counted}
-    return numba.njit(**options)(clone)
-
-
-def _names_used(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_used(constant)
+    return compiler.machine_code(function, cached=directory is not None)

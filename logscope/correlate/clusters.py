@@ -35,6 +35,7 @@ from logscope.correlate.matching import (
     Numbers,
     align,
     assign,
+    order_of,
     running_median,
     shares,
     slot_of,
@@ -691,7 +692,7 @@ def b_of(m: Memory, left: int, screens: bool) -> int:
 @kernel
 def places(keys: Vector, place: Numbers) -> Vector:
     """Fill in the place of each key among those that are not NULL; returns their indices in order."""
-    order = np.argsort(keys, kind="mergesort")
+    order = order_of(keys)
     first = 0
     while first < order.shape[0] and keys[order[first]] == NULL:
         place[order[first]] = NEVER

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from logscope import engine
-from logscope.correlate import step as steps
 from logscope.correlate.layout import *
-from logscope.correlate.step import width_of
+from logscope.correlate.step import finish, release, run_timers, step, width_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
+STEP, ADVANCE, FINISH, RELEASE = range(4)
 EVENTS_A_STEP = 1 << 13
 WORDS_AN_EVENT = 256  # more than one event can ever take
 
@@ -83,7 +83,7 @@ class Joiner:
         self._reserve(count, min(len(pool), count << 16))
         rows: Any = events if self._machine_code else _Lists(events)
         return int(
-            self._run(steps.step)(self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP)
+            self._run(move)(STEP, self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP)
         )
 
     @property
@@ -99,7 +99,7 @@ class Joiner:
     def advance(self, until: int) -> None:
         """Decide what falls due up to a moment before which no more lines are expected."""
         self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)
-        self._run(steps.run_timers)(self._memory, until)
+        self._move(ADVANCE, until)
 
     def use_machine_code(self) -> None:
         """Go on in machine code."""
@@ -109,11 +109,16 @@ class Joiner:
     def finish(self) -> None:
         """No more input: decide what can be decided, hand out all the rest."""
         self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)
-        self._run(steps.finish)(self._memory)
+        self._move(FINISH)
 
     def release(self) -> None:
         """Forget what was handed out."""
-        self._run(steps.release)(self._memory)
+        self._move(RELEASE)
+
+    def _move(self, what: int, until: int = 0) -> None:
+        nothing = np.empty(0, np.int64)
+        events, pool = np.empty((0, E_WIDTH), np.int64), np.empty(0, np.uint8)
+        self._run(move)(what, self._memory, self.heap, events, pool, nothing, nothing, nothing, until)
 
     def _reserve(self, events: int, text: int) -> None:
         """Make room for all that this many events can need, so that no step has to."""
@@ -129,6 +134,30 @@ class Joiner:
             heap = np.empty(2 * (live + text) + 1024, np.uint8)
             self._memory[HEAP_TOP] = self._run(move_text)(self._memory, self._text_columns, self.heap, heap)
             self.heap = heap
+
+
+@kernel
+def move(
+    what: int,
+    m: Memory,
+    heap: Bytes,
+    events: Matrix,
+    pool: Bytes,
+    cursor: Vector,
+    limit: Vector,
+    live: Vector,
+    number: int,
+) -> int:
+    """All that happens to the memory, as one: the parts share most of their code, compiled once this way."""
+    if what == STEP:
+        return step(m, heap, events, pool, cursor, limit, live, number)
+    if what == ADVANCE:
+        run_timers(m, number)
+    elif what == FINISH:
+        finish(m)
+    else:
+        release(m)
+    return 0
 
 
 class _Lists:
@@ -169,7 +198,7 @@ def move_text(m: Memory, columns: Matrix, old: Bytes, new: Bytes) -> int:
             if column >= 0 and m[row] != FREE and m[row + column] != NULL:
                 start = m[row + column] >> 24
                 length = m[row + column] & 0xFFFFFF
-                new[top : top + length] = old[start : start + length]
+                copy(old, start, new, top, length)
                 m[row + column] = (top << 24) | length
                 top += length
         row += width_of(kind)

@@ -13,7 +13,7 @@ import math
 import numpy as np
 
 from logscope.correlate.layout import *
-from logscope.correlate.matching import IMPOSSIBLE, alignment_shares
+from logscope.correlate.matching import IMPOSSIBLE, alignment_shares, in_order
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
@@ -91,7 +91,11 @@ def sample_skew(m: Memory, balancer_host: int, mta_host: int, seen: int, coarse:
     m[at + SKEW_COUNT] = count + 1
     if count < SKEW_SAMPLES or count % 16 == 0:
         kept = min(count + 1, SKEW_SAMPLES)
-        m[at + SKEW_MEDIAN] = np.sort(m[at + SKEW_FIRST : at + SKEW_FIRST + kept])[kept // 2]
+        samples = np.empty(kept, np.int64)
+        for i in range(kept):
+            samples[i] = m[at + SKEW_FIRST + i]
+        in_order(samples)
+        m[at + SKEW_MEDIAN] = samples[kept // 2]
 
 
 @kernel

@@ -341,6 +341,31 @@ def in_order(values: Numbers) -> None:
 
 
 @kernel
+def order_of(keys: Vector) -> Vector:
+    """The indices of some keys in the order of the keys, of equal ones in their own."""
+    count = keys.shape[0]
+    order = np.empty(count, np.int64)
+    for i in range(count):
+        order[i] = i
+    gap = 1
+    while gap < count // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, count):
+            index = order[i]
+            j = i
+            while j >= gap and (
+                keys[order[j - gap]] > keys[index]
+                or (keys[order[j - gap]] == keys[index] and order[j - gap] > index)
+            ):
+                order[j] = order[j - gap]
+                j -= gap
+            order[j] = index
+        gap //= 3
+    return order
+
+
+@kernel
 def running_median(values: Numbers, half: int) -> Numbers:
     """The median of each value and up to `half` neighbours on both sides."""
     count = values.shape[0]

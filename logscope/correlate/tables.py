@@ -135,6 +135,13 @@ def hash_bytes(data: Bytes, start: int, length: int) -> int:
 
 
 @kernel
+def copy(source: Bytes, start: int, target: Bytes, at: int, length: int) -> None:
+    """Copy some bytes. (Numba's `a[…] = b[…]` takes longer to compile than all of this module.)"""
+    for i in range(length):
+        target[at + i] = source[start + i]
+
+
+@kernel
 def keep(m: Memory, heap: Bytes, pool: Bytes, span: int) -> int:
     """Copy a span of the byte pool to the heap; NULL stays NULL."""
     if span == NULL or m[WANT_TEXT] == 0:
@@ -142,7 +149,7 @@ def keep(m: Memory, heap: Bytes, pool: Bytes, span: int) -> int:
     start = span >> 24
     length = span & 0xFFFFFF
     top = m[HEAP_TOP]
-    heap[top : top + length] = pool[start : start + length]
+    copy(pool, start, heap, top, length)
     m[HEAP_TOP] = top + length
     return int((top << 24) | length)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from logscope.engine import lean_kernel as kernel
+from logscope.engine import kernel
 from logscope.grammar.machine.base import ADDRESS, CLASSES, DIGIT, HEXDIGIT, Bytes, Number, at_index
 
 

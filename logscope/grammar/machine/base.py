@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from logscope.engine import lean_kernel as kernel
+from logscope.engine import kernel
 
 Number: TypeAlias = Any
 """An int here, an int64 (or a tuple of them) in machine code."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from logscope.engine import lean_kernel as kernel
+from logscope.engine import kernel
 from logscope.grammar.machine.base import BLANK, CR, LF, TAB, Bytes, Number, Numbers, Words, at_index
 from logscope.grammar.machine.layout import (
     ARENA_USED,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from logscope.engine import lean_kernel as kernel
+from logscope.engine import kernel
 from logscope.grammar.machine.addresses import read_address
 from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index
 from logscope.grammar.machine.bounded import SPECIAL, find_end, find_rest, is_stop

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from logscope.engine import lean_kernel as kernel
+from logscope.engine import kernel
 from logscope.grammar.machine.base import BLANK, Bytes, Number, at_index
 from logscope.grammar.ops import BSD, CLF, HAPROXY, MICROSECONDS, MILLISECONDS, RFC3339, YEARLESS, ZONED
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from logscope.engine import lean_kernel as kernel
+from logscope.engine import kernel
 from logscope.grammar import ops
 from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index
 

@@ -1,0 +1,230 @@
+"""Makes Numba compile a kernel and all that it calls into one library, in seconds.
+
+By itself Numba gives every function a library of its own: optimised together with copies of all that it
+calls, wrapped for Python and for C, linked, and made anew for each constant that a caller passes. The joins
+are two hundred small functions in ten layers, which took two minutes that way.
+
+Here only the entry point is a library. What it calls is typed and lowered as ever, but into that library,
+which is optimised and linked once. So each entry point has its own copy of what it calls.
+
+This module imports Numba when it is loaded, so it is imported where something is compiled or fetched.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, FunctionType
+from typing import Any, TypeGuard
+
+from numba import njit, types
+from numba.core import typed_passes, untyped_passes
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import CompilerBase, _LowerResult
+from numba.core.compiler_machinery import PassManager, register_pass
+
+_PASSES = (
+    untyped_passes.TranslateByteCode,
+    untyped_passes.FixupArgs,
+    untyped_passes.IRProcessing,
+    untyped_passes.RewriteSemanticConstants,
+    untyped_passes.DeadBranchPrune,
+    untyped_passes.GenericRewrites,
+    untyped_passes.ReconstructSSA,
+    typed_passes.NopythonTypeInference,
+    typed_passes.PreLowerStripPhis,
+    typed_passes.NopythonRewrites,
+    typed_passes.NoPythonSupportedFeatureValidation,
+    typed_passes.IRLegalization,
+)
+"""Numba's own but for those that deal with what no kernel has: closures, `with`, loops over literals."""
+
+
+def machine_code(function: FunctionType, *, cached: bool) -> Any:
+    """The Numba dispatcher of an entry point.
+
+    Args:
+        function: a kernel; the kernels that it names are compiled along.
+        cached: whether its machine code is kept in Numba's cache directory.
+    """
+    return njit(cache=cached, pipeline_class=_EntryPoint, **_options(function))(function)
+
+
+def _options(function: FunctionType) -> dict[str, Any]:
+    return {"nogil": True, "no_cfunc_wrapper": True, "_nrt": _counts_references(function)}
+
+
+def _counts_references(function: FunctionType) -> bool:
+    """Whether a function must count references to arrays: it creates one, hands one out, or is handed one.
+
+    Counting is atomic and happens at every call; small functions called for each field of each line run at
+    half the speed with it. The others only look at arrays that somebody above them holds.
+    """
+    if not _hands_out_numbers(function):
+        return True
+    for name in _names_used(function.__code__):
+        value = function.__globals__.get(name)
+        if name in _ALLOCATORS or (_is_kernel(value) and not _hands_out_numbers(value)):
+            return True
+    return False
+
+
+_ALLOCATORS = {"arange", "empty", "full", "ones", "sort", "zeros"}
+_NUMBERS = {"None", "Number", "bool", "float", "int"}
+
+
+def _hands_out_numbers(function: FunctionType) -> bool:
+    result = function.__annotations__["return"]
+    return result in _NUMBERS or result.startswith("tuple[int")
+
+
+def _is_kernel(value: object) -> TypeGuard[FunctionType]:
+    return isinstance(value, FunctionType) and hasattr(value, "__kernel__")
+
+
+class _Library(JITCodeLibrary):
+    """The library of an entry point, into which all that it calls is lowered."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        super().__init__(codegen, name)
+        self.parts: list[str] = []
+        """Names of the functions that nobody outside calls."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """Nothing yet: all is optimised together at the end."""
+        ll_module.data_layout = self._codegen._data_layout
+
+    def finalize(self) -> None:
+        """Optimise and link; what nobody outside calls can be inlined, or changed, or dropped."""
+        for name in self.parts:
+            self._final_module.get_function(name).linkage = "internal"
+        super().finalize()
+
+    def _optimize_final_module(self) -> None:
+        passes, builder = self._codegen._module_pass_manager(slp_vectorize=False)
+        passes.run(self._final_module, builder)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _PartLowering(typed_passes.NativeLowering):
+    """Lowers a function into the library at hand and leaves it there, neither optimised nor linked."""
+
+    _name = "logscope_part_lowering"
+
+    def run_pass(self, state: Any) -> bool:
+        state.flags.no_compile = True
+        super().run_pass(state)
+        lowered = state["cr"]
+        state.library.parts.append(lowered.fndesc.llvm_func_name)
+        # Numba finds what a call is lowered to by the callee's entry point, which has to be a builtin:
+        # this one.
+        never_called: list[None] = []
+        key = never_called.append
+        state.targetctx.insert_user_function(key, lowered.fndesc)
+        state["cr"] = _LowerResult(lowered.fndesc, lowered.call_helper, cfunc=key, env=lowered.env)
+        return True
+
+
+class _Compiler(CompilerBase):
+    lowering: type = typed_passes.NativeLowering
+
+    def define_pipelines(self) -> list[PassManager]:
+        passes = PassManager("kernel")
+        for each in (*_PASSES, self.lowering, typed_passes.NoPythonBackend):
+            passes.add_pass(each, each.__name__)
+        passes.finalize()
+        return [passes]
+
+
+class _EntryPoint(_Compiler):
+    def compile_extra(self, func: FunctionType) -> Any:
+        codegen = self.state.targetctx.codegen()
+        library = self.state.library = _Library(codegen, func.__qualname__)
+        library.enable_object_caching()
+        with _undisturbed(), _remembered(self.state.typingctx):
+            return super().compile_extra(_with_parts(func, library, {}))
+
+
+def _part(function: FunctionType, library: _Library, made: dict[FunctionType, Any]) -> Any:
+    """The dispatcher of a function that an entry point calls, directly or not."""
+
+    class Part(_Compiler):
+        lowering = _PartLowering
+
+        def compile_extra(self, func: FunctionType) -> Any:
+            self.state.library = library
+            return super().compile_extra(func)
+
+    if function not in made:
+        clone = _with_parts(function, library, made)
+        options = _options(function) | {"no_cpython_wrapper": True}
+        made[function] = njit(pipeline_class=Part, **options)(clone)
+        _forget_constants(made[function])
+    return made[function]
+
+
+def _with_parts(function: FunctionType, library: _Library, made: dict[FunctionType, Any]) -> FunctionType:
+    """A copy of a function in which the kernels that it names are dispatchers."""
+    names = dict(function.__globals__)
+    for name in _names_used(function.__code__):
+        callee = names.get(name)
+        if callee is not function and _is_kernel(callee):
+            names[name] = _part(callee, library, made)
+    clone = FunctionType(
+        function.__code__, names, function.__name__, function.__defaults__, function.__closure__
+    )
+    clone.__module__ = function.__module__
+    clone.__qualname__ = function.__qualname__
+    return clone
+
+
+def _names_used(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_used(constant)
+
+
+def _forget_constants(dispatcher: Any) -> None:
+    """Compile a function once for an int, not once for each constant that is passed to it."""
+    fold = dispatcher._compiler.fold_argument_types
+
+    def folded(args: Any, kws: Any) -> tuple[Any, tuple[Any, ...]]:
+        signature, folded_args = fold(args, kws)
+        return signature, tuple(types.unliteral(arg) for arg in folded_args)
+
+    dispatcher._compiler.fold_argument_types = folded
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Without the garbage collector, which would walk millions of live objects of the compiler."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@contextmanager
+def _remembered(context: Any) -> Iterator[None]:
+    """With a memory of what operators give for operands: Numba searches anew each time, for long."""
+    resolve = context.resolve_function_type
+    known: dict[Any, Any] = {}
+
+    def remembered(func: Any, args: Any, kws: Any) -> Any:
+        if kws or not isinstance(func, types.Function):
+            return resolve(func, args, kws)
+        key = func, tuple(args)
+        if key not in known:
+            known[key] = resolve(func, args, kws)
+        return known[key]
+
+    context.resolve_function_type = remembered
+    try:
+        yield
+    finally:
+        del context.resolve_function_type

@@ -1,0 +1,102 @@
+"""Kernels as machine code: one library for each entry point."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from logscope import engine
+from logscope.engine import kernel
+
+Longs = NDArray[np.int64]
+
+
+@kernel
+def plus(a: int, b: int) -> int:
+    return a + b
+
+
+@kernel
+def total(values: Longs) -> int:
+    """Calls `plus` with a constant, and with numbers."""
+    result = plus(0, 0)
+    for i in range(values.shape[0]):
+        result = plus(result, plus(values[i], 7))
+    return result
+
+
+@kernel
+def doubled(values: Longs) -> Longs:
+    result = np.empty(values.shape[0], np.int64)
+    for i in range(values.shape[0]):
+        result[i] = plus(values[i], values[i])
+    return result
+
+
+@kernel
+def last_doubled(values: Longs) -> int:
+    return doubled(values)[values.shape[0] - 1]
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LOGSCOPE_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(engine, "_compiled", {})
+
+
+def test_machine_code_gives_what_python_gives(fresh: None) -> None:
+    values = np.arange(5)
+    assert engine.compiled(total)(values) == total(values) == 45
+    assert engine.compiled(last_doubled)(values) == last_doubled(values) == 8
+
+
+def test_another_layout_is_compiled_anew_with_all_that_is_called(fresh: None) -> None:
+    run = engine.compiled(total)
+    values = np.arange(10)
+    assert run(values) == total(values)
+    assert run(values[::2]) == total(values[::2])
+    assert len(run.signatures) == 2
+
+
+def test_a_callee_is_compiled_once_for_all_constants(fresh: None) -> None:
+    run = engine.compiled(total)
+    run(np.arange(5))
+    (code,) = run.inspect_llvm().values()
+    assert code.count("define ") <= 3, "the function, its wrapper, and no more than one `plus`"
+
+
+def test_only_who_makes_or_takes_arrays_counts_references() -> None:
+    from logscope.compiler import _counts_references
+
+    counting = [
+        function.__name__ for function in (plus, total, doubled, last_doubled) if _counts_references(function)
+    ]
+    assert counting == ["doubled", "last_doubled"]
+
+
+def test_compiled_code_is_fetched_by_the_next_process(tmp_path: Path) -> None:
+    program = (
+        "import numpy as np; from logscope import engine; from tests import test_compiler as t\n"
+        "run = engine.compiled(t.total); print(run(np.arange(5)), sum(run.stats.cache_hits.values()))"
+    )
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={"LOGSCOPE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    assert answers == [["45", "0"], ["45", "1"]]
+
+
+def test_what_is_no_kernel_is_not_compiled() -> None:
+    with pytest.raises(TypeError, match="test_what_is_no_kernel"):
+        engine.compiled(test_what_is_no_kernel_is_not_compiled)
