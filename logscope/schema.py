@@ -155,4 +155,27 @@ DELIVERIES = (
     Column("tls", "text", "tls= of Postfix 3.11"),
 )
 
+FINDINGS = (
+    Column("finding_id", "text", "the same for the same finding in another run"),
+    Column("kind", "text", "what it is; docs/anomalies.md lists the kinds"),
+    Column("severity", "text", "critical, warning or info"),
+    Column(
+        "scope",
+        "text",
+        "where: fleet, or balancer, listener, server, client, network, user, destination and its name",
+    ),
+    Column("since", "time", "when it began"),
+    Column("until", "time", "when it ended; null while it goes on"),
+    Column("detected_at", "time", "when there was enough evidence"),
+    Column("measure", "text", "what `observed` and `expected` are counts, shares or medians of"),
+    Column("observed", "float", ""),
+    Column("expected", "float", ""),
+    Column("expected_low", "float", "from here …"),
+    Column("expected_high", "float", "… to here would be ordinary"),
+    Column("explanation", "text", "a sentence"),
+    Column("doubt", "text", "what would make it wrong"),
+    Column("remedy", "list of text", "what to do next"),
+    Column("evidence", "text", "contributors, signs, sessions and the series behind it, as JSON"),
+)
+
 TABLES = {"sessions": SESSIONS, "messages": MESSAGES, "deliveries": DELIVERIES, "events": EVENTS}

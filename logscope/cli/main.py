@@ -13,6 +13,7 @@ import typer
 from logscope import __version__
 from logscope.cli.boundary import guarded
 from logscope.cli.commands import config, grammar, relay, report
+from logscope.cli.commands.anomalies import anomalies
 from logscope.cli.commands.explain import explain
 from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
@@ -45,6 +46,7 @@ app.add_typer(report.app, name="report", short_help="Who, how much, and what bec
 app.command(short_help="The joined table: every session, message or delivery.")(sessions)
 app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
 app.command(short_help="The same live: sessions, or lines, as they happen.")(tail)
+app.command(short_help="What is unusual: explained, with what to do.")(anomalies)
 app.command(short_help="Every line with its kind and typed fields.")(parse)
 app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
 app.add_typer(config.app, name="config", short_help="What the configurations say about the logs.")
@@ -61,6 +63,7 @@ COMMANDS = (
     "report",
     "sessions",
     "masking",
+    "anomalies",
     "tail",
     "parse",
     "explain",

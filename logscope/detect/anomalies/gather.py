@@ -1,0 +1,309 @@
+"""Counts sessions, messages and deliveries as they come: bounded state, and the same whatever way the batches
+were cut.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from logscope.detect.anomalies.actors import Actors, Doing
+from logscope.detect.anomalies.columns import NULL, Columns, Longs, counted, encoded
+from logscope.detect.anomalies.contributors import Contributors, Seen, networks_of
+from logscope.detect.anomalies.facts import (
+    DELIVERY_READS,
+    MESSAGE_READS,
+    ROUTE,
+    SESSION_READS,
+    Facts,
+    Family,
+    delivery_families,
+    message_families,
+    session_facts,
+)
+from logscope.detect.anomalies.ledger import SECOND, Ledger
+
+_AT_ONCE = 1 << 15
+_HOUR = 3600 * SECOND
+_MOST_LOGINS = 200_000
+
+GUESSING = Doing("auth_guessing", 12, 300)
+ENUMERATION = Doing("user_enumeration", 30, 600)
+SCANNING = Doing("connection_scan", 150, 600, 6.0)
+HOARDING = Doing("connection_hoarding", 150, 600, 6.0)
+TAKEOVER = Doing("account_takeover", 60, 600, 8.0)
+
+_NOTABLE = ("sessions", "outcome", "termination_state", "test", "reason", "refused", "auth", "hops", "masked")
+_UNREMARKABLE = {"delivered", "accepted", "--", "joined", "seen", "granted"}
+_LONG_MS = 60_000
+_EXAMPLES = 3
+_MOST_REGULARS = 20_000
+_EXAMPLE_S = 600
+_MOST_EXAMPLES = 60_000
+
+
+class Gathered:
+    """All that the detectors look at.
+
+    Args:
+        tick_s: seconds of a tick; None to choose by the time covered.
+        known: addresses and networks that are no newcomers.
+    """
+
+    def __init__(self, tick_s: int | None = None, known: frozenset[str] = frozenset()) -> None:
+        self.sessions = Ledger(len(ROUTE), tick_s)
+        self.mail = Ledger(1, tick_s)
+        self.destinations = Ledger(1, tick_s)
+        self.clients = Contributors()
+        self.networks = Contributors()
+        self.actors = {
+            doing.kind: Actors(doing) for doing in (GUESSING, ENUMERATION, SCANNING, HOARDING, TAKEOVER)
+        }
+        self.allowed: tuple[str, ...] = ()
+        self.newcomers: dict[str, int] = {}
+        self.rows = {"sessions": 0, "messages": 0, "deliveries": 0}
+        self._seen = Seen()
+        self._examples: dict[tuple[int, int, int], list[dict[str, Any]]] = {}
+        self._held_examples = 0
+        if known:
+            self._seen.test_and_add(sorted(known))
+        self._waiting: dict[str, list[pa.RecordBatch]] = {"sessions": [], "messages": [], "deliveries": []}
+        self._logins: OrderedDict[str, str] = OrderedDict()
+
+    # --- taking in ------------------------------------------------------------------------------------------
+
+    def add(self, table: str, batch: pa.RecordBatch) -> None:
+        """Take some rows of `sessions`, `messages` or `deliveries`."""
+        reads = {
+            "sessions": (*SESSION_READS, "session_id", "events"),
+            "messages": MESSAGE_READS,
+            "deliveries": DELIVERY_READS,
+        }[table]
+        if not batch.num_rows:
+            return
+        self._waiting[table].append(batch.select([name for name in batch.schema.names if name in reads]))
+        self.rows[table] += batch.num_rows
+        if sum(one.num_rows for one in self._waiting[table]) >= _AT_ONCE:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count what waits. Sessions come first: they say who logged in for the messages."""
+        for table, count in (
+            ("sessions", self._sessions),
+            ("messages", self._messages),
+            ("deliveries", self._deliveries),
+        ):
+            waiting, self._waiting[table] = self._waiting[table], []
+            if waiting:
+                for batch in pa.Table.from_batches(waiting).combine_chunks().to_batches():
+                    count(batch)
+
+    # --- sessions -------------------------------------------------------------------------------------------
+
+    def _sessions(self, batch: pa.RecordBatch) -> None:
+        self._remember_logins(batch)
+        facts = session_facts(batch)
+        if not len(facts.times):
+            return
+        ledger = self.sessions
+        ledger.cover(facts.times)
+        ticks = ledger.ticks_of(facts.times)
+        places = np.array([ledger.routes.number(place) for place in facts.places])[facts.routes]
+        for family in facts.families:
+            if len(family.rows):
+                codes = ledger.code_numbers(family.name, family.values)[family.codes]
+                ledger.add(ticks[family.rows], places[family.rows], codes)
+                if family.name in _NOTABLE:
+                    self._contribute(facts, family, codes)
+                    self._exemplify(facts, family, codes, places)
+        self._actors(facts)
+        self._newcomers(facts)
+
+    def _exemplify(self, facts: Facts, family: Family, codes: Longs, places: Longs) -> None:
+        """Keep a few sessions of each thing, place and ten minutes, to show them."""
+        if (
+            not facts.batch_has("session_id")
+            or self._held_examples >= _MOST_EXAMPLES
+            or family.name == "sessions"
+        ):
+            return
+        plain = [code for code, value in enumerate(family.values) if value in _UNREMARKABLE]
+        notable = np.nonzero(~np.isin(family.codes, plain))[0]
+        if not len(notable):
+            return
+        rows = family.rows[notable]
+        halves = facts.times[rows] // (_EXAMPLE_S * SECOND)
+        low, width = int(halves.min()), int(halves.max() - halves.min()) + 1
+        keys = (codes[notable] * len(self.sessions.routes) + places[rows]) * width + (halves - low)
+        present, firsts = np.unique(keys, return_index=True)
+        for key, first in zip(present.tolist(), firsts.tolist(), strict=True):
+            pair, half = divmod(key, width)
+            code, place = divmod(pair, len(self.sessions.routes))
+            held = self._examples.setdefault((code, place, half + low), [])
+            if len(held) < _EXAMPLES and self._held_examples < _MOST_EXAMPLES:
+                held.append(facts.example(int(rows[first])))
+                self._held_examples += 1
+
+    def examples(
+        self, pairs: Iterable[tuple[int, int]], since_s: float, until_s: float
+    ) -> list[dict[str, Any]]:
+        """Some sessions of these places and things between two times."""
+        found: list[dict[str, Any]] = []
+        first, last = int(since_s) // _EXAMPLE_S, int(until_s) // _EXAMPLE_S
+        for place, code in pairs:
+            for half in range(first, min(last, first + 288) + 1):
+                for one in self._examples.get((code, place, half), []):
+                    if since_s <= one["at_s"] < until_s and len(found) < _EXAMPLES:
+                        found.append({key: value for key, value in one.items() if key != "at_s"})
+        return found
+
+    def examples_of(self, kind: str, names: Iterable[str]) -> list[dict[str, Any]]:
+        """A session of each of these actors in what they overdid."""
+        shown = [
+            one.example
+            for name in names
+            for one in self.actors[kind].bursts
+            if one.actor == name and one.example
+        ]
+        return [{key: value for key, value in one.items() if key != "at_s"} for one in shown[:_EXAMPLES]]
+
+    def _contribute(self, facts: Facts, family: Family, codes: Longs) -> None:
+        plain = [code for code, value in enumerate(family.values) if value in _UNREMARKABLE]
+        notable = ~np.isin(family.codes, plain) if plain else np.ones(len(codes), np.bool_)
+        rows = family.rows[notable]
+        who, texts = facts.clients
+        self.clients.add(who[rows], texts, codes[notable], facts.times[rows])
+
+    def _actors(self, facts: Facts) -> None:
+        who, texts = facts.clients
+        show = facts.example if facts.batch_has("session_id") else None
+        self.actors["auth_guessing"].add(who, texts, facts.times, facts.tries, show, facts.users)
+        self.actors["user_enumeration"].add(who, texts, facts.times, facts.unknown, show)
+        long_ms = np.where(facts.duration_ms >= _LONG_MS, facts.duration_ms // _LONG_MS, 0)
+        self.actors["connection_hoarding"].add(who, texts, facts.times, long_ms, show)
+        self.actors["connection_scan"].add(who, texts, facts.times, facts.left, show)
+
+    def _newcomers(self, facts: Facts) -> None:
+        """Who was never seen before the hour in which it comes, and comes often; networks alike."""
+        who, texts = facts.clients
+        if not texts:
+            return
+        known = who >= 0
+        hours = facts.times[known] // _HOUR
+        pairs, counts = counted(hours * len(texts) + who[known])
+        networks = networks_of(texts)
+        self._network_counts(facts, networks)
+        order = np.argsort(pairs)
+        pairs, counts = pairs[order], counts[order]
+        for hour in np.unique(pairs // len(texts)).tolist():
+            here = pairs // len(texts) == hour
+            clients = [texts[at] for at in (pairs[here] % len(texts)).tolist()]
+            for names, amounts in (
+                (clients, counts[here]),
+                self._by_network(networks, pairs[here] % len(texts), counts[here]),
+            ):
+                new = ~self._seen.test_and_add(names)
+                for at in np.nonzero(new & (amounts >= 5))[0].tolist():
+                    self.newcomers.setdefault(names[at], hour)
+        if len(self.newcomers) > 100_000:
+            self.newcomers = dict(list(self.newcomers.items())[-50_000:])
+
+    @staticmethod
+    def _by_network(networks: list[str], clients: Longs, counts: Longs) -> tuple[list[str], Longs]:
+        codes, names = encoded(pa.array([networks[at] for at in clients.tolist()], pa.string()))
+        return names, np.bincount(codes, weights=counts, minlength=len(names)).astype(np.int64)
+
+    def _network_counts(self, facts: Facts, networks: list[str]) -> None:
+        codes, names = encoded(pa.array(networks, pa.string()))
+        who = facts.clients.codes
+        network = np.where(who >= 0, codes[np.maximum(who, 0)], -1)
+        everything = self.sessions.code_numbers("sessions", ["all"])[0]
+        self.networks.add(network, names, np.full(len(network), everything), facts.times)
+
+    def _remember_logins(self, batch: pa.RecordBatch) -> None:
+        """Which session belongs to which account, for the messages that come later."""
+        names = batch.schema.names
+        if "sasl_username" not in names or "session_id" not in names:
+            return
+        some = batch.filter(pc.is_valid(batch.column("sasl_username")))
+        for session, user in zip(
+            some.column("session_id").to_pylist(), some.column("sasl_username").to_pylist(), strict=True
+        ):
+            self._logins[session] = user
+        while len(self._logins) > _MOST_LOGINS:
+            self._logins.popitem(last=False)
+
+    def regulars(self) -> list[str]:
+        """Clients and networks that came often: no newcomers next time."""
+        everything = int(self.sessions.code_numbers("sessions", ["all"])[0])
+        found: Counter[str] = Counter()
+        for table in (self.clients, self.networks):
+            for bucket in table.buckets(everything):
+                found.update(table.in_bucket(everything, bucket).keys())
+        return [name for name, _ in found.most_common(_MOST_REGULARS)]
+
+    # --- messages and deliveries ----------------------------------------------------------------------------
+
+    def _messages(self, batch: pa.RecordBatch) -> None:
+        columns = Columns(batch)
+        times = columns.integers("queued_at")
+        some = np.nonzero(times != NULL)[0]
+        if not len(some):
+            return
+        self._count(self.mail, columns, times, message_families(columns), "mta_host")
+        if columns.has("session_id") and self._logins:
+            users = [self._logins.get(one) for one in columns.raw("session_id").to_pylist()]
+            codes, texts = encoded(pa.array(users, pa.string()))
+            recipients = np.maximum(columns.integers("recipient_count"), 1)
+            self.actors["account_takeover"].add(np.where(times != NULL, codes, -1), texts, times, recipients)
+
+    def _deliveries(self, batch: pa.RecordBatch) -> None:
+        columns = Columns(batch)
+        times = columns.integers("logged_at")
+        if not (times != NULL).any():
+            return
+        self._count(self.mail, columns, times, delivery_families(columns), "mta_host")
+        self._count_destinations(columns, times)
+
+    @staticmethod
+    def _count(ledger: Ledger, columns: Columns, times: Longs, families: list[Family], place: str) -> None:
+        known = times != NULL
+        ledger.cover(times[known])
+        ticks = ledger.ticks_of(times)
+        codes, texts = columns.coded(place)
+        places = np.array(
+            [*(ledger.routes.number((text,)) for text in texts), ledger.routes.number((None,))]
+        )[codes]
+        for family in families:
+            rows = family.rows[known[family.rows]] if not known.all() else family.rows
+            own = family.codes[known[family.rows]] if not known.all() else family.codes
+            if len(rows):
+                ledger.add(ticks[rows], places[rows], ledger.code_numbers(family.name, family.values)[own])
+
+    def _count_destinations(self, columns: Columns, times: Longs) -> None:
+        """Deliveries by the domain they go to; domains beyond a number count together."""
+        recipients = columns.coded("recipient")
+        if not recipients.texts:
+            return
+        domains = [text.rpartition("@")[2].lower() for text in recipients.texts]
+        codes, names = encoded(pa.array(domains, pa.string()))
+        domain = np.where(recipients.codes >= 0, codes[np.maximum(recipients.codes, 0)], -1)
+        ledger = self.destinations
+        known = (times != NULL) & (domain >= 0)
+        if not known.any():
+            return
+        ledger.cover(times[known])
+        numbers = np.array([ledger.routes.number((name,)) for name in names])
+        status = columns.coded("status")
+        waiting = [code for code, text in enumerate(status.texts) if text == "deferred"]
+        late = np.isin(status.codes, waiting)
+        ticks = ledger.ticks_of(times)
+        for value, mask in (("all", known), ("deferred", known & late)):
+            if mask.any():
+                code = ledger.code_numbers("destination", [value])[0]
+                ledger.add(ticks[mask], numbers[domain[mask]], np.full(int(mask.sum()), code))

@@ -1,0 +1,210 @@
+"""The usual shape of a day and a week, learnt from counts.
+
+With two days and more, what is usual at a time of day is the median over the days, each day's level apart,
+for working days and weekends; what sets one day of the week apart counts only where several weeks show it.
+The steps of a day are as short as the counts allow. With less than two days there is no season: then the
+level of the last minutes is all there is to go by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+DAY_S = 86_400
+_STEPS_S = (600, 900, 1200, 1800, 3600, 7200, 14_400)
+_COUNTS_A_STEP = 40.0
+_LEAST_DAYS = 1.9
+_ENOUGH_DAYS = 5
+"""Days of which the median does not depend on one."""
+_THURSDAY = 3  # 1970-01-01, with Monday as 0
+
+
+@dataclass(frozen=True)
+class Season:
+    """What is usual for one series.
+
+    Attributes:
+        step_s: seconds of a step.
+        days: [kinds of day, steps of a day] counts a second (or, for a share, the share); one kind of day
+            for each day of the week.
+    """
+
+    step_s: int
+    days: Floats
+
+    def at(self, seconds: Floats) -> Floats:
+        """What is usual at some times, in seconds since 1970."""
+        steps = self.days.shape[1]
+        place = (seconds % DAY_S) / self.step_s - 0.5
+        low = np.floor(place).astype(np.int64)
+        part = place - low
+        weekday = ((seconds // DAY_S).astype(np.int64) + _THURSDAY) % 7
+        before = np.where(low < 0, (weekday - 1) % 7, weekday)
+        after = np.where(low + 1 >= steps, (weekday + 1) % 7, weekday)
+        first, second = self.days[before, low % steps], self.days[after, (low + 1) % steps]
+        return np.asarray(first * (1 - part) + second * part)
+
+    def envelope(self, seconds: Floats) -> tuple[Floats, Floats]:
+        """The least and the most that is usual at these times of day on any day of the week, an hour earlier
+        or later (summer time) included.
+        """
+        around = max(1, 3600 // self.step_s)
+        low, high = self.days.min(axis=0), self.days.max(axis=0)
+        places = (np.arange(len(low))[:, None] + np.arange(-around, around + 1)) % len(low)
+        place = ((seconds % DAY_S) // self.step_s).astype(np.int64)
+        return np.asarray(low[places].min(axis=1)[place]), np.asarray(high[places].max(axis=1)[place])
+
+
+def flat(rate: float) -> Season:
+    """A season that says the same for all times."""
+    return Season(14_400, np.full((7, 6), rate))
+
+
+def has_season(ticks: int, tick_s: int) -> bool:
+    """Whether this is long enough to know the shape of a day."""
+    return ticks * tick_s >= _LEAST_DAYS * DAY_S
+
+
+def rate_season(counts: Floats, first_tick: int, tick_s: int) -> Season:
+    """The season of a series of counts."""
+    span_s = len(counts) * tick_s
+    mean = float(counts.sum()) / max(span_s, 1)
+    if not has_season(len(counts), tick_s):
+        return flat(mean)
+    step_s = next((s for s in _STEPS_S if mean * s >= _COUNTS_A_STEP), _STEPS_S[-1])
+    table, weekdays = by_day(counts, first_tick, tick_s, step_s)
+    return Season(step_s, _days(table / step_s, weekdays))
+
+
+def share_season(counts: Floats, trials: Floats, first_tick: int, tick_s: int) -> Season:
+    """The season of a share: that of the counts over that of the trials, kept between them."""
+    total, all_trials = float(counts.sum()), float(trials.sum())
+    overall = total / max(all_trials, 1.0)
+    if not has_season(len(counts), tick_s) or not total:
+        return flat(robust_share(counts, trials, tick_s))
+    mean = total / (len(counts) * tick_s)
+    step_s = next((s for s in _STEPS_S[3:] if mean * s >= _COUNTS_A_STEP), _STEPS_S[-1])
+    hits, _ = by_day(counts, first_tick, tick_s, step_s)
+    tries, _ = by_day(trials, first_tick, tick_s, step_s)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.where(tries > 0, hits / tries, np.nan)
+    usual = _nanmedian(_with_neighbours(shares) if len(shares) < _ENOUGH_DAYS else shares)
+    weight = np.nansum(np.where(tries > 0, tries, 0), axis=0)
+    weight = weight / (weight + 200.0)
+    shape = usual * weight + overall * (1 - weight)
+    return Season(step_s, np.tile(np.nan_to_num(shape, nan=overall), (7, 1)))
+
+
+def robust_share(counts: Floats, trials: Floats, tick_s: int) -> float:
+    """The share of an ordinary hour (or tenth of the time, if that is shorter): the median over them."""
+    together = max(1, min(3600 // tick_s, len(counts) // 10))
+    whole = len(counts) // together * together
+    x = counts[:whole].reshape(-1, together).sum(axis=1)
+    n = trials[:whole].reshape(-1, together).sum(axis=1)
+    known = n > 0
+    if not known.any():
+        return 0.0
+    order = np.argsort(x[known] / n[known])
+    weight = np.cumsum(n[known][order])
+    middle = int(np.searchsorted(weight, weight[-1] / 2))
+    return float((x[known] / n[known])[order[middle]])
+
+
+def by_day(counts: Floats, first_tick: int, tick_s: int, step_s: int) -> tuple[Floats, NDArray[np.int64]]:
+    """Counts as [days, steps of a day], NaN where nothing was watched, and each day's weekday."""
+    a_day = DAY_S // tick_s
+    first_day = first_tick // a_day
+    days = (first_tick + len(counts) - 1) // a_day - first_day + 1
+    padded = np.full(days * a_day, np.nan)
+    start = first_tick - first_day * a_day
+    padded[start : start + len(counts)] = counts
+    table = padded.reshape(days, DAY_S // step_s, -1).sum(axis=2)  # a step partly watched is NaN too
+    return table, (np.arange(first_day, first_day + days) + _THURSDAY) % 7
+
+
+def _days(table: Floats, weekdays: NDArray[np.int64]) -> Floats:
+    """What is usual on each day of the week, from [days, steps]."""
+    steps = table.shape[1]
+    few = len(table) < _ENOUGH_DAYS
+    shape = np.ones(steps)
+    level = np.ones(len(table))
+    for _ in range(
+        3
+    ):  # levels and shape in turn; each is a median, so that one bad hour or day moves nothing
+        with np.errstate(invalid="ignore", divide="ignore"):
+            level = _level(table, shape)
+            ratios = table / level[:, None]
+            shape = _nanmedian(_with_neighbours(ratios) if few else ratios)
+        shape = _filled(shape)
+        shape /= max(shape.mean(), 1e-12)
+    usual = np.empty((7, steps))
+    free = weekdays >= 5
+    for kind, days in ((0, ~free), (1, free)):
+        known = days & np.isfinite(level)
+        height = float(np.median(level[known])) if known.any() else float(np.nanmedian(level))
+        own = shape
+        if kind and not few and known.sum() >= 2:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                own = shape * _agreed(table[known] / level[known][:, None] / np.maximum(shape, 1e-12))
+        elif not kind and not few and known.sum() >= 3:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                own = _filled(_nanmedian(table[known] / level[known][:, None]), shape)
+        usual[5:] = own * height
+        if not kind:
+            usual[:] = own * height
+    return np.maximum(usual, 1e-12)
+
+
+def _with_neighbours(ratios: Floats) -> Floats:
+    """The steps around each step as further days: the median of two days alone would believe either."""
+    return np.concatenate([np.roll(ratios, shift, axis=1) for shift in range(-3, 4)])
+
+
+def _level(table: Floats, shape: Floats) -> Floats:
+    """Each day's level: the median of its steps' ratios, weighted by the shape."""
+    found = np.full(len(table), np.nan)
+    for row, day in enumerate(table):
+        known = np.isfinite(day) & (shape > 0)
+        if known.sum() < 3:
+            continue
+        ratio = day[known] / shape[known]
+        order = np.argsort(ratio)
+        weight = np.cumsum(shape[known][order])
+        found[row] = ratio[order[int(np.searchsorted(weight, weight[-1] / 2))]]
+    floor = np.nanmedian(found) * 0.05 if np.isfinite(found).any() else 1.0
+    return np.where(np.isfinite(found), np.maximum(found, max(floor, 1e-12)), np.nan)
+
+
+def _agreed(ratios: Floats) -> Floats:
+    """By how much several days differ from the shape, as far as they agree: with two days the smaller of two
+    differences to one side, else none.
+    """
+    logs = np.log(np.clip(ratios, 0.05, 20))
+    least, most = np.nanmin(logs, axis=0), np.nanmax(logs, axis=0)
+    agreed = np.where(least > 0, least, np.where(most < 0, most, 0.0))
+    agreed = np.nan_to_num(agreed)
+    # one step alone may agree by chance; its neighbours have a say
+    smooth = (np.roll(agreed, 1) + agreed + np.roll(agreed, -1)) / 3
+    return np.asarray(np.exp(smooth))
+
+
+def _nanmedian(table: Floats) -> Floats:
+    known = np.isfinite(table).any(axis=0)
+    found = np.full(table.shape[1], np.nan)
+    found[known] = np.nanmedian(table[:, known], axis=0)
+    return found
+
+
+def _filled(values: Floats, other: Floats | None = None) -> Floats:
+    """Without gaps: the other values where nothing is known, else the mean."""
+    fine = np.isfinite(values)
+    if fine.all():
+        return values
+    if other is not None:
+        return np.where(fine, values, other)
+    return np.where(fine, values, values[fine].mean() if fine.any() else 1.0)

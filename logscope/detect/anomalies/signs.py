@@ -1,0 +1,225 @@
+"""From what was gathered to signs: series that changed, actors that overdid it, clocks that moved.
+
+A sign is what one test says. Which of them have the same cause is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from logscope.detect.anomalies import survey as surveys
+from logscope.detect.anomalies.baseline import Baseline
+from logscope.detect.anomalies.clocks import ClockChange, clock_changes
+from logscope.detect.anomalies.gather import Gathered
+from logscope.detect.anomalies.ledger import Ledger
+from logscope.detect.anomalies.panels import Alarm, Panel, Scope
+from logscope.detect.anomalies.survey import Sensitivity, Site, Survey
+
+_SAME_S = 1200
+"""Two episodes of one series that are no further apart are one."""
+
+
+@dataclass
+class Sign:
+    """A series that is found changed, in seconds.
+
+    Attributes:
+        alarm: what the panel says.
+        panel: whose series it is.
+        since, detected: seconds since 1970.
+        until: the same; None while it goes on.
+        observed, expected, trials: counts since then.
+    """
+
+    alarm: Alarm
+    panel: Panel
+    since: float
+    detected: float
+    until: float | None
+    observed: float
+    expected: float
+    trials: float
+    episodes: int = 1
+
+    @property
+    def detector(self) -> str:
+        return self.alarm.series.detector
+
+    @property
+    def scope(self) -> Scope:
+        return self.alarm.series.scope
+
+    @property
+    def what(self) -> tuple[str, str]:
+        return self.alarm.series.what
+
+    @property
+    def up(self) -> bool:
+        return self.alarm.up
+
+    @property
+    def excess(self) -> float:
+        return self.observed - self.expected
+
+    @property
+    def ratio(self) -> float:
+        return self.observed / max(self.expected, 0.5)
+
+    @property
+    def end(self) -> float:
+        """When it is over; far away while it goes on."""
+        return float("inf") if self.until is None else self.until
+
+
+@dataclass
+class Signs:
+    """All signs, with what is needed to tell causes apart.
+
+    Attributes:
+        signs: changed series.
+        clocks: changed clocks.
+        gathered: the counts behind them.
+        panels: by name.
+        site: places of the sessions.
+        first_s, now_s: the time looked at, seconds since 1970.
+    """
+
+    signs: list[Sign]
+    clocks: list[ClockChange]
+    gathered: Gathered
+    panels: dict[str, Panel]
+    site: Site
+    first_s: float
+    now_s: float
+    baseline: Baseline = field(default_factory=Baseline)
+
+
+class Watch:
+    """Panels over what was gathered.
+
+    Args:
+        gathered: the counts; they may go on growing.
+        sensitivity: how sure a finding must be.
+        baseline: what is usual; learnt from the counts themselves if not given.
+    """
+
+    def __init__(
+        self, gathered: Gathered, sensitivity: Sensitivity, baseline: Baseline | None = None
+    ) -> None:
+        self.gathered, self.sensitivity = gathered, sensitivity
+        self.baseline = baseline or Baseline()
+        self.panels: dict[str, Panel] = {}
+        self._ended: list[tuple[str, Alarm]] = []
+        self._positions: dict[str, int] = {}
+        self._build()
+
+    def _build(self) -> None:
+        gathered, usual = self.gathered, self.baseline
+        learning = not usual.scales
+        first, after = gathered.sessions.span()
+        survey = Survey(gathered.sessions, first, after, usual.seasons, usual.edges)
+        self.site = survey.site
+        shares = list(survey.shares())
+        wanted = [
+            ("volume", gathered.sessions, survey.volumes(), surveys.volume_rules),
+            ("attack", gathered.sessions, survey.attacks(), surveys.attack_rules),
+            ("share", gathered.sessions, shares, surveys.share_rules),
+            ("hops", gathered.sessions, survey.hops(), surveys.hop_rules),
+            ("rate", gathered.sessions, survey.rates_of(shares), surveys.companion_rules),
+            ("server", gathered.sessions, survey.servers(), surveys.peer_rules),
+            ("part", gathered.sessions, survey.parts(), surveys.part_rules),
+            ("latency", gathered.sessions, survey.latencies(), surveys.latency_rules),
+        ]
+        mail = self._survey(gathered.mail, surveys.mail_site(gathered.mail))
+        if mail is not None:
+            deliveries = list(mail.delivery_shares())
+            wanted += [
+                ("mail attack", gathered.mail, mail.attacks("messages"), surveys.attack_rules),
+                ("delivery", gathered.mail, deliveries, surveys.share_rules),
+                ("delivery rate", gathered.mail, mail.rates_of(deliveries), surveys.companion_rules),
+                ("delivery latency", gathered.mail, mail.delivery_latencies(), surveys.latency_rules),
+                ("size", gathered.mail, mail.sizes(), surveys.latency_rules),
+            ]
+        far = self._survey(gathered.destinations, surveys.destination_site(gathered.destinations))
+        if far is not None:
+            wanted.append(("destination", gathered.destinations, far.destinations(), surveys.share_rules))
+        for name, ledger, series, rules in wanted:
+            one = surveys.panel(ledger, series, rules, self.sensitivity, usual.scales)
+            if learning:
+                one.learn(*ledger.span())
+            self.panels[name] = one
+            self._positions[name] = ledger.span()[0]
+        if learning:
+            self._keep(after - first)
+
+    def _survey(self, ledger: Ledger, site: Site) -> Survey | None:
+        first, after = ledger.span()
+        if after <= first:
+            return None
+        return Survey(ledger, first, after, self.baseline.seasons, self.baseline.edges, site)
+
+    def _keep(self, ticks: int) -> None:
+        """Put what was learnt into the baseline."""
+        self.baseline.days = ticks * self.gathered.sessions.tick_s / 86_400
+        for one in self.panels.values():
+            for at, series in enumerate(one.series):
+                self.baseline.scales[series.key] = one.scales[:, at].tolist()
+
+    def advance(self, until_s: float | None = None) -> None:
+        """Watch up to a time, or to the end of what was gathered."""
+        for name, one in self.panels.items():
+            ledger = one.ledger
+            after = ledger.span()[1]
+            if until_s is not None:
+                after = min(after, int(until_s) // ledger.tick_s)
+            self._ended += [(name, alarm) for alarm in one.advance(self._positions[name], after)]
+            self._positions[name] = max(self._positions[name], after)
+
+    def signs(self, now_s: float | None = None) -> Signs:
+        """What was found so far."""
+        ledger = self.gathered.sessions
+        first, after = ledger.span()
+        now = now_s if now_s is not None else float(after * ledger.tick_s)
+        found = [self._sign(name, alarm) for name, alarm in self._ended]
+        for name, one in self.panels.items():
+            found += [self._sign(name, alarm) for alarm in one.lasting(int(now) // one.ledger.tick_s)]
+        for actors in self.gathered.actors.values():
+            actors.tell(now)
+        return Signs(
+            list(_merged(found)), list(clock_changes(ledger, self.site, first, after)), self.gathered,
+            self.panels, self.site, float(first * ledger.tick_s), now, self.baseline,
+        )  # fmt: skip
+
+    def _sign(self, name: str, alarm: Alarm) -> Sign:
+        one = self.panels[name]
+        tick = one.ledger.tick_s
+        return Sign(
+            alarm, one, float(alarm.since * tick), float((alarm.detected + 1) * tick),
+            None if alarm.until is None else float(alarm.until * tick), alarm.observed, alarm.expected,
+            alarm.trials,
+        )  # fmt: skip
+
+
+def _merged(signs: Iterable[Sign]) -> Iterator[Sign]:
+    """One sign for the tests and episodes of one series that belong together."""
+    latest: dict[tuple[int, str, bool], Sign] = {}
+    for sign in sorted(signs, key=lambda one: (one.since, one.detected)):
+        key = (id(sign.panel), sign.alarm.series.key, sign.up)
+        before = latest.get(key)
+        if before is None or sign.since > before.end + _SAME_S:
+            latest[key] = sign
+            yield sign
+            continue
+        if sign.since > before.end:
+            before.episodes += 1
+        before.detected = min(before.detected, sign.detected)
+        before.alarm.strength = max(before.alarm.strength, sign.alarm.strength)
+        if sign.end > before.end:
+            before.until = sign.until
+            if sign.since > before.since + _SAME_S or before.episodes > 1:
+                before.observed += sign.observed
+                before.expected += sign.expected
+                before.trials += sign.trials
+            else:
+                before.observed, before.expected, before.trials = sign.observed, sign.expected, sign.trials

@@ -1,0 +1,71 @@
+"""The usual shape of days and weeks, and what must not disturb it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from logscope.detect.anomalies.seasons import flat, rate_season, share_season
+
+MONDAY = 1_780_876_800 // 60
+"""A Monday's first minute."""
+
+
+def week(days: int = 7, *, weekend: float = 0.4, mean: float = 40.0) -> np.ndarray:
+    """Expected counts of each minute."""
+    minutes = np.arange(days * 1440)
+    shape = 1 + 0.8 * np.sin(2 * np.pi * (minutes / 1440 - 0.35))
+    return mean * shape * np.where(minutes // 1440 % 7 >= 5, weekend, 1.0)
+
+
+def drawn(expected: np.ndarray, seed: int = 1) -> np.ndarray:
+    return np.random.default_rng(seed).poisson(expected).astype(float)
+
+
+def usual(counts: np.ndarray) -> np.ndarray:
+    """What the season learnt from a week says for each of its minutes."""
+    season = rate_season(counts, MONDAY, 60)
+    return season.at((MONDAY + np.arange(len(counts)) + 0.5) * 60.0) * 60
+
+
+def test_days_and_weekends_are_told_apart() -> None:
+    expected = week()
+    found = usual(drawn(expected))
+    assert np.median(np.abs(found / expected - 1)) < 0.06
+    assert found[5 * 1440 :].mean() == pytest.approx(expected[5 * 1440 :].mean(), rel=0.1)
+
+
+def test_one_bad_hour_and_one_odd_day_leave_the_season_alone() -> None:
+    expected = week()
+    counts = drawn(expected)
+    counts[1440 + 600 : 1440 + 660] *= 5
+    counts[3 * 1440 : 4 * 1440] *= 0.4
+    found = usual(counts)
+    assert found[1440 + 630] == pytest.approx(expected[1440 + 630], rel=0.15)
+    assert np.median(np.abs(found / expected - 1)) < 0.1
+
+
+def test_less_than_two_days_have_no_season() -> None:
+    counts = drawn(week(1))
+    assert rate_season(counts, MONDAY, 60).days.std() == 0
+
+
+def test_a_share_has_the_season_of_its_day() -> None:
+    trials = drawn(week(), 2)
+    share = np.where((np.arange(len(trials)) % 1440) < 480, 0.3, 0.1)
+    counts = np.random.default_rng(3).binomial(trials.astype(int), share).astype(float)
+    season = share_season(counts, trials, MONDAY, 60)
+    at_night, by_day = season.at(np.array([(MONDAY + 240) * 60.0, (MONDAY + 900) * 60.0]))
+    assert at_night == pytest.approx(0.3, abs=0.04)
+    assert by_day == pytest.approx(0.1, abs=0.03)
+
+
+def test_a_flat_season_says_the_same_always() -> None:
+    assert set(flat(2.5).at(np.arange(0, 1e6, 7777.0)).tolist()) == {2.5}
+
+
+def test_two_days_do_not_take_a_surge_on_one_of_them_for_usual() -> None:
+    expected = week(2)
+    counts = drawn(expected)
+    counts[1440 + 660 : 1440 + 680] *= 3
+    assert usual(counts)[1440 + 670] == pytest.approx(expected[1440 + 670], rel=0.15)
