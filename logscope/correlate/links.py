@@ -666,8 +666,8 @@ def habit_cost(m: Memory, b: int, s: int, own: int) -> float:
 
 @kernel
 def tick_cost(m: Memory, b: int, s: int, own: int) -> float:
-    """Habits may be narrow (a program that quits at once) or wide (a busy server), so wide and narrow parts of
-    a second have a say, and none of them all of it.
+    """Habits may be narrow (a program that quits at once) or wide (a busy server), so narrow and wide parts
+    of a second have a say, and none of them all of it.
     """
     phase = tick_phase(m, b, s)
     if phase < 0:
