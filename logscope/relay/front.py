@@ -48,6 +48,11 @@ class HeaderReader:
         self._timeout_s = timeout_s
         self._buffer = bytearray()
 
+    @property
+    def unread(self) -> bool:
+        """Whether there is input: it was looked at, but as long as it is no header it is for nobody."""
+        return bool(self._buffer)
+
     def start(self, now: float) -> None:
         """The connection is there."""
         self.deadline = now + self._timeout_s

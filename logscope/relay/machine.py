@@ -22,11 +22,16 @@ class Machine(Protocol):
         out: bytes to be sent.
         requests: what is wanted from the outside, in order.
         deadline: when `wake` is to be called; None for never.
+        unread: whether there is input that a process would not have read.
     """
 
     out: bytearray
     requests: list[Any]
     deadline: float | None
+
+    @property
+    def unread(self) -> bool:
+        """See above."""
 
     def receive(self, data: bytes, now: float) -> None:
         """Bytes have arrived."""

@@ -18,7 +18,8 @@ class LogSettings:
     """Where lines go and what stands before them.
 
     Attributes:
-        balancer, mail: a file, `-` for standard output, or `udp:HOST:PORT`, `tcp:HOST:PORT`, `unix:PATH`.
+        balancer, mail: a file, `-` for standard output, or `udp:HOST:PORT`, `tcp:HOST:PORT`, `unix:PATH`;
+            `{host}` in `mail` stands for the server, so that each can have a log of its own.
         form: `bsd` (RFC 3164), `rfc3339` (files with such stamps) or `rfc5424`.
         zone: of stamps that do not name theirs.
     """

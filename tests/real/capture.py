@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def capture(
     limit_s: float = 900.0,
     offsets_s: dict[str, float] | None = None,
     keep_raw: bool = False,
+    make_lab: Callable[[Scenario, Path], Lab] = Lab,
     **sizes: int | None,
 ) -> dict[str, Any]:
     """Runs a scenario and writes its capture.
@@ -46,6 +48,7 @@ def capture(
         limit_s: The longest time the clients may take, in seconds.
         offsets_s: What a server's clock is ahead, in seconds, by host.
         keep_raw: Also keep what the log host received, surplus included, as raw.log.
+        make_lab: Starts the daemons; by default the real ones, all of them.
         sizes: Fields of the scenario to change: sessions, concurrency, address_pool.
 
     Returns:
@@ -60,7 +63,7 @@ def capture(
     with workspace() as directory:
         plan = directory / "plan.json"
         plan.write_text(json.dumps({"scenario": name, "seed": seed, "sizes": chosen}))
-        with Lab(wanted, directory) as lab:
+        with make_lab(wanted, directory) as lab:
             started = time.time()
             clients = lab.python("clients", "clients", str(plan), str(directory / "truth.raw"))
             _wait_for(clients, limit_s, directory / "clients.output")

@@ -65,37 +65,41 @@ class Lab:
     def __init__(self, scenario: Scenario, directory: Path) -> None:
         self.scenario, self.directory = scenario, directory
         self.network = Network()
-        self._stack = contextlib.ExitStack()
-        self._hosts: dict[str, subprocess.Popen[bytes]] = {}
+        self.stack = contextlib.ExitStack()
+        self.hosts: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Lab:
         try:
-            self._stack.enter_context(self.network)
+            self.stack.enter_context(self.network)
             self._start_services()
             for host in SERVERS:
-                self._start_postfix(host)
+                self.start_server(host)
             for host in SERVERS:
-                _wait(
-                    f"Postfix on {host}",
+                wait_until(
+                    f"the mail server {host}",
                     (self.directory / host / "ready").exists,
-                    self._hosts[host],
+                    self.hosts[host],
                     self.directory / host / "output",
                 )
-            self._start_haproxy()
+            self.start_balancer()
         except BaseException:
-            self._stack.close()
+            self.stack.close()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self.stack.close()
 
     def stop_daemons(self) -> None:
         """Ends the balancer, then the servers, in order, so that their last lines are written."""
-        _end(self._haproxy)
-        for host in self._hosts:
+        end(self.balancer)
+        self.stop_servers()
+
+    def stop_servers(self) -> None:
+        """Ends the mail servers, in order."""
+        for host in self.hosts:
             self.command(host, "stop")
-        for process in self._hosts.values():
+        for process in self.hosts.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(15)
 
@@ -116,7 +120,7 @@ class Lab:
                 stdout=output,
                 stderr=output,
             )
-        self._stack.callback(_end, process)
+        self.stack.callback(end, process)
         return process
 
     def python(self, part: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
@@ -127,18 +131,18 @@ class Lab:
         for host in SERVERS:
             (self.directory / host).mkdir()
         self._services = self.python("services", "services", str(self.directory))
-        _wait(
+        wait_until(
             "the services",
             (self.directory / "services.ready").exists,
             self._services,
             self.directory / "services.output",
         )
 
-    def _start_postfix(self, host: str) -> None:
+    def start_server(self, host: str) -> None:
         home = self.directory / host
         _write_postfix(self.scenario, host, home)
         with (home / "output").open("ab") as output:
-            self._hosts[host] = subprocess.Popen(
+            self.hosts[host] = subprocess.Popen(
                 self.network.exec(
                     host,
                     "unshare",
@@ -158,14 +162,14 @@ class Lab:
                 stdout=output,
                 stderr=output,
             )
-        self._stack.callback(_end, self._hosts[host])
+        self.stack.callback(end, self.hosts[host])
 
-    def _start_haproxy(self) -> None:
+    def start_balancer(self) -> None:
         admin = self.directory / "admin.sock"
         config = self.directory / "haproxy.cfg"
         config.write_text(configuration.haproxy_cfg(self.scenario, str(admin), truth=True))
-        self._haproxy = self.spawn("edge", "haproxy", "haproxy", "-db", "-f", str(config))
-        _wait("HAProxy", admin.exists, self._haproxy, self.directory / "haproxy.output")
+        self.balancer = self.spawn("edge", "haproxy", "haproxy", "-db", "-f", str(config))
+        wait_until("HAProxy", admin.exists, self.balancer, self.directory / "haproxy.output")
 
 
 def _write_postfix(scenario: Scenario, host: str, home: Path) -> None:
@@ -201,7 +205,7 @@ def _write_postfix(scenario: Scenario, host: str, home: Path) -> None:
     )
 
 
-def _wait(
+def wait_until(
     what: str,
     ready: Callable[[], bool],
     process: subprocess.Popen[bytes],
@@ -216,7 +220,7 @@ def _wait(
         time.sleep(0.05)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Ends one child, politely first."""
     for action in (process.terminate, process.kill):
         if process.poll() is not None:

@@ -80,6 +80,11 @@ class Network:
             path = "/proc/sys/" + name.replace("__", "/")
             run(*self.exec(part, "sh", "-c", f"echo '{value}' > {path}"))
 
+    def move_address(self, address: str, part: str, to: str) -> None:
+        """Give an inner address to another part."""
+        self._ip(part, f"address del {address}/24 dev inside")
+        self._ip(to, f"address add {address}/24 dev inside")
+
     def _join_inside(self) -> None:
         self._ip("services", "link add inside type bridge forward_delay 0")
         self._ip("services", f"address add {SERVICES}/24 dev inside")

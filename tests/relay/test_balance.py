@@ -118,7 +118,7 @@ def test_rise_and_fall() -> None:
 
 
 def session(phase: Phase) -> Session:
-    found = Session("ft", "bk", CLIENT, PUBLIC, 1000.0, phase)
+    found = Session("ft", "bk", CLIENT, PUBLIC, 1000.0, phase=phase)
     if phase in (Phase.CONNECT, Phase.DATA):
         found.server, found.assigned_at, found.connecting_at = "a", 1000.001, 1000.001
     if phase is Phase.DATA:

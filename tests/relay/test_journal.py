@@ -15,7 +15,7 @@ from logscope.grammar import catalogue
 from logscope.grammar.language import parse
 from logscope.grammar.reference import Reference
 from logscope.haproxy.log_format import TCPLOG, translate
-from logscope.relay.balance.formats import COUNTS, SessionFormat
+from logscope.relay.balance.formats import COUNTS, OTHERS, SessionFormat
 from logscope.relay.balance.session import End, Phase
 from logscope.relay.rim.clock import Clock
 from logscope.relay.rim.journal import Daemons, Journal
@@ -100,7 +100,7 @@ def test_formats_of_ones_own_are_written_so_that_they_can_be_read(
         "accepted_at": written.date(ended.accepted_at),
         "accepted_at_utc": written.utc_date(ended.accepted_at),
         "accepted_ms": "250",
-        **dict.fromkeys(COUNTS, 1),
+        **dict.fromkeys((*COUNTS, *OTHERS), 1),
     }
     text = written.formatted(log_format, values | ended.ends())
     found = Reference(parse(translate(log_format).text)).match(text)
@@ -178,4 +178,5 @@ def test_syslog_sockets(tmp_path: Path, kind: str) -> None:
                 data = connection.recv(1000)
         else:
             data = listening.recv(1000)
-    assert data.strip() == b"<22>Nov 22 09:18:54 mx-a postfix/qmgr[2401]: A1B2C: removed"
+    host = b"" if kind == "unix" else b"mx-a "
+    assert data.strip() == b"<22>Nov 22 09:18:54 " + host + b"postfix/qmgr[2401]: A1B2C: removed"

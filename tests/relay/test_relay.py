@@ -286,7 +286,7 @@ def test_mail_waits_for_its_next_hop_and_bounces_when_that_refuses(tmp_path: Pat
     assert "to=<x@example.org>, relay=none" in log
     assert "Connection refused" in log
     assert "to=<there@example.net>, relay=127.0.0.1[127.0.0.1]:" in log
-    assert "status=bounced (host 127.0.0.1[127.0.0.1]:" in log
+    assert "status=bounced (host 127.0.0.1[127.0.0.1] said: 550" in log
     assert "sender non-delivery notification: " in log
 
 

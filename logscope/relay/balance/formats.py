@@ -49,6 +49,8 @@ class SessionFormat:
 
 COUNTS = ("process_connections", "frontend_connections", "backend_connections", "server_connections")
 """What a line says of other sessions."""
+OTHERS = ("process_id", "log_counter")
+"""What it may say of the process: its number, and that of the line."""
 
 
 def _sample() -> dict[str, Any]:
@@ -57,4 +59,4 @@ def _sample() -> dict[str, Any]:
     session = Session("ft", "bk", client, server, 0.0, source=client, server_end=server)
     moment = "2026-11-22T09:18:54.965"
     dates = {"accepted_at": moment, "accepted_at_utc": moment, "accepted_ms": "965"}
-    return session.values(0.0) | session.ends() | dates | dict.fromkeys(COUNTS, 1)
+    return session.values(0.0) | session.ends() | dates | dict.fromkeys((*COUNTS, *OTHERS), 1)

@@ -41,6 +41,7 @@ class Session:
     """One client connection as the balancer sees it. Times are seconds since 1970.
 
     Attributes:
+        number: of the process's sessions, in order.
         client: as in the log: the PROXY header's client, when one was accepted.
         public: where the client connected.
         source, server_end: the balancer's own connection, once there is one.
@@ -54,6 +55,7 @@ class Session:
     client: Endpoint
     public: Endpoint
     accepted_at: float
+    number: int = 0
     phase: Phase = Phase.REQUEST
     server: str = ""
     queued_at: float | None = None
@@ -113,6 +115,7 @@ class Session:
             "server_queue": 0,
             "backend_queue": self.backend_queue,
             "handshake_ms": 0,
+            "request_counter": self.number,
         }
 
     def _queue_ms(self) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import select
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -31,6 +34,11 @@ EARLY_BUFFER = 16 * 1024
 TURN_AROUND_S = 1.0
 """Before the same server is tried again (section 4.2, `retries`: "a turn-around timer of 1 second")."""
 
+_NOT_STOCK = (
+    "handshake_ms", "upload_plus", "bytes_to_server", "accepted_at_utc", "accepted_ms", "request_counter",
+)  # fmt: skip
+"""Values that the stock format has no place for."""
+
 
 class Balancer:
     """One balancer process."""
@@ -43,7 +51,7 @@ class Balancer:
         self.backends = {entry.name: Backend(entry) for entry in settings.backends}
         self.frontends = [Frontend(self, entry) for entry in settings.frontends]
         self.sessions: set[ClientSide] = set()
-        self.unique = 0
+        self.unique = self.total = self.logged = 0
         self._checkers = [
             Checker(self, backend, server) for backend in self.backends.values() for server in backend.servers
         ]
@@ -166,11 +174,13 @@ class Balancer:
     def log_session(self, frontend: Frontend, values: dict[str, Any], ends: dict[str, Any]) -> int:
         """The line of a session, in the frontend's format. Returns its number in the log."""
         log_format = frontend.settings.log_format
+        self.logged += 1
         kind = "haproxy.tcp_session"
         if log_format:
-            text = self.journal.formatted(log_format, values | ends)
+            process = {"process_id": self.pid, "log_counter": self.logged}
+            text = self.journal.formatted(log_format, values | ends | process)
         else:
-            for name in ("handshake_ms", "upload_plus", "bytes_to_server", "accepted_at_utc", "accepted_ms"):
+            for name in _NOT_STOCK:
                 values.pop(name, None)
             text = self.journal.message(kind, values)
         return self.journal.balancer_line(self.settings.host, self.pid, text, kind)
@@ -262,7 +272,7 @@ class ClientSide(asyncio.Protocol):
         self._early = bytearray()
         self._other: ServerSide | None = None
         self._waiting: Waiting | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self._connecting: socket.socket | None = None
         self._header_pending = bool(frontend.settings.trusted_proxies)
         self._input_ended = self._output_ended = False
         self._ended = False
@@ -295,7 +305,10 @@ class ClientSide(asyncio.Protocol):
             return
         client, public = Endpoint(*peer[:2]), Endpoint(*transport.get_extra_info("sockname")[:2])
         settings = self.frontend.settings
-        self.session = Session(settings.name, settings.backend, client, public, self._accepted_at)
+        self.balancer.total += 1
+        self.session = Session(
+            settings.name, settings.backend, client, public, self._accepted_at, self.balancer.total
+        )
         self._watch_silence()
         if not self._header_pending:
             self._after_header()
@@ -325,7 +338,7 @@ class ClientSide(asyncio.Protocol):
             self.end(End.NORMAL)
         elif self._other is not None and self._other.ready:
             self._other.end_output()
-        elif not self._early:
+        elif not self._early and self.session is not None and self.session.phase is not Phase.DATA:
             # Nothing is to be sent to a server, so none is looked for any longer.
             self.end(End.CLIENT)
         return not self._ended
@@ -478,25 +491,62 @@ class ClientSide(asyncio.Protocol):
         self.session.phase = Phase.CONNECT
         if self.session.assigned_at is None:
             self.session.assigned_at = self.balancer.clock.now()
-        self._connecting = asyncio.get_running_loop().create_task(self._connect(server.settings))
+        self._connect(server.settings)
 
-    async def _connect(self, settings: ServerSettings) -> None:
+    def _connect(self, settings: ServerSettings) -> None:
+        """Begin to connect. To a server nearby the connection is there at once, and counts at once."""
         assert self.session is not None
         self.session.connecting_at = self.balancer.clock.now()
-        side = ServerSide(self)
-        local = (settings.source, 0) if settings.source else None
-        connecting = asyncio.get_running_loop().create_connection(
-            lambda: side, settings.address.address, settings.address.port, local_addr=local
-        )
         try:
-            await asyncio.wait_for(connecting, self.backend.settings.connect_timeout_s)
-        except TimeoutError:
-            self._connect_failed(timed_out=True)
+            self._connecting = _connecting(settings)
         except OSError:
-            self._connect_failed(timed_out=False)
+            self._after(0, lambda: self._connect_failed(timed_out=False))
+            return
+        if _is_writable(self._connecting):
+            self._reached()
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_writer(self._connecting.fileno(), self._reached)
+        self._after(self.backend.settings.connect_timeout_s, self._connect_timeout)
 
-    def connected(self, side: ServerSide, source: Endpoint, server_end: Endpoint) -> None:
-        """The server is reached: send the header, then what the client has said meanwhile."""
+    def _connect_timeout(self) -> None:
+        self._stop_connecting()
+        self._connect_failed(timed_out=True)
+
+    def _stop_connecting(self) -> None:
+        if self._connecting is not None:
+            asyncio.get_running_loop().remove_writer(self._connecting.fileno())
+            self._connecting.close()
+            self._connecting = None
+
+    def _reached(self) -> None:
+        """The attempt to connect has come to its end, good or bad."""
+        sock, session = self._connecting, self.session
+        assert sock is not None
+        assert session is not None
+        loop = asyncio.get_running_loop()
+        loop.remove_writer(sock.fileno())
+        self._stop_phase_timer()
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._stop_connecting()
+            self._after(0, lambda: self._connect_failed(timed_out=False))
+            return
+        self._connecting = None
+        session.connected_at = self._active_at = self.balancer.clock.now()
+        session.phase = Phase.DATA
+        session.source = Endpoint(*sock.getsockname()[:2])
+        session.server_end = Endpoint(*sock.getpeername()[:2])
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        side = ServerSide(self)
+        task = loop.create_task(loop.create_connection(lambda: side, sock=sock))
+        task.add_done_callback(self._taken_over)
+
+    def _taken_over(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self.end(End.SERVER)
+
+    def connected(self, side: ServerSide) -> None:
+        """The server can be talked to: send the header, then what the client has said meanwhile."""
         session, server = self.session, self.server
         assert session is not None
         assert server is not None
@@ -504,9 +554,6 @@ class ClientSide(asyncio.Protocol):
             side.abort()
             return
         self._other = side
-        session.connected_at = self._active_at = self.balancer.clock.now()
-        session.phase = Phase.DATA
-        session.source, session.server_end = source, server_end
         header = self.header(server.settings)
         if header:
             side.send(header)
@@ -599,8 +646,7 @@ class ClientSide(asyncio.Protocol):
         for timer in (self._timer, self._phase_timer):
             if timer is not None:
                 timer.cancel()
-        if self._connecting is not None and self._other is None:
-            self._connecting.cancel()
+        self._stop_connecting()
         if self._other is not None:
             self._other.close(hard=end not in (End.NORMAL,))
         if self._transport is not None:
@@ -665,11 +711,8 @@ class ServerSide(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.set_write_buffer_limits(high=BUFFER)
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.ready = True
-        source = Endpoint(*transport.get_extra_info("sockname")[:2])
-        self._client.connected(self, source, Endpoint(*transport.get_extra_info("peername")[:2]))
+        self._client.connected(self)
 
     def data_received(self, data: bytes) -> None:
         self._client.to_client(data)
@@ -718,6 +761,30 @@ class ServerSide(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self.close(hard=True)
+
+
+def _connecting(settings: ServerSettings) -> socket.socket:
+    """A socket that is being connected to a server."""
+    address = settings.address
+    found = socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        found.setblocking(False)
+        if settings.source:
+            found.bind((settings.source, 0))
+        code = found.connect_ex((address.address, address.port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def _is_writable(sock: socket.socket) -> bool:
+    """Whether an attempt to connect has come to its end."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 def _listening(bind: Endpoint) -> socket.socket:

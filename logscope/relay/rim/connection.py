@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
 from typing import Any
 
 from logscope.relay.machine import Machine
 from logscope.relay.rim.clock import Clock
 
+NO_LINGER = struct.pack("ii", 1, 0)
 PIECE = 64 * 1024
 """Bytes that may wait to be sent before no more are read: a client must take its replies."""
 
@@ -93,11 +96,20 @@ class Connection(asyncio.Protocol):
             machine.out.clear()
 
     def close(self) -> None:
-        """Close after what was sent has gone out."""
+        """Close after what was sent has gone out.
+
+        When a process exits with unread input the kernel resets its connection, and the client learns that
+        the rest was for nobody. Here the input was taken from the kernel, so the reset is asked for.
+        """
+        unread = self.machine is not None and self.machine.unread
         self.machine = None
         self._cancel()
-        if self.transport is not None:
-            self.transport.close()
+        if self.transport is None:
+            return
+        if unread and not self.transport.get_write_buffer_size():
+            sock = self.transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+        self.transport.close()
 
     async def start_tls(self, context: ssl.SSLContext, timeout_s: float) -> ssl.SSLObject:
         """Go on under TLS.

@@ -216,7 +216,7 @@ class Postman:
         self, attempt: Attempt, next_hop: Endpoint, recipients: list[Recipient]
     ) -> list[Failure]:
         pid = self._daemons.hire("smtp")
-        peer = f"{next_hop.address}[{next_hop.address}]:{next_hop.port}"
+        peer = f"{next_hop.address}[{next_hop.address}]"
         hostname = self._settings.site.hostname
         client = SmtpClient(replace(attempt.message, recipients=tuple(recipients)), hostname, peer)
         where: dict[str, Any] = {
@@ -232,7 +232,7 @@ class Postman:
             )
             log = self._daemons.bound("smtp", pid)
             log("smtp.connect_failed", reason=reason, **where)
-            text = f"connect to {peer}: {reason}"
+            text = f"connect to {peer}:{next_hop.port}: {reason}"
             client.outcomes = [Outcome(recipient, "4.4.1", text) for recipient in recipients]
             where = {"relay": "none"}
         failures = []

@@ -11,7 +11,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -135,16 +135,24 @@ class Journal:
         settings: targets and form.
         directory: of relative file names.
         clock: the time of the lines.
+        hosts: the mail servers, whose names may stand in their target.
     """
 
-    def __init__(self, catalogue: Catalogue, settings: LogSettings, directory: Path, clock: Clock) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: LogSettings,
+        directory: Path,
+        clock: Clock,
+        hosts: Iterable[str] = (),
+    ) -> None:
         self.clock = clock
         self._lines = LineWriter(catalogue)
         self._settings = settings
         self._zone = ZoneInfo(settings.zone)
-        self._sinks: dict[str, Sink] = {}
-        for target in dict.fromkeys((settings.balancer, settings.mail)):
-            self._sinks[target] = _sink(target, directory)
+        own = map(self._mail, hosts) if "{host}" in settings.mail else [settings.mail]
+        targets = dict.fromkeys((settings.balancer, *own))
+        self._sinks: dict[str, Sink] = {target: _sink(target, directory) for target in targets}
         self._gathered: dict[str, list[bytes]] = {target: [] for target in self._sinks}
         self._numbers = {target: sink.lines_before for target, sink in self._sinks.items()}
         self._flush_due = False
@@ -174,7 +182,11 @@ class Journal:
 
     def mail_line(self, host: str, service: str, pid: int, kind: str, values: Mapping[str, Any]) -> int:
         """Log a line of a mail server. Returns its number in the log."""
-        return self._put(self._settings.mail, _MAIL, kind, host, service, pid, self.message(kind, values))
+        return self._put(self._mail(host), _MAIL, kind, host, service, pid, self.message(kind, values))
+
+    def _mail(self, host: str) -> str:
+        """Where a mail server's lines go."""
+        return self._settings.mail.replace("{host}", host)
 
     def date(self, moment: float) -> str:
         """A moment as ISO 8601 in milliseconds, in the zone of the logs, for `%t`."""
@@ -192,7 +204,8 @@ class Journal:
         severity = self._severity.get(kind, 6)
         is_file = target == "-" or not target.startswith(("udp:", "tcp:", "unix:"))
         priority = None if is_file and self._settings.form != "rfc5424" else facility * 8 + severity
-        head, tail = self._frame(priority, host, service, pid)
+        # A local socket belongs to one host, so nobody names it there.
+        head, tail = self._frame(priority, "" if target.startswith("unix:") else host, service, pid)
         self._gathered[target].append(head + self._stamped() + tail + text)
         if not self._flush_due:
             self._flush_due = True
@@ -220,7 +233,9 @@ class Journal:
         key = priority, host, service, pid
         found = self._frames.get(key)
         if found is None:
-            values: dict[str, Any] = {"host": host, "service": service, "pid": pid, "message": ""}
+            values: dict[str, Any] = {"service": service, "pid": pid, "message": ""}
+            if host:
+                values["host"] = host
             if priority is not None:
                 values["priority"] = priority
             form = self._settings.form

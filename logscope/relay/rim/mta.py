@@ -346,8 +346,7 @@ class MtaConnection(Connection):
         try:
             found = await self.start_tls(self.server.tls, _TLS_TIMEOUT_S)
         except (OSError, ssl.SSLError) as error:
-            reason = "lost connection" if self.lost else getattr(error, "reason", None) or str(error) or "-1"
-            machine.tls_failed(str(reason), self.clock.now())
+            machine.tls_failed("" if isinstance(error, ssl.SSLError) else "lost connection", self.clock.now())
         else:
             name, protocol, bits = found.cipher() or ("unknown", "unknown", 0)
             machine.tls_started(found.version() or protocol, name, bits, bits, self.clock.now())

@@ -31,7 +31,8 @@ class Relay:
         self.settings, self.witness = settings, witness
         self.clock = Clock()
         settings.directory.mkdir(parents=True, exist_ok=True)
-        self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock)
+        hosts = [server.host for server in settings.servers]
+        self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock, hosts)
         self.servers = [
             MailServer(entry, settings.directory, self.journal, witness=witness) for entry in settings.servers
         ]

@@ -91,6 +91,11 @@ class Screen:
         self._tls = False
         self.reply = f"450 4.3.2 {_UNAVAILABLE}"
 
+    @property
+    def unread(self) -> bool:
+        """What comes before the greeting is looked at, and left for whoever goes on."""
+        return self._refusal is None and bool(self._buffer)
+
     # --- what happens -------------------------------------------------------------------------------------
 
     def start(self, now: float, early: bytes = b"") -> None:

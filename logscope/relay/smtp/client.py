@@ -90,6 +90,11 @@ class SmtpClient:
         self._at = 0
         self._taken: list[Recipient] = []
 
+    @property
+    def unread(self) -> bool:
+        """Never: what a next hop says after all was said is no concern of its own."""
+        return False
+
     def start(self, now: float) -> None:
         """The connection is there; the next hop speaks first."""
         self.deadline = now + self._timeout_s

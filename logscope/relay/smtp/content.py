@@ -56,6 +56,12 @@ class Content:
         if not self.too_large:
             self._raw += data
 
+    @property
+    def head(self) -> bytes | None:
+        """The header, once it is complete."""
+        end = self._raw.find(b"\r\n\r\n")
+        return bytes(self._raw[2:end]) if end >= 0 else None
+
     def _count(self, length: int) -> None:
         self.size += length
         self.too_large = self.too_large or self.size > self.limit

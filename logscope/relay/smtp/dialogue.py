@@ -22,13 +22,14 @@ class Dialogue:
 
     Attributes:
         where: the stage that lines name: the last command, or `END-OF-MESSAGE`.
+        unread: bytes have come that a process would not have read: it slept, or waited for something else.
     """
 
     def __init__(self, site: Site, client: Client, log: Log, counts: ClientCounts) -> None:
         self.out = bytearray()
         self.requests: list[Any] = []
         self.deadline: float | None = None
-        self.ended = False
+        self.ended = self.unread = False
         self.site, self.client = site, client
         self.session = Session()
         self.mail = Transaction()
@@ -102,6 +103,7 @@ class Dialogue:
     def receive(self, data: bytes, now: float) -> None:
         """Bytes have arrived."""
         if not self.ended:
+            self.unread = self.waiting or self._held is not None
             self.buffer += data
             self.run(now)
 
@@ -138,6 +140,7 @@ class Dialogue:
             if self.errors >= self.site.hard_errors:
                 self._too_many_errors(now)
             elif not self._take(now):
+                self.unread = False
                 if self._input_ended:
                     self.abort("smtpd.lost_connection")
                 break
@@ -221,11 +224,13 @@ class Dialogue:
         self.say(reply, now)
         return True
 
-    def count(self, command: str, success: bool) -> None:
-        """Count a command for the line at the end."""
-        counter = self._counters.setdefault(command, [0, 0])
-        counter[0] += success
-        counter[1] += 1
+    def begin(self, command: str) -> None:
+        """A command has come: it is counted, whatever becomes of it."""
+        self._counters.setdefault(command, [0, 0])[1] += 1
+
+    def succeed(self, command: str) -> None:
+        """It was served."""
+        self._counters[command][0] += 1
 
     # --- the end ------------------------------------------------------------------------------------------
 

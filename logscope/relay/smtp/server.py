@@ -71,6 +71,7 @@ class Smtpd(Dialogue):
 
     def tls_started(self, protocol: str, cipher: str, bits: int, total_bits: int, now: float) -> None:
         """TLS is on. What the client said before it counts no more (RFC 3207 section 4.2)."""
+        self.succeed("STARTTLS")
         self.session = Session(tls=protocol)
         self.log(
             "smtpd.tls_established",
@@ -86,8 +87,9 @@ class Smtpd(Dialogue):
         self.run(now)
 
     def tls_failed(self, reason: str, _now: float) -> None:
-        """The handshake came to nothing."""
-        self.log("postfix.tls_accept_error", reason=reason, **self.peer)
+        """The handshake came to nothing; without a reason, TLS itself was violated."""
+        values: dict[str, Any] = {"reason": reason} if reason else {"ssl_error": -1}
+        self.log("postfix.tls_accept_error", **values, **self.peer)
         self.waiting = False
         self.abort("smtpd.lost_connection")
 
@@ -96,7 +98,7 @@ class Smtpd(Dialogue):
         self.waiting = False
         if correct:
             self.session.username = credentials.username
-            self.count("AUTH", True)
+            self.succeed("AUTH")
             self.say("235 2.7.0 Authentication successful", now)
         else:
             self._sasl_failed("", now)
@@ -106,7 +108,7 @@ class Smtpd(Dialogue):
         """The message is on disk: only now may the client forget it."""
         self.waiting = False
         self.errors = self.junk = 0
-        self.count(self._command, True)
+        self.succeed(self._command)
         size = self.mail.content.size if self.mail.content else 0
         in_chunks = f"{size} bytes " if self._command == "BDAT" else ""
         self.mail = Transaction()
@@ -143,7 +145,7 @@ class Smtpd(Dialogue):
 
     def _unknown(self, line: bytes, word: str, now: float) -> None:
         self.where = "UNKNOWN"
-        self.count("unknown", False)
+        self.begin("unknown")
         if word.upper() in ("CONNECT", "GET", "POST") or (word.endswith(":") and len(word) > 1):
             self.log("smtpd.non_smtp_command", client_text=escaped(line, 100), **self.peer)
             self.say("221 2.7.0 Error: I can break rules, too. Goodbye.", now)
@@ -153,16 +155,17 @@ class Smtpd(Dialogue):
 
     def _execute(self, handler: Handler, parts: list[str], now: float) -> None:
         command = self._command
+        self.begin(command)
         if self.site.tls_required and not self.session.tls and command not in _BEFORE_TLS:
-            self.count(command, False)
             self.fail("530 5.7.0 Must issue a STARTTLS command first", now)
             return
         self.where = command
         self.check_pipelining(must_wait=command in _LAST)
         success = handler(self, parts, now)
-        if success is not None:
-            self.count(command, success)
-            self.errors += not success
+        if success:
+            self.succeed(command)
+        elif success is not None:
+            self.errors += 1
         if command in _JUNK:
             self.junk += 1
             self.errors += self.junk > self.site.junk_limit
@@ -190,7 +193,7 @@ class Smtpd(Dialogue):
             keywords.append("AUTH " + " ".join(sasl.MECHANISMS))
         return [*keywords, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", "SMTPUTF8", "CHUNKING"]
 
-    def _starttls(self, parts: list[str], now: float) -> bool:
+    def _starttls(self, parts: list[str], now: float) -> bool | None:
         if len(parts) != 1:
             return self.refuse("501 5.5.4 Syntax: STARTTLS", now)
         if self.session.tls:
@@ -201,7 +204,8 @@ class Smtpd(Dialogue):
         self.mail = Transaction()
         self.waiting = True
         self.requests.append(StartTls())
-        return self.accept("220 2.0.0 Ready to start TLS", now)
+        self.say("220 2.0.0 Ready to start TLS", now)
+        return None
 
     def _auth(self, parts: list[str], now: float) -> bool | None:
         problem = self._auth_problem(parts)
@@ -240,7 +244,6 @@ class Smtpd(Dialogue):
         except sasl.AbortedError:
             self._exchange = None
             self.log("smtpd.sasl_aborted", sasl_method=self.session.method, **self.peer)
-            self.count("AUTH", False)
             self.fail("501 5.7.0 Authentication aborted", now)
         except sasl.SaslError as error:
             self._sasl_failed(str(error), now)
@@ -251,7 +254,6 @@ class Smtpd(Dialogue):
         self._exchange = None
         values = {"reason": reason} if reason else {}
         self.log("smtpd.sasl_failed", sasl_method=self.session.method, **values, **self.peer)
-        self.count("AUTH", False)
         self.fail(f"535 5.7.8 Error: authentication failed: {reason}", now)
 
     def _over(self, event: str, limit: int, kind: str, now: float) -> bool:
@@ -365,6 +367,7 @@ class Smtpd(Dialogue):
             return True
         assert self.mail.content is not None
         if not self.mail.content.dotted(self.buffer):
+            self._log_message_id(self.mail.content.head)
             return False
         self._end_of_message(now)
         return True
@@ -396,7 +399,6 @@ class Smtpd(Dialogue):
         if not known or (len(parts) == 3 and parts[2].upper() != "LAST"):
             text = escaped(" ".join(parts).encode(), 100)
             self.log("smtpd.bdat_malformed", client_text=text, **self._id, **self.peer)
-            self.count("BDAT", False)
             self.say("521 5.5.4 Syntax: BDAT count [LAST]", now)
             self.end()  # what follows would be content, read as commands
             return None
@@ -435,7 +437,6 @@ class Smtpd(Dialogue):
     def _end_of_chunk(self, now: float) -> None:
         mail = self.mail
         if mail.error:
-            self.count("BDAT", False)
             self.fail(mail.error, now)
             mail.content = None
             mail.error = f"551 5.0.0 Discarded {mail.chunk} bytes after earlier error"
@@ -444,7 +445,7 @@ class Smtpd(Dialogue):
         elif mail.last_chunk:
             self._end_of_message(now)
         else:
-            self.count("BDAT", True)
+            self.succeed("BDAT")
             self.say(f"250 2.0.0 Ok: {mail.chunk} bytes", now)
 
     def _end_of_message(self, now: float) -> None:
@@ -461,12 +462,17 @@ class Smtpd(Dialogue):
             self._log_content_refusal(*forbidden)
             self._reject_message(f"550 5.7.1 {forbidden[1]}", now)
             return
-        self.log("cleanup.message_id", queue_id=mail.queue_id, message_id=message_id(body))
+        self._log_message_id(body.partition(b"\r\n\r\n")[0])
         self.waiting = True
         self.requests.append(Store(mail.message(self.site, self.client, self.session, body, now)))
 
+    def _log_message_id(self, head: bytes | None) -> None:
+        """Log the Message-ID, once, as soon as the header is complete."""
+        if head is not None and not self.mail.id_is_logged:
+            self.mail.id_is_logged = True
+            self.log("cleanup.message_id", queue_id=self.mail.queue_id, message_id=message_id(head))
+
     def _reject_message(self, reply: str, now: float) -> None:
-        self.count(self._command, False)
         self.mail = Transaction()
         self.fail(reply, now)
 
@@ -509,7 +515,7 @@ class Smtpd(Dialogue):
         return self.accept(f"252 2.0.0 {parts[1]}", now)
 
     def _quit(self, _parts: list[str], now: float) -> None:
-        self.count("QUIT", True)
+        self.succeed("QUIT")
         self.say("221 2.0.0 Bye", now)
         self.end()
 

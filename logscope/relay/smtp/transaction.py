@@ -36,6 +36,7 @@ class Transaction:
     last_chunk: bool = False
     error: str = ""
     overshoot: int = 0
+    id_is_logged: bool = False
 
     @property
     def only_recipient(self) -> Address | None:
@@ -87,9 +88,9 @@ class Session:
     username: str = ""
 
 
-def message_id(content: bytes) -> str:
-    """The Message-ID without its brackets; empty when there is none."""
-    head = content.partition(b"\r\n\r\n")[0] + b"\r\n"
+def message_id(head: bytes) -> str:
+    """The Message-ID in a message's header, without its brackets; empty when there is none."""
+    head += b"\r\n"
     start = 0
     while start < len(head):
         end = head.find(b"\r\n", start)

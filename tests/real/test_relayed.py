@@ -1,0 +1,105 @@
+"""The relay beside the real daemons: in front of Postfix, behind HAProxy, and in the place of both.
+
+The same clients go through all four set-ups; the story of each connection must be the one that the real
+pair tells, apart from what `differences.toml` lists.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any
+
+import pytest
+
+from logscope.grammar import catalogue
+
+from .capture import capture
+from .daemons import Lab
+from .differential import Story, differences, known, stories
+from .prerequisites import missing
+
+pytest.importorskip("cryptography")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(missing()), reason="; ".join(missing())),
+]
+LABS: dict[str, Callable[..., Lab]] = {"real": Lab}
+if not missing():
+    from .relayed import RelayLab
+
+    LABS |= {
+        "relay": RelayLab,
+        "relay before Postfix": partial(RelayLab, servers=False),
+        "HAProxy before relay": partial(RelayLab, balancer=False),
+    }
+#: Scenario and lab, and how many connections.
+RUNS = {
+    ("proxied-v1", "real"): 60,
+    ("proxied-v1", "relay"): 60,
+    ("proxied-v1", "relay before Postfix"): 60,
+    ("proxied-v1", "HAProxy before relay"): 60,
+    ("unexpected-v2", "real"): 16,
+    ("unexpected-v2", "relay"): 16,
+}
+
+
+@pytest.fixture(scope="module")
+def story_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], dict[str, Story]]]:
+    """Gives the stories of a run, once it is done. All runs go on at the same time: they mostly wait."""
+    home = tmp_path_factory.mktemp("relayed")
+    catalogue.load()  # compiled once, not by every process at the same time
+    with ThreadPoolExecutor(len(RUNS)) as pool:
+        running: dict[tuple[str, str], Future[dict[str, Any]]] = {
+            (name, lab): pool.submit(
+                capture,
+                name,
+                home / name / lab.replace(" ", "-"),
+                sessions=sessions,
+                concurrency=sessions,
+                address_pool=3000,
+                seed=5,
+                limit_s=120,
+                make_lab=LABS[lab],
+            )
+            for (name, lab), sessions in RUNS.items()
+        }
+
+        @cache
+        def told(name: str, lab: str) -> dict[str, Story]:
+            found = running[name, lab].result(timeout=170)["found"]
+            assert found["connections"] >= RUNS[name, lab]
+            assert found["queue id not in the lines"] == 0
+            return stories(home / name / lab.replace(" ", "-"))
+
+        yield told
+        for future in running.values():
+            future.cancel()
+
+
+@pytest.mark.parametrize(("name", "lab"), [run for run in RUNS if run[1] != "real"])
+def test_the_story_is_the_same(story_of: Callable[[str, str], dict[str, Story]], name: str, lab: str) -> None:
+    found, _ = differences(story_of(name, "real"), story_of(name, lab), known())
+    assert found == {}
+
+
+def test_the_comparison_sees_what_is_different(story_of: Callable[[str, str], dict[str, Story]]) -> None:
+    """A story without its first line, one with another value, and one that is missing are noticed."""
+    real = story_of("proxied-v1", "real")
+    first, second, third, *_ = real
+    line = real[second].lines[0]
+    changed = dict(real)
+    changed[first] = Story(real[first].behaviour, real[first].lines[1:])
+    fields = tuple((name, "x" if name == "frontend" else value) for name, value in line[1])
+    changed[second] = Story(real[second].behaviour, [(line[0], fields), *real[second].lines[1:]])
+    del changed[third]
+    found, _ = differences(real, changed, known())
+    assert sum(found.values()) == 3
+    assert any("haproxy.tcp_session.frontend: 'ft_smtp' is 'x'" in what for what in found)
+
+
+def test_known_differences_are_few() -> None:
+    assert len(known()) <= 8
+    assert all(len(json.dumps(entry.why)) > 20 for entry in known())
