@@ -5,23 +5,108 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from logscope.report.wording import number, plural, span
 
 if TYPE_CHECKING:
+    from logscope.cli.run import Run
     from logscope.cli.view import View
+    from logscope.errors import ExitCode
     from logscope.live import Live
     from logscope.sources.following import Following
+    from logscope.sources.listen import Access, Endpoint
 
 IDLE_S = 0.05
 """How long nothing is done where nothing wakes the loop. Files are looked at as often."""
+_WARM_UP = 1 << 18
+"""Bytes before the end of a file that are read to know what is open; what they tell of is not shown."""
+_LAST_WORDS_S = 5.0
+"""How long what was received before the end may take to arrive."""
 MACHINE_CODE_FROM = 1 << 20
 """Bytes read in plain Python from which machine code pays where it is on disk already, and six times as many
 where it has to be compiled.
 """
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a live run was asked for.
+
+    Attributes:
+        files: names as on the command line; None for the usual places, unless there are endpoints.
+        endpoints, access: where syslog is received.
+        from_start: files begin with what they have already.
+        follow: wait for more.
+        grace: see `live.Live`.
+        events: lines are shown, not sessions.
+    """
+
+    files: Sequence[str] | None
+    endpoints: Sequence[Endpoint]
+    access: Access
+    from_start: bool
+    follow: bool
+    grace: int
+    events: bool
+
+
+def run_live(run: Run, wishes: Wishes) -> ExitCode:
+    """Follow until the end and show what happens.
+
+    Raises:
+        LogscopeError: nothing can be read, or the output cannot be written.
+    """
+    from logscope.cli.streams import opened_live
+    from logscope.cli.view import View
+    from logscope.live import Live
+    from logscope.sources.following import Following
+    from logscope.sources.reading import prepare
+
+    started_at = time.monotonic()
+    warm_up = wishes.follow and not wishes.from_start
+    names = run.named(wishes.files) if wishes.files or not wishes.endpoints else []
+    with (
+        closing(Following(names, from_end=_WARM_UP if warm_up else None)) as following,
+        Stop().listening() as stop,
+    ):
+        _listen(run, wishes, following)
+        if following.over and following.problems:
+            raise following.problems[0]
+        ready = prepare(run.settings)
+        for note in ready.notes:
+            run.note(note)
+        with opened_live(run.target) as stream:
+            view = View(run.target, stream, run.canvas, ready.catalogue, events=wishes.events)
+            live = Live(
+                ready.catalogue,
+                ready.options,
+                grace=wishes.grace,
+                events=view.wants_evidence,
+                text=not wishes.events,
+                lines=wishes.events,
+            )
+            loop = Loop(live, following, view, tell=run.note, complain=run.complain)
+            if warm_up:
+                loop.warm_up(stop)
+            loop.run(stop, follow=wishes.follow)
+            loop.finish()
+        run.note(summary(live, started_at))
+        for loss in losses(following):
+            run.note(loss)
+    return run.exit_code()
+
+
+def _listen(run: Run, wishes: Wishes, following: Following) -> None:
+    if not wishes.endpoints:
+        return
+    from logscope.sources.listen import listen
+
+    following.listen(listen(wishes.endpoints, wishes.access))
+    run.note("listening on " + ", ".join(one.name for one in following.received))
 
 
 class Stop:
@@ -123,6 +208,12 @@ class Loop:
         now = time.monotonic_ns()
         live.add(self._following.look(now, at_once=True), now, time.time_ns())
         self._following.stop()
+        until = time.monotonic() + _LAST_WORDS_S
+        while any(one.follows for one in self._following.received) and time.monotonic() < until:
+            for batch in live.pump(time.monotonic_ns()):
+                self._view.show(batch, live)
+            self._following.wait(IDLE_S)
+        self._following.look(time.monotonic_ns(), at_once=True)
         for batch in live.finish(time.monotonic_ns()):
             self._view.show(batch, live)
         self._view.pause(live)
@@ -170,3 +261,18 @@ def summary(live: Live, started_at: float) -> str:
         else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def losses(following: Following) -> Iterator[str]:
+    """What is known not to have been read, input by input."""
+    words = {
+        "lost": "lost: nobody fetched them in time (see net.core.rmem_max)",
+        "dropped": "dropped: there were more than could be joined",
+        "refused": "of senders that are not allowed (see --allow)",
+        "cut": "too long, and cut",
+        "failed": "connections failed",
+    }
+    for source in following.received:
+        for name, what in words.items():
+            if count := getattr(source.counts, name):
+                yield f"{source.name}: {number(count)} {what}"

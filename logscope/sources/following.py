@@ -16,6 +16,7 @@ from logscope.errors import InputError
 from logscope.live import LiveInput
 from logscope.sources.find import check_log
 from logscope.sources.follow import Followed, looks_rotated
+from logscope.sources.listen import Listening, Received
 from logscope.sources.parts import Position
 from logscope.sources.pipes import Piped, named_pipe, standard_input
 
@@ -62,6 +63,7 @@ class Following:
         self._patterns: list[str] = []
         self._resume = resume or {}
         self._selector = selectors.DefaultSelector()
+        self._listening: Listening | None = None
         self._ignored: set[Path] = set()
         self._looked_at = self._searched_at = -(2**62)
         self._new: list[Watched] = []
@@ -80,6 +82,12 @@ class Following:
             with suppress(PermissionError):  # of a file as standard input, which is always ready
                 self._selector.register(descriptor, selectors.EVENT_READ)
 
+    def listen(self, listening: Listening) -> None:
+        """Read what endpoints receive, too."""
+        self._listening = listening
+        for source in listening.inputs:
+            self.add(source, [source.descriptor])
+
     def wake_by(self, descriptor: int) -> None:
         """End waiting when this can be read (it is not read here)."""
         self._selector.register(descriptor, selectors.EVENT_READ)
@@ -93,6 +101,8 @@ class Following:
             self._looked_at = now
             for source in self.inputs:
                 source.look(now)
+            if self._listening is not None:
+                self._listening.look()
         if at_once or now - self._searched_at >= SEARCH_NS:
             self._searched_at = now
             self._search(None)
@@ -117,8 +127,16 @@ class Following:
         """Whether nothing can come any more: there were pipes only, and all of them have ended."""
         return not self._patterns and not any(source.follows for source in self.inputs)
 
+    @property
+    def received(self) -> list[Received]:
+        """The inputs that are endpoints."""
+        return [] if self._listening is None else self._listening.inputs
+
     def notes(self) -> Iterator[str]:
         """What the user should know, each told once."""
+        if self._listening is not None:
+            notes, self._listening.notes = self._listening.notes, []
+            yield from notes
         for source in self.inputs:
             notes, source.notes = source.notes, []
             yield from notes
@@ -128,13 +146,17 @@ class Following:
         return {source.name: source.positions() for source in self.inputs if isinstance(source, Followed)}
 
     def stop(self) -> None:
-        """Nothing more is waited for."""
+        """Nothing more is waited for; endpoints end when what they have received has been passed on."""
         self._patterns = []
+        if self._listening is not None:
+            self._listening.stop()
         for source in self.inputs:
             source.stop()
 
     def close(self) -> None:
         """Close everything."""
+        if self._listening is not None:
+            self._listening.close()
         for source in self.inputs:
             source.close()
         self._selector.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -12,10 +11,9 @@ from logscope.cli.run import start
 from logscope.errors import UsageError
 from logscope.settings import parse_span
 
-_WARM_UP = 1 << 18
-"""Bytes before the end of a file that are read to know what is open; what they tell of is not shown."""
 _FORMATS = ("table", "jsonl", "csv")
 _HOW = "How it is followed"
+_SYSLOG = "Syslog"
 
 
 def tail(
@@ -54,6 +52,46 @@ def tail(
             help="How late a line may come and still be put in its place: 200ms (unless told otherwise), 5s.",
         ),
     ] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--listen",
+            metavar="PLACE",
+            rich_help_panel=_SYSLOG,
+            help="Receive syslog: udp://ADDRESS:PORT, tcp://…, tls://…, unix:///PATH (datagrams), or a port "
+            "alone for UDP and TCP of this machine.",
+        ),
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow",
+            metavar="NETWORK",
+            rich_help_panel=_SYSLOG,
+            help="Who may send, besides this machine if nobody is named; `any` for everybody.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-cert", metavar="FILE", rich_help_panel=_SYSLOG, help="Certificate for tls://, PEM."
+        ),
+    ] = None,
+    tls_key: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-key", metavar="FILE", rich_help_panel=_SYSLOG, help="Its key, if not in the same file."
+        ),
+    ] = None,
+    tls_ca: Annotated[
+        str | None,
+        typer.Option(
+            "--tls-ca",
+            metavar="FILE",
+            rich_help_panel=_SYSLOG,
+            help="Senders need a certificate that this one signed.",
+        ),
+    ] = None,
     tz: options.Zone = None,
     year: options.Year = None,
     grammar: options.Grammar = None,
@@ -69,7 +107,6 @@ def tail(
 
     Ctrl-C ends it with a summary. Files are followed through rotation.
     """
-    started_at = time.monotonic()
     run = start(
         options.said(
             tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg, postfix_config=postfix_config,
@@ -83,37 +120,19 @@ def tail(
             f"{run.target.output} is complete only at its end, which following does not have",
             hint="Use -o " + ", ".join(_FORMATS) + ".",
         )
-    from logscope.cli.live import Loop, Stop, summary
-    from logscope.cli.streams import opened_live
-    from logscope.cli.view import View
-    from logscope.live import GRACE, Live
-    from logscope.sources.following import Following
-    from logscope.sources.reading import prepare
+    if listen and not follow:
+        raise UsageError("--listen waits for what comes, and --no-follow does not wait")
+    from logscope.cli.live import Wishes, run_live
+    from logscope.live import GRACE
+    from logscope.sources.listen import Access, parse_endpoint, parse_networks
 
-    ready = prepare(run.settings)
-    for note in ready.notes:
-        run.note(note)
-    warm_up = follow and not from_start
-    with opened_live(run.target) as stream, Stop().listening() as stop:
-        following = Following(run.named(files), from_end=_WARM_UP if warm_up else None)
-        try:
-            view = View(run.target, stream, run.canvas, ready.catalogue, events=events)
-            live = Live(
-                ready.catalogue,
-                ready.options,
-                grace=GRACE if grace is None else parse_span(grace, "--grace"),
-                events=view.wants_evidence,
-                text=not events,
-                lines=events,
-            )
-            if following.over:
-                raise following.problems[0]
-            loop = Loop(live, following, view, tell=run.note, complain=run.complain)
-            if warm_up:
-                loop.warm_up(stop)
-            loop.run(stop, follow=follow)
-            loop.finish()
-        finally:
-            following.close()
-    run.note(summary(live, started_at))
-    return run.exit_code()
+    wishes = Wishes(
+        files=files,
+        endpoints=[endpoint for place in listen or () for endpoint in parse_endpoint(place)],
+        access=Access(parse_networks(allow or ()), tls_cert, tls_key, tls_ca),
+        from_start=from_start,
+        follow=follow,
+        grace=GRACE if grace is None else parse_span(grace, "--grace"),
+        events=events,
+    )
+    return run_live(run, wishes)
