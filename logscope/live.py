@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from logscope.correlate.inputs import Plans
 from logscope.correlate.layout import E_ORDER, E_WIDTH, NULL, SECOND
-from logscope.detect.header_lines import Signals, merged
+from logscope.detect.signals import Signals, merged
 from logscope.errors import InputError
 from logscope.grammar.catalogue import Catalogue
 from logscope.pipeline import (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from logscope import engine
 from logscope.correlate.inputs import Plans, extract
 from logscope.correlate.layout import E_WIDTH, NULL
-from logscope.detect.header_lines import Collector, Signals, merged
+from logscope.detect.signals import Collector, Signals, merged
 from logscope.errors import InputError
 from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
@@ -627,6 +627,7 @@ class Pipeline:
         quality = counts.numbers() | {"sessions": int(self._joined.sum())}
         quality |= dict(zip(JOIN_CLASSES, self._joined.tolist(), strict=True))
         signals = merged(feed.collector.signals for feed in self._feeds)
+        signals.skew_s = {hosts: seconds for hosts, (seconds, _) in skew.items()}
         return Result(counts, quality, [*counts.remarks, *self._notes(years)], problems, skew, years, signals)
 
     def _notes(self, years: set[str]) -> list[str]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from logscope.detect.header_lines import Signals
+from logscope.detect.signals import Signals
 from logscope.detect.tally import READS, Tally
 from logscope.detect.targets import targets
 from logscope.detect.unjudged import unreached, without_targets

@@ -8,7 +8,7 @@ sample of times, of addresses and of HELO names is kept.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logscope.correlate.layout import NULL
-from logscope.detect.pairing import Times
+from logscope.correlate.layout import NULL, SECOND
+from logscope.detect.sample import Sample
+from logscope.detect.timeline import Timeline
 
 READS = (
     "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
@@ -27,11 +28,15 @@ READS = (
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
-PASSED, BY_PORT, BY_TEXT, UNCLEAR, ALONE, REFUSED = range(6)
+PASSED, BY_PORT, BY_TEXT, CUT, UNCLEAR, ALONE, REFUSED = range(7)
 """What became of a balancer session: joined and seen as the client; joined by the balancer's own port, or by
-the text of an unexpected header (both: seen as the balancer); of several that fit at the mail server it is
-not clear which is its own; seen by the balancer alone; the same, and it looks like a refusal for want of a
-header."""
+the text of an unexpected header (both: seen as the balancer); joined by the port, and it looks like a refusal
+for want of a header; of several that fit at the mail server it is not clear which is its own; seen by the
+balancer alone; the same, and it looks like such a refusal."""
+FATES = 7
+QUIET = ("probe", "no_mail", "aborted")
+"""Outcomes of health checks; of hasty clients, too."""
+QUIET_S = 1
 
 REFUSAL_BYTES = 300
 """A refusal is one line: `421 4.3.2 No system resources` of postscreen, `421 4.3.0 host Server local error`
@@ -40,9 +45,9 @@ REFUSAL_MS = 30_000
 """Both come after postscreen_upstream_proxy_timeout or smtpd_upstream_proxy_timeout, 5 s unless
 configured."""
 
-MOST_SAMPLED = 2048
 MOST_ADDRESSES = 4096
-MOST_HELOS = 64
+MOST_GATEWAYS = 64
+MOST_NAMES = 64
 MOST_EXAMPLES = 3
 PRIVATE = (
     r"^(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\."
@@ -76,30 +81,6 @@ class Place(NamedTuple):
     line_number: int
 
 
-class Sample:
-    """Start and end of the first and of the last sessions of a kind."""
-
-    def __init__(self) -> None:
-        self._head: list[NDArray[np.int64]] = []
-        self._held = 0
-        self._tail = np.empty((0, 2), np.int64)
-
-    def add(self, times: Times) -> None:
-        """Take in some sessions."""
-        room = MOST_SAMPLED - self._held
-        if room > 0:
-            self._head.append(times[:room])
-            self._held += len(self._head[-1])
-            times = times[room:]
-        if len(times):
-            self._tail = np.concatenate([self._tail, times])[-MOST_SAMPLED:]
-
-    @property
-    def times(self) -> Times:
-        """Those that were kept, in the order in which they came."""
-        return np.concatenate([np.empty((0, 2), np.int64), *self._head, self._tail])
-
-
 @dataclass
 class Span:
     """How many, the first and the last: ns since 1970."""
@@ -125,11 +106,32 @@ class Span:
 
 
 @dataclass
-class Gateway:
-    """A private address that clients come from: how many sessions, and the HELO names that were logged."""
+class Names:
+    """What the clients of one address call themselves (HELO), as far as lines name it.
+
+    Login names would not do: webmail logs many users in, from one host.
+
+    Attributes:
+        count: sessions that named themselves.
+        different: some of the names.
+    """
 
     count: int = 0
-    helos: set[str] = field(default_factory=set)
+    different: set[str] = field(default_factory=set)
+
+    def add(self, count: int, names: Iterable[str]) -> None:
+        """Take in some sessions' names."""
+        self.count += count
+        if len(self.different) < MOST_NAMES:
+            self.different.update(names)
+
+
+@dataclass
+class Gateway:
+    """A private address that clients come from."""
+
+    count: int = 0
+    names: Names = field(default_factory=Names)
 
 
 @dataclass
@@ -139,20 +141,23 @@ class Cell:
     Attributes:
         spans: by what became of them, `PASSED` to `REFUSED`.
         nodes: listeners that the joined ones reached.
+        passed: of the passed ones, by listener.
         timed: passed ones joined by address and time alone.
-        alone, refused: times of those without a partner.
-        clients: some client addresses of those without a partner.
+        timeline: what became of them, in time.
+        lone: start and end of those without a partner.
+        refused: of those that look like refusals, joined or not.
         said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown
         command.
         examples: places of lines, by what became of the session.
     """
 
-    spans: list[Span] = field(default_factory=lambda: [Span() for _ in range(6)])
+    spans: list[Span] = field(default_factory=lambda: [Span() for _ in range(FATES)])
     nodes: Counter[Node] = field(default_factory=Counter)
+    passed: dict[Node, Span] = field(default_factory=dict)
     timed: int = 0
-    alone: Sample = field(default_factory=Sample)
+    timeline: Timeline = field(default_factory=Timeline)
+    lone: Sample = field(default_factory=Sample)
     refused: Sample = field(default_factory=Sample)
-    clients: set[str] = field(default_factory=set)
     gateways: dict[str, Gateway] = field(default_factory=dict)
     said: int = 0
     header_first: int = 0
@@ -167,6 +172,8 @@ class Peer:
         span: all but health checks.
         masked: those that the joins hold for a balancer's.
         probes: health checks.
+        quiet: sessions that were as short and silent as health checks.
+        names: what its sessions call themselves.
         said, header_first: as in `Cell`.
         examples: places of lines.
     """
@@ -175,17 +182,29 @@ class Peer:
     masked: int = 0
     probes: int = 0
     sample: Sample = field(default_factory=Sample)
+    quiet: Sample = field(default_factory=Sample)
+    names: Names = field(default_factory=Names)
     said: int = 0
     header_first: int = 0
     examples: list[Place] = field(default_factory=list)
 
 
 class Tally:
-    """Counts of finished sessions."""
+    """Counts of finished sessions.
+
+    Attributes:
+        cells: targets, by balancer.
+        peers: addresses that came to a listener in sessions that no balancer session explains.
+        gateways: private addresses of clients that the mail server sees.
+        hidden_behind: addresses that joined sessions had at the mail server in their clients' place.
+        unreached: sessions of the balancer that reached no server.
+    """
 
     def __init__(self) -> None:
         self.cells: dict[CellKey, Cell] = {}
         self.peers: dict[Node, dict[str | None, Peer]] = {}
+        self.gateways: dict[str, Gateway] = {}
+        self.hidden_behind: Counter[str] = Counter()
         self.unreached = 0
         self.balancer_sessions = 0
         self.mta_sessions = 0
@@ -198,6 +217,10 @@ class Tally:
         self.balancer_sessions += int(rows.balancer.sum())
         self.mta_sessions += int(rows.mta.sum())
         self.unreached += int((rows.balancer & ~rows.reached).sum())
+        hidden = rows.balancer & ((rows.fate == BY_PORT) | (rows.fate == BY_TEXT) | (rows.fate == CUT))
+        for (address,), here in rows.groups(("peer_address",), hidden):
+            if address is not None and len(self.hidden_behind) < MOST_ADDRESSES:
+                self.hidden_behind[address] += len(here)
         names = ("balancer", "frontend", "backend", "server")
         for (balancer, frontend, backend, server), here in rows.groups(names, rows.balancer & rows.reached):
             for family, version in (("IPv4", ~rows.six), ("IPv6", rows.six)):
@@ -221,28 +244,35 @@ class Tally:
             cell.spans[fate].add(len(some), rows.accepted_at[some])
             rows.take_examples(cell.examples.setdefault(fate, []), some)
         joined = here[fates < ALONE]
-        for node, count in rows.count_nodes(joined):
-            cell.nodes[node] += count
+        for node, some in rows.by_node(joined):
+            cell.nodes[node] += len(some)
+            passed = some[rows.fate[some] == PASSED]
+            cell.passed.setdefault(node, Span()).add(len(passed), rows.accepted_at[passed])
         cell.timed += int(rows.timed[here[fates == PASSED]].sum())
-        masked = here[fates == BY_PORT]
+        masked = here[(fates == BY_PORT) | (fates == CUT)]
         cell.said += int(rows.said[masked].sum())
         cell.header_first += int(rows.header_first[masked].sum())
-        cell.alone.add(rows.balancer_times[here[fates == ALONE]])
-        cell.refused.add(rows.balancer_times[here[fates == REFUSED]])
-        if len(cell.clients) < MOST_ADDRESSES:
-            cell.clients.update(rows.unique("client_address", here[fates >= ALONE]))
-        self._add_gateways(cell, rows, here[fates == PASSED])
+        cell.timeline.add(rows.accepted_at[here], fates)
+        lone = here[fates >= ALONE]
+        cell.lone.add(
+            rows.balancer_times[lone],
+            lambda places: rows.texts("client_address", lone[places]),
+            rows.accepted_at[lone],
+        )
+        refused = here[(fates == REFUSED) | (fates == CUT)]
+        cell.refused.add(rows.balancer_times[refused], dates=rows.accepted_at[refused])
+        for gateways in (cell.gateways, self.gateways):
+            self._add_gateways(gateways, rows, here[fates == PASSED])
 
-    def _add_gateways(self, cell: Cell, rows: _Rows, passed: NDArray[np.int64]) -> None:
+    def _add_gateways(self, gateways: dict[str, Gateway], rows: _Rows, passed: NDArray[np.int64]) -> None:
         for (address,), here in rows.groups(
             ("client_address",), _mask(len(rows.fate), passed[rows.private[passed]])
         ):
-            if address is None or (address not in cell.gateways and len(cell.gateways) >= MOST_HELOS):
+            if address is None or (address not in gateways and len(gateways) >= MOST_GATEWAYS):
                 continue
-            gateway = cell.gateways.setdefault(address, Gateway())
+            gateway = gateways.setdefault(address, Gateway())
             gateway.count += len(here)
-            if len(gateway.helos) < MOST_HELOS:
-                gateway.helos.update(rows.unique("helo", here))
+            rows.take_names(gateway.names, here)
 
     def _add_peer(self, node: Node, address: str | None, rows: _Rows, here: NDArray[np.int64]) -> None:
         peers = self.peers.setdefault(node, {})
@@ -257,7 +287,10 @@ class Tally:
         peer.masked += int(rows.masked[some].sum())
         peer.said += int(rows.said[some].sum())
         peer.header_first += int(rows.header_first[some].sum())
-        peer.sample.add(np.stack([rows.connected_at[some], rows.ended_at[some]], axis=1))
+        quiet = rows.quiet[some]
+        for sample, part in ((peer.quiet, some[quiet]), (peer.sample, some[~quiet])):
+            sample.add(np.stack([rows.connected_at[part], rows.ended_at[part]], axis=1))
+        rows.take_names(peer.names, some)
         rows.take_examples(peer.examples, some)
 
 
@@ -280,19 +313,23 @@ class _Rows:
         self.timed = self._equal("client_known_from", "timing")
         self.said, self.header_first = _commands(batch.column("commands"))
         self.fate = self._fates()
+        ended_soon = (self.ended_at != NULL) & (self.ended_at - self.connected_at <= QUIET_S * SECOND)
+        self.quiet = ended_soon & np.logical_or.reduce([self._equal("outcome", word) for word in QUIET])
         waited = np.maximum(self._integers("queue_ms"), 0) + np.maximum(self._integers("connect_ms"), 0)
         started = np.where(self.accepted_at == NULL, NULL, self.accepted_at + waited * 1_000_000)
         self.balancer_times = np.stack([started, self.ended_at], axis=1)
 
     def _fates(self) -> NDArray[np.int64]:
-        seen = self._true(pc.invert(self._batch.column("masked")))
+        client, peer = self._batch.column("client_address"), self._batch.column("peer_address")
+        # A transparent balancer's own address is its client's: that such a port joins says nothing.
+        seen = self._true(pc.invert(self._batch.column("masked"))) | self._true(pc.equal(client, peer))
         by_text = self._equal("client_known_from", "header_text")
         size, duration = self._integers("bytes_to_client"), self._integers("duration_ms")
         refusal = (size != NULL) & (size <= REFUSAL_BYTES) & (duration != NULL) & (duration <= REFUSAL_MS)
         alone = self.balancer & ~self.mta & ~self._equal("join_confidence", "ambiguous")
         return np.select(
-            [alone & refusal, alone, by_text, self.masked, seen],
-            [REFUSED, ALONE, BY_TEXT, BY_PORT, PASSED],
+            [alone & refusal, alone, by_text, seen, self.masked & refusal & ~self.said, self.masked],
+            [REFUSED, ALONE, BY_TEXT, PASSED, CUT, BY_PORT],
             UNCLEAR,
         )
 
@@ -344,15 +381,27 @@ class _Rows:
             row = int(part[0])
             yield tuple(texts[codes[row]] if codes[row] >= 0 else None for codes, texts in columns), part
 
-    def count_nodes(self, rows: NDArray[np.int64]) -> Iterator[tuple[Node, int]]:
-        """How many of some rows each listener had."""
+    def by_node(self, rows: NDArray[np.int64]) -> Iterator[tuple[Node, NDArray[np.int64]]]:
+        """Those of some rows that each listener had."""
         for (host, service), here in self.groups(("mta_host", "service"), _mask(len(self.fate), rows)):
-            yield Node(host, service), len(here)
+            yield Node(host, service), here
+
+    def texts(self, name: str, rows: NDArray[np.int64]) -> list[Any]:
+        """A text column in some rows."""
+        codes, texts = self._dictionary(name)
+        return [texts[code] if code >= 0 else None for code in codes[rows].tolist()]
 
     def unique(self, name: str, rows: NDArray[np.int64]) -> list[Any]:
         """The texts of a column in some rows, null left out."""
         codes, texts = self._dictionary(name)
         return [texts[code] for code in np.unique(codes[rows]).tolist() if code >= 0]
+
+    def take_names(self, names: Names, rows: NDArray[np.int64]) -> None:
+        """Add what the clients of some rows call themselves."""
+        codes, texts = self._dictionary("helo")
+        said = codes[rows]
+        said = said[said >= 0]
+        names.add(len(said), (texts[code] for code in np.unique(said).tolist()))
 
     def take_examples(self, examples: list[Place], rows: NDArray[np.int64]) -> None:
         """Add the first line of some of the rows, until there are enough."""

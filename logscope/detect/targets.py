@@ -12,26 +12,40 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from logscope.detect.company import ENOUGH, INSTEAD, MOST_CLOCK, PAIRED, Fit, Lone, beyond_chance, fits
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
-from logscope.detect.header_lines import HeaderLines, Signals
-from logscope.detect.pairing import NOTHING, Pairing, Times, pair
-from logscope.detect.tally import ALONE, REFUSED, Cell, Node, Peer, Span, Tally
+from logscope.detect.header_lines import HeaderLines
+from logscope.detect.pairing import NEAR, Pairing, pair
+from logscope.detect.sample import Times
+from logscope.detect.signals import NEVER, Signals
+from logscope.detect.tally import (
+    ALONE,
+    BY_PORT,
+    BY_TEXT,
+    CUT,
+    FATES,
+    PASSED,
+    REFUSED,
+    UNCLEAR,
+    Cell,
+    Node,
+    Peer,
+    Span,
+    Tally,
+)
 
-ENOUGH = 3
-"""Sessions below which a kind is taken for an accident (a port reused, a client past the balancer)."""
-PAIRED = 0.6
-"""Share of a target's lone sessions that must find a partner before an address is taken for the
-balancer's."""
-LIFT = 0.3
-"""By how much that must be more than chance."""
-ALIKE = 0.25
-"""Where chance explains everything (busy logs), the two counts may differ by no more than this."""
+LINES = 0.25
+"""Header lines for each refused session, at least: syslog may have lost or folded some."""
 LEFT = 0.5
-"""Share of a target's lone sessions for which other targets must leave sessions of the balancer's address."""
+"""Share of a way's lone sessions for which other ways must leave sessions of the same addresses."""
+WHOLE = 0.75
+"""Of a target's lone sessions so many are paired that the others are, too."""
 ACCIDENT = 0.05
 """Share of a server's sessions that may be joined at the wrong host because a port was used twice."""
-_SLACK = 120 * 10**9  # ns by which clocks may be apart
+OWNED = 3
+"""Another frontend has so many times the joined sessions of a listener: then it is that one's."""
 
 Hosts = dict[str | None, str | None]
 """Mail server host of each of HAProxy's servers."""
@@ -46,6 +60,28 @@ class Name(NamedTuple):
     family: str | None
 
 
+@dataclass(frozen=True)
+class Found:
+    """Sessions that were not joined, and that something else explains.
+
+    Attributes:
+        span: how many, and when the first and the last began.
+        starts: when each began, in order; of very many a sample.
+        complete: whether these are all.
+    """
+
+    span: Span = field(default_factory=Span)
+    starts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    complete: bool = True
+
+    @classmethod
+    def of(cls, starts: NDArray[np.int64], scale: float, *, complete: bool) -> Found:
+        """From the starts, each of which stands for `scale` sessions."""
+        if not len(starts):
+            return cls()
+        return cls(Span(round(scale * len(starts)), int(starts.min()), int(starts.max())), starts, complete)
+
+
 @dataclass
 class Target:
     """One server of a backend for clients of one family, and where its sessions went.
@@ -54,7 +90,11 @@ class Target:
         cells: its sessions, by balancer.
         node: the listener that they reach, as far as it is known.
         peers: addresses at that listener that stand for its clients.
-        pairing: of its lone sessions with those of the peers.
+        hidden: those of its lone sessions that these explain.
+        refused: those of its sessions that were refused for want of a header.
+        named: share of its lone sessions whose clients the host names in sessions that are as lone: only the
+            join failed.
+        strangers: whether its joined sessions are accidents: they are at another frontend's listener.
         headers: header lines of that host that its refused sessions explain.
     """
 
@@ -62,7 +102,10 @@ class Target:
     cells: dict[str | None, Cell] = field(default_factory=dict)
     node: Node | None = None
     peers: dict[str, Peer] = field(default_factory=dict)
-    pairing: Pairing = NOTHING
+    hidden: Found = field(default_factory=lambda: Found())
+    refused: Found = field(default_factory=lambda: Found())
+    named: float = 0.0
+    strangers: bool = False
     headers: list[HeaderLines] = field(default_factory=list)
 
     @property
@@ -75,20 +118,21 @@ class Target:
         return total(cell.spans[fate] for cell in self.cells.values() for fate in fates)
 
     @property
+    def passed(self) -> Span:
+        """Its sessions that were joined and in which the mail server saw the client, accidents left out."""
+        spans = (
+            span for cell in self.cells.values() for node, span in cell.passed.items() if self._own(node)
+        )
+        return total(spans)
+
+    def _own(self, node: Node) -> bool:
+        elsewhere = self.node is not None and node.mta_host != self.node.mta_host
+        return not self.strangers and not elsewhere
+
+    @property
     def alone(self) -> int:
         """Sessions that only the balancer saw."""
         return self.span(ALONE, REFUSED).count
-
-    @property
-    def lone_times(self) -> Times:
-        """Their start and end, of the first and the last of them."""
-        parts = [part for cell in self.cells.values() for part in (cell.alone.times, cell.refused.times)]
-        return np.concatenate(parts)
-
-    @property
-    def clients(self) -> set[str]:
-        """Some addresses of the clients of those sessions."""
-        return set().union(*(cell.clients for cell in self.cells.values()))
 
 
 def total(spans: Iterable[Span]) -> Span:
@@ -110,16 +154,27 @@ def targets(tally: Tally, signals: Signals) -> list[Target]:
     for key in sorted(tally.cells, key=in_order):
         name = Name(key.frontend, key.backend, key.server, key.family)
         found.setdefault(name, Target(name)).cells[key.balancer] = tally.cells[key]
-    hosts = _hosts_of_servers(found.values(), tally, signals)
-    explained: Counter[Node] = Counter()
-    for target in sorted(found.values(), key=lambda one: -one.alone):
-        _place(target, hosts, tally, signals, explained)
-    return [found[name] for name in sorted(found, key=in_order)]
+    everything = list(found.values())
+    hosts = _hosts_of_servers(everything, tally, signals)
+    for target in everything:
+        _seek_listener(target, hosts)
+    _find_strangers(everything)
+    taken = set(hosts.values())
+    for target in sorted(everything, key=lambda one: -one.alone):
+        server = target.name.server
+        some = [hosts[server]] if server in hosts else sorted(set(signals.mail_hosts) - taken, key=str)
+        _seek_headers(target, some, signals)
+    _seek_company(everything, hosts, tally, signals)
+    _find_named(everything, hosts, tally)
+    for target in everything:
+        if target.node is None and target.name.server in hosts:
+            target.node = Node(hosts[target.name.server], _common_service(target, everything))
+    return everything
 
 
 def hosts_by_name(tally: Tally, signals: Signals) -> dict[str, str]:
     """Mail server hosts by their first label."""
-    hosts = {node.mta_host for node in tally.peers} | signals.mail_hosts
+    hosts = {node.mta_host for node in tally.peers} | set(signals.mail_hosts)
     return {first_label(host): host for host in sorted(filter(None, hosts))}
 
 
@@ -134,7 +189,7 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     sessions: Counter[str | None] = Counter()
     for target in found:
         counts = votes.setdefault(target.name.server, Counter())
-        sessions[target.name.server] += target.span(*range(6)).count
+        sessions[target.name.server] += target.span(*range(FATES)).count
         for node, count in target.joined.items():
             counts[node.mta_host] += count
     names = hosts_by_name(tally, signals)
@@ -142,109 +197,223 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     for server, counts in votes.items():
         host, count = counts.most_common(1)[0] if counts else (None, 0)
         named = names.get(first_label(server)) if server else None
-        if count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
-            hosts[server] = host
-        elif named is not None:
+        if named is not None and 2 * count <= sessions[server]:
             hosts[server] = named
-    everywhere = {node.mta_host for node in tally.peers} | signals.mail_hosts
+        elif count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
+            hosts[server] = host
+    everywhere = {node.mta_host for node in tally.peers} | set(signals.mail_hosts)
     if not hosts and len(everywhere) == 1:
         hosts = dict.fromkeys(votes, *everywhere)
     return hosts
 
 
-def _place(target: Target, hosts: Hosts, tally: Tally, signals: Signals, explained: Counter[Node]) -> None:
-    """Find the listener of one target, and what explains its lone sessions."""
+def _seek_listener(target: Target, hosts: Hosts) -> None:
+    """Where the target's joined sessions went."""
     server = target.name.server
-    known = server in hosts
     here = [
-        (count, node) for node, count in target.joined.items() if known and node.mta_host == hosts[server]
+        (count, node)
+        for node, count in target.joined.items()
+        if server in hosts and node.mta_host == hosts[server]
     ]
     target.node = max(here)[1] if here else None
-    taken = set(hosts.values())
-    if known:
-        nodes = [node for node in tally.peers if node.mta_host == hosts[server]]
-    else:
-        nodes = [node for node in tally.peers if node.mta_host not in taken] or list(tally.peers)
-    if target.alone:
-        _seek_headers(
-            target, [hosts[server]] if known else sorted(signals.mail_hosts - taken, key=str), signals
-        )
-    if target.alone and not target.headers:
-        _seek_company(target, nodes, tally, explained, known=known)
-    if target.node is None and known:
-        target.node = Node(hosts[server], None)
-    elif target.node is not None and not known:
-        hosts[server] = target.node.mta_host
+
+
+def _find_strangers(everything: Sequence[Target]) -> None:
+    """Targets whose few joined sessions are at a listener that is another frontend's.
+
+    Where smtpd logs no ports, a masked session may be joined by address and time to one of the same client
+    that came through another frontend.
+    """
+    owners: dict[Node, Counter[str | None]] = {}
+    for target in everything:
+        for node, count in target.joined.items():
+            owners.setdefault(node, Counter())[target.name.frontend] += count
+    for target in everything:
+        if target.node is None or not target.alone:
+            continue
+        counts = owners[target.node]
+        own, most = counts[target.name.frontend], max(counts.values())
+        passed = target.passed.count
+        timed = sum(cell.timed for cell in target.cells.values())
+        target.strangers = own * OWNED <= most and 2 * timed >= passed and 2 * passed < target.alone
+        if target.strangers:
+            target.node = None
+
+
+def _common_service(target: Target, everything: Iterable[Target]) -> str | None:
+    """The service that the backend's other servers have."""
+    services = Counter(
+        other.node.service
+        for other in everything
+        if other.node is not None and other.node.service and other.name[:2] == target.name[:2]
+    )
+    return services.most_common(1)[0][0] if services else None
 
 
 def _seek_headers(target: Target, hosts: Sequence[str | None], signals: Signals) -> None:
-    """Header lines that the target's refused sessions explain: of its host and time, and enough of them."""
-    refused = target.span(REFUSED)
+    """Header lines that the target's refused sessions explain: of its host, at the moments of their ends."""
+    refused = target.span(REFUSED, CUT)
     if refused.count < ENOUGH or 2 * refused.count < target.alone:
         return
-    ends = np.concatenate([cell.refused.times for cell in target.cells.values()])[:, [1, 1]]
-    best = -1.0
+    samples = [cell.refused for cell in target.cells.values()]
+    best = 0.0
     for host in hosts:
         lines = [one for one in signals.lines if one.meaning == REFUSED_LINES and one.mta_host == host]
-        lines = [one for one in lines if _overlap(one, refused)]
-        if sum(one.count for one in lines) < max(ENOUGH, refused.count / 10):
+        thinning = max((one.thinning for one in (*samples, *(line.sample for line in lines))), default=0)
+        sessions = np.concatenate([one.times(thinning) for one in samples])
+        dates = np.concatenate([one.dates(thinning) for one in samples])
+        order = np.argsort(sessions[:, 1], kind="stable")
+        sessions, dates = sessions[order], dates[order]
+        logged = np.concatenate([np.empty((0, 2), np.int64), *(one.sample.times(thinning) for one in lines)])
+        pairing = pair(
+            sessions[:, [1, 1]], logged[np.argsort(logged[:, 0], kind="stable")], _clocks(host, signals)
+        )
+        if pairing is None or pairing.share_one <= best or not _are_refusals(target, pairing, sessions):
             continue
-        logged = np.array([[at, at] for one in lines for at in one.times], np.int64).reshape(-1, 2)
-        score = pair(ends, logged).share
-        if score > best:
-            best, target.headers = score, lines
+        best, target.headers = pairing.share_one, lines
+        covered = pairing.one | _covered(sessions[:, 1], host, pairing.clock_ns, signals)
+        chosen = covered if pairing.share_one >= WHOLE else pairing.paired_one
+        scale = refused.count / len(sessions)
+        target.refused = Found.of(np.sort(dates[chosen]), scale, complete=not thinning)
     if target.headers and target.node is None:
         target.node = Node(target.headers[0].mta_host, target.headers[0].service)
 
 
-def _overlap(lines: HeaderLines, span: Span) -> bool:
-    if lines.first_at is None or lines.last_at is None or span.first is None or span.last is None:
+def _are_refusals(target: Target, pairing: Pairing, sessions: Times) -> bool:
+    """Whether sessions that look like refusals end with header lines by more than chance, or instead of
+    others."""
+    if pairing.count < ENOUGH:
         return False
-    return lines.first_at <= span.last + _SLACK and span.first - _SLACK <= lines.last_at
+    if pairing.share_one >= PAIRED and beyond_chance(pairing):
+        return True
+    starts, refused = sessions[pairing.one, 0], int(pairing.one.sum())
+    seen = sum(
+        cell.timeline.count([PASSED, UNCLEAR, BY_PORT, BY_TEXT], int(starts.min()), int(starts.max()))
+        for cell in target.cells.values()
+    )
+    enough = LINES * refused <= int(pairing.other.sum())
+    return enough and refused >= INSTEAD * (refused + seen) and abs(pairing.clock_ns) <= MOST_CLOCK
 
 
-def _seek_company(
-    target: Target, nodes: Sequence[Node], tally: Tally, explained: Counter[Node], *, known: bool
-) -> None:
-    """The listener whose unexplained sessions fit the target's lone ones best, if any fits them.
+Branch = tuple[str | None, str | None, str | None]
+"""Frontend, backend and server: the targets of either family go the same way."""
 
-    Args:
-        explained: sessions of each listener that targets with more lone sessions account for; added to here.
-    """
-    best, chosen = 0.0, None
-    for node in nodes:
-        peers = _stand_ins(target, tally.peers[node])
-        if not peers:
+
+@dataclass(frozen=True)
+class _Match:
+    """A way's lone sessions, explained by sessions of a listener."""
+
+    way: tuple[Target, ...]
+    node: Node
+    lone: Lone
+    fit: Fit
+
+
+def _seek_company(everything: Sequence[Target], hosts: Hosts, tally: Tally, signals: Signals) -> None:
+    """For each way to a server the listener whose unexplained sessions fit its lone ones best, if any fit."""
+    branches: dict[Branch, list[Target]] = {}
+    for target in everything:
+        if target.alone and not target.headers:
+            name = target.name
+            branches.setdefault((name.frontend, name.backend, name.server), []).append(target)
+    known = frozenset(_balancers(tally))
+    found: list[_Match] = []
+    for way in map(tuple, branches.values()):
+        for node in _nodes(way[0].name.server, hosts, tally):
+            lone = _lone(way, node, tally)
+            cells = [cell for target in way for cell in target.cells.values()]
+            fit = fits(lone, tally.peers[node], cells, known, _clocks(node.mta_host, signals))
+            if fit is not None:
+                found.append(_Match(way, node, lone, fit))
+    _settle(found, hosts, tally, signals)
+
+
+def _balancers(tally: Tally) -> Iterable[str]:
+    """Addresses that are a balancer's wherever they are seen."""
+    yield from tally.hidden_behind
+    for peers in tally.peers.values():
+        for address, peer in peers.items():
+            if address is not None and peer.masked and 2 * peer.masked >= peer.span.count:
+                yield address
+
+
+def _nodes(server: str | None, hosts: Hosts, tally: Tally) -> list[Node]:
+    """Listeners that a server may be, as far as its host is known."""
+    if server in hosts:
+        return [node for node in tally.peers if node.mta_host == hosts[server]]
+    taken = set(hosts.values())
+    return [node for node in tally.peers if node.mta_host not in taken] or list(tally.peers)
+
+
+def _lone(way: Sequence[Target], node: Node, tally: Tally) -> Lone:
+    """The lone sessions of a way without those whose clients the host names in sessions that are as lone."""
+    unexplained: Counter[str] = Counter()
+    for other, peers in tally.peers.items():
+        if other.mta_host == node.mta_host:
+            unexplained.update({address: peer.span.count for address, peer in peers.items() if address})
+    samples = [[cell.lone for cell in target.cells.values()] for target in way]
+    return Lone.of(samples).without(unexplained)
+
+
+def _find_named(everything: Iterable[Target], hosts: Hosts, tally: Tally) -> None:
+    for target in everything:
+        if target.alone and target.name.server in hosts:
+            lone = _lone([target], Node(hosts[target.name.server], None), tally)
+            if len(lone.seen) >= ENOUGH:
+                target.named = len(lone.seen) / (len(lone.seen) + len(lone.times))
+
+
+def _covered(
+    times: NDArray[np.int64], host: str | None, clock_ns: int, signals: Signals
+) -> NDArray[np.bool_]:
+    """bool[n]: the host's log covers the moment."""
+    first, last = signals.mail_hosts.get(host, NEVER)
+    if first is None or last is None:
+        return np.zeros(len(times), np.bool_)
+    inside: NDArray[np.bool_] = (times >= first + clock_ns - NEAR) & (times <= last + clock_ns + NEAR)
+    return inside
+
+
+def _clocks(host: str | None, signals: Signals) -> list[int]:
+    """What the joins know of a host's clock: ns to be added to its times."""
+    return [-round(ahead * 10**9) for (_, other), ahead in signals.skew_s.items() if other == host]
+
+
+def _settle(found: Iterable[_Match], hosts: Hosts, tally: Tally, signals: Signals) -> None:
+    """Each way gets its best listener; one that others have already only if it has sessions enough left."""
+    done: set[int] = set()
+    taken: Counter[tuple[Node, tuple[str, ...]]] = Counter()
+    for match in sorted(found, key=lambda one: -one.fit.score):
+        server, pairing = match.way[0].name.server, match.fit.pairing
+        if id(match.way) in done or hosts.get(server, match.node.mta_host) != match.node.mta_host:
             continue
-        pairing = pair(target.lone_times, np.concatenate([peer.sample.times for peer in peers.values()]))
-        lone = pairing.looked_at * target.alone
-        count = pairing.others * sum(peer.span.count for peer in peers.values()) - explained[node]
-        if len(pairing.paired) < ENOUGH or count < LEFT * lone:
+        place = match.node, match.fit.addresses
+        lone = int(pairing.one.sum())
+        if int(pairing.other.sum()) - taken[place] < LEFT * min(lone, int(pairing.other.sum())):
             continue
-        alike = min(count, lone) / max(count, lone)
-        beyond_chance = pairing.lift >= LIFT or _flagged(peers.values()) or (known and alike >= 1 - ALIKE)
-        score = pairing.share + pairing.lift + alike / 2
-        if pairing.share >= PAIRED and beyond_chance and score > best:
-            best, chosen, target.peers, target.pairing = score, node, peers, pairing
-    if chosen is not None:
-        explained[chosen] += round(target.pairing.looked_at * target.alone)
-        target.node = target.node or chosen
+        taken[place] += lone
+        done.add(id(match.way))
+        hosts.setdefault(server, match.node.mta_host)
+        _explain(match, tally, signals)
 
 
-def _flagged(peers: Iterable[Peer]) -> bool:
-    """Whether the joins already hold them for a balancer's."""
-    return all(2 * peer.masked >= peer.span.count for peer in peers)
-
-
-def _stand_ins(target: Target, peers: dict[str | None, Peer]) -> dict[str, Peer]:
-    """Addresses at a listener that may stand for the target's clients.
-
-    They are those known to be a balancer's, else the busiest that is no client's own.
-    """
-    named = {address: peer for address, peer in peers.items() if address is not None and peer.span.count}
-    known = {address: peer for address, peer in named.items() if _flagged([peer])}
-    if known:
-        return known
-    clients = target.clients
-    others = [address for address in named if address not in clients and named[address].span.count >= ENOUGH]
-    return {address: named[address] for address in sorted(others, key=lambda one: -named[one].span.count)[:1]}
+def _explain(match: _Match, tally: Tally, signals: Signals) -> None:
+    """Give each target of a way its share of the sessions that were found."""
+    pairing, lone = match.fit.pairing, match.lone
+    log = _covered(lone.times[:, 0], match.node.mta_host, pairing.clock_ns, signals)
+    for number, target in enumerate(match.way):
+        mine = lone.owner == number
+        paired = mine & pairing.paired_one
+        if not paired.any():
+            continue
+        share = int(paired.sum()) / int((mine & pairing.one).sum())
+        chosen = mine & (pairing.one | log) if share >= WHOLE else paired
+        scale = target.alone / max(1, len(lone.seen) + int(mine.sum()))
+        target.peers = {address: tally.peers[match.node][address] for address in match.fit.addresses}
+        target.hidden = Found.of(np.sort(lone.dates[chosen]), scale, complete=not lone.thinning)
+        if target.node not in (None, match.node):
+            # It reaches one listener: few sessions joined by time at another are some other frontend's.
+            timed = sum(cell.timed for cell in target.cells.values())
+            target.strangers = target.passed.count <= min(2 * timed, target.hidden.span.count)
+        if target.node is None or target.strangers:
+            target.node = match.node

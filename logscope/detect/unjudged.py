@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from logscope.detect.header_lines import REFUSED, TOLD, Signals
+from logscope.detect.company import ENOUGH
+from logscope.detect.header_lines import REFUSED, TOLD
+from logscope.detect.signals import Signals
 from logscope.detect.tally import PRIVATE, Node, Peer, Tally
-from logscope.detect.targets import ENOUGH, first_label, hosts_by_name, in_order
+from logscope.detect.targets import first_label, hosts_by_name, in_order
 from logscope.detect.verdict import GATEWAY_SESSIONS, GATEWAY_SHARE, Document, places, unknown
 
 

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from logscope.detect import remedy
+from logscope.detect.company import ENOUGH
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
-from logscope.detect.header_lines import TOLD, HeaderLines, Signals
+from logscope.detect.header_lines import TOLD, HeaderLines
+from logscope.detect.signals import Change, Signals
+from logscope.detect.states import cause_of, history, onset
 from logscope.detect.tally import (
     ALONE,
     BY_PORT,
     BY_TEXT,
+    CUT,
+    FATES,
     PASSED,
     REFUSED,
     UNCLEAR,
     Cell,
+    Gateway,
     Node,
     Peer,
     Place,
     Span,
     Tally,
 )
-from logscope.detect.targets import ACCIDENT, ALIKE, ENOUGH, Target, total
+from logscope.detect.targets import ACCIDENT, Target, total
+from logscope.detect.timeline import State
 
 MINOR = 0.02
 """A second kind that was inferred, not joined, must have this share at least."""
@@ -39,11 +46,13 @@ MOSTLY = 0.5
 HEADER_FIRST = 0.9
 """Share of masked sessions with a refused unknown command: the header, where postscreen does not look at
 it."""
-GATEWAY_SHARE, GATEWAY_SESSIONS, GATEWAY_HELOS = 0.95, 20, 6
-"""One private address carries this share of so many sessions, under so many HELO names: a gateway."""
+GATEWAY_SHARE, GATEWAY_SESSIONS = 0.95, 20
+"""One private address carries this share of so many sessions, under different names: a gateway."""
+GATEWAY_NAMES, GATEWAY_MANY = 3, 12
+"""So many different names at least, and half of those that were said, up to this many."""
 
 _MASKED, _UNEXPECTED, _MISSING = "masked", "unexpected_header", "missing_header"
-_ALL_FATES = range(6)
+_ALL_FATES = range(FATES)
 
 Document = dict[str, Any]
 
@@ -60,50 +69,55 @@ class Verdict:
     Attributes:
         spans: its sessions by what is held of them: passed, masked, unexpected_header, missing_header.
         inferred: how many of them were not joined.
+        hidden_kind, joined_kind: what inferred sessions, and those joined by the balancer's port, are.
+        kinds: those that count; the others are accidents.
+        by_name: it passed because the mail server names the same clients; nothing is joined.
+        states: what held when.
+        began_after: the reload or start that may have brought about the first state in disorder.
         verdict, cause, confidence: the judgement, why in a sentence, and how sure from 0 to 1.
     """
 
     def __init__(self, target: Target, tally: Tally, signals: Signals) -> None:
         self.target, self.tally, self.signals = target, tally, signals
         self.spans = {
-            "passed": target.span(PASSED),
-            _MASKED: target.span(BY_PORT),
+            "passed": target.passed,
+            _MASKED: target.span(BY_PORT) if target.refused.span.count else target.span(BY_PORT, CUT),
             _UNEXPECTED: target.span(BY_TEXT),
             _MISSING: Span(),
         }
         self.inferred = 0
+        self.hidden_kind = self.joined_kind = _MASKED
         self._read_commands()
         self._explain_lone()
         self._leave_out_own()
         self._add_unclear()
+        self.kinds: list[str] = []
+        self.by_name = False
         self.verdict, self.cause, self.confidence = self._judge()
+        self.states = self._history()
+        self.began_after = self._began_after()
 
     # --- numbers --------------------------------------------------------------------------------------------
 
     def _read_commands(self) -> None:
         """Masked sessions that show a header, in text or as a command, are of one that was not expected."""
         masked = self.spans[_MASKED].count
-        if masked and (_header_first(self.target.cells.values()) or self._header_told(masked)):
+        if masked and (_header_first(self.target.cells.values(), masked) or self._header_told(masked)):
+            self.joined_kind = _UNEXPECTED
             self.spans[_UNEXPECTED] = self.spans[_UNEXPECTED].join(self.spans[_MASKED])
             self.spans[_MASKED] = Span()
 
     def _explain_lone(self) -> None:
         """Give the sessions that only the balancer saw to a kind, if anything explains them."""
         target = self.target
-        if target.headers:
-            self.spans[_MISSING] = target.span(REFUSED)
-        if target.headers or not target.peers:
+        self.spans[_MISSING] = target.refused.span
+        self.inferred = target.hidden.span.count
+        if not self.inferred:
             return
-        alone, pairing = target.span(ALONE, REFUSED), target.pairing
-        share = 1.0 if pairing.share > 1 - ALIKE else pairing.share
-        self.inferred = round(share * pairing.looked_at * alone.count)
-        paired = pairing.starts[pairing.paired]
-        whole = share == pairing.looked_at == 1
-        first = alone.first if whole else int(paired.min())
-        last = alone.last if whole or alone.count > len(pairing.paired) else int(paired.max())
-        told = self._header_told(self.inferred) or _header_first(target.peers.values())
+        told = self._header_told(self.inferred) or _header_first(target.peers.values(), self.inferred)
         kind = _UNEXPECTED if told or self.spans[_UNEXPECTED].count >= ENOUGH else _MASKED
-        self.spans[kind] = self.spans[kind].join(Span(self.inferred, first, last))
+        self.hidden_kind = kind
+        self.spans[kind] = self.spans[kind].join(target.hidden.span)
 
     def _header_told(self, sessions: int) -> bool:
         """Whether the listener logged a header, as if a client had sent it, in most of so many sessions."""
@@ -161,6 +175,7 @@ class Verdict:
             return self._judge_addresses()
         kinds = [kind for kind, span in self.spans.items() if span.count >= self._least(kind)]
         kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
+        self.kinds = kinds
         if kinds == ["passed"] and (gateway := self._gateway()):
             return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), self._certainty(0.9)
         if len(kinds) > 1:
@@ -187,20 +202,23 @@ class Verdict:
 
     def _judge_addresses(self) -> tuple[str, str, float | None]:
         """Nothing is joined or explained: do both logs name the same clients at least?"""
-        clients = self.target.clients
-        named = {address for _, address, _ in self._peers_of_host()}
-        share = len(clients & named) / max(len(clients), 1)
-        if len(clients) < ENOUGH or share < SAME_ADDRESSES:
+        share = self.target.named
+        if share < SAME_ADDRESSES:
             self.spans = dict.fromkeys(self.spans, Span())
             return "unknown", self._what_is_missing(), None
         self.spans["passed"] = self.target.span(ALONE, REFUSED)
+        self.kinds, self.by_name = ["passed"], True
+        if gateway := self._gateway():
+            return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), 0.7
         return "passed", _CAUSES["same_addresses"].format(share=share), 0.7
 
     def _what_is_missing(self) -> str:
         name, node = self.target.name, self.target.node
         server = f"{name.backend}/{name.server}"
         lone = f"the {self.target.alone} sessions of {name.frontend} to {server}"
-        hosts = sorted(filter(None, {one.mta_host for one in self.tally.peers} | self.signals.mail_hosts))
+        hosts = sorted(
+            filter(None, {one.mta_host for one in self.tally.peers} | set(self.signals.mail_hosts))
+        )
         if not hosts and not self.tally.mta_sessions:
             return f"No line of Postfix was read: the mail log of the host behind {server} is missing."
         if node is None:
@@ -216,39 +234,50 @@ class Verdict:
     def _gateway(self) -> str | None:
         """A private address that nearly all clients share, under many names."""
         counts: Counter[str] = Counter()
-        helos: dict[str, set[str]] = {}
         for cell in self.target.cells.values():
-            for address, gateway in cell.gateways.items():
-                counts[address] += gateway.count
-                helos.setdefault(address, set()).update(gateway.helos)
+            counts.update({address: gateway.count for address, gateway in cell.gateways.items()})
+            counts.update(address for address in cell.lone.addresses() if address in self.tally.gateways)
         for address, count in counts.most_common(1):
-            many = count >= max(GATEWAY_SESSIONS, GATEWAY_SHARE * self.spans["passed"].count)
-            if many and len(helos[address]) >= GATEWAY_HELOS:
+            everywhere = self.tally.gateways.get(address, Gateway())
+            names = everywhere.names
+            many = count >= max(ENOUGH, GATEWAY_SHARE * self.spans["passed"].count)
+            different = len(names.different)
+            varied = different >= max(GATEWAY_NAMES, min(names.count, GATEWAY_MANY) / 2)
+            if many and varied and everywhere.count >= GATEWAY_SESSIONS:
                 return address
         return None
 
     def _mixture(self, kinds: Sequence[str]) -> str:
-        """How the sessions divide, and where or when."""
+        """How the sessions divide, and where."""
         parts = [f"{self.spans[kind].count} {_PLAIN[kind]}" for kind in kinds]
         text = "Of the sessions " + ", ".join(parts) + "."
-        order = sorted(kinds, key=lambda kind: self.spans[kind].first or 0)
-        turns = [(self.spans[one].last, self.spans[other].first) for one, other in itertools.pairwise(order)]
-        if all(last is not None and first is not None and last <= first for last, first in turns):
-            changes = [f"from {moment(self.spans[kind].first)} on they {_PLAIN[kind]}" for kind in order[1:]]
-            text += " It changed: " + ", ".join(changes) + "."
         hidden = [str(name) for name, cell in self.target.cells.items() if not cell.spans[PASSED].count]
         if hidden and len(hidden) < len(self.target.cells):
             text += f" No client's address came through {', '.join(sorted(hidden))}."
         return text
+
+    # --- in time --------------------------------------------------------------------------------------------
+
+    def _history(self) -> list[State]:
+        found = history(self.target, self.kinds, self.joined_kind, self.hidden_kind, named=self.by_name)
+        if self.verdict == "masked_upstream":
+            return [replace(state, kind=self.verdict) for state in found]
+        return found
+
+    def _began_after(self) -> Change | None:
+        """Only what changed within these logs has such a cause."""
+        begun = [state for state in self.states[1:] if state.kind != "passed"]
+        if not begun or self.states[0].kind != "passed":
+            return None
+        hosts = {*self.target.cells, self.target.node.mta_host if self.target.node else None}
+        return cause_of(begun[0].first, self.signals.changes, hosts)
 
     # --- the document ---------------------------------------------------------------------------------------
 
     def document(self) -> Document:
         """The target as the machine contract has it."""
         name, node = self.target.name, self.target.node or Node(None, None)
-        wrong = total(span for kind, span in self.spans.items() if kind != "passed")
-        if self.verdict == "masked_upstream":
-            wrong = self.spans["passed"]
+        since, until = onset(self.states) or (None, None)
         finding = self.verdict not in ("passed", "unknown")
         return {
             "frontend": name.frontend,
@@ -261,8 +290,11 @@ class Verdict:
             "cause": self.cause,
             "confidence": self.confidence,
             "share_masked": self._share_masked(),
-            "since": moment(wrong.first) if finding else None,
-            "until": moment(wrong.last) if finding else None,
+            "since": moment(since) if finding else None,
+            "until": moment(until) if finding else None,
+            "ongoing": finding and self.states[-1].kind != "passed",
+            "states": [_state(state) for state in self.states],
+            "began_after": _change(self.began_after, since),
             "evidence": self._evidence(),
             "remedy": self._remedy() if finding else [],
         }
@@ -365,11 +397,32 @@ _PLAIN = {
 }
 
 
-def _header_first(counted: Iterable[Cell | Peer]) -> bool:
-    """Whether nearly every session that said anything had an unknown command refused."""
+def _state(state: State) -> Document:
+    return {
+        "verdict": state.kind,
+        "since": moment(state.first),
+        "until": moment(state.last),
+        "sessions": state.sessions,
+        "shares": {kind: round(count / state.sessions, 4) for kind, count in state.counts.items()},
+    }
+
+
+def _change(change: Change | None, since: int | None) -> Document | None:
+    """What was done shortly before, and how long before, in seconds."""
+    if change is None or since is None:
+        return None
+    before_s = max(0, round((since - change.at) / 10**9))
+    return {"at": moment(change.at), "host": change.host, "what": change.what, "seconds_before": before_s}
+
+
+def _header_first(counted: Iterable[Cell | Peer], hidden: int) -> bool:
+    """Whether nearly every session that said anything had an unknown command refused, or as many as matter.
+
+    The address's health checks say something, too, so not all that say anything are clients'.
+    """
     counted = list(counted)
-    said = sum(one.said for one in counted)
-    return said >= ENOUGH and sum(one.header_first for one in counted) >= HEADER_FIRST * said
+    said, refused = sum(one.said for one in counted), sum(one.header_first for one in counted)
+    return refused >= ENOUGH and refused >= min(HEADER_FIRST * said, MOSTLY * hidden)
 
 
 def _count(lines: Iterable[HeaderLines]) -> int:
@@ -408,6 +461,9 @@ def unknown(cause: str, evidence: Mapping[str, Any] | None = None, **known: Any)
         "share_masked": None,
         "since": None,
         "until": None,
+        "ongoing": False,
+        "states": [],
+        "began_after": None,
         "evidence": dict.fromkeys(COUNTS, 0) | {"examples": []} | dict(evidence or {}),
         "remedy": [],
         **known,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from logscope.report.model import Cell, Column, Facts, Item, Note, Report, Section, Table
 from logscope.report.text import visible
-from logscope.report.wording import number, share
+from logscope.report.wording import number, share, span
 
 if TYPE_CHECKING:
     from logscope.report.tones import Tone
@@ -95,7 +95,7 @@ def _row(target: _Target) -> tuple[Cell, ...]:
         Cell(verdict, tone_of(verdict)),
         Cell("–" if masked is None else share(masked, 1)),
         Cell(_plain(target.get("confidence"))),
-        Cell(_plain(target.get("since"))[:19].replace("T", " "), "quiet"),
+        Cell(_time(target.get("since")), "quiet"),
         Cell(_plain(target.get("mta_host")), "quiet"),
     )
 
@@ -109,6 +109,7 @@ def _detail(target: _Target, told: dict[tuple[str, ...], _Target]) -> Section:
     items: list[Item] = []
     if target.get("cause"):
         items.append(Note(str(target["cause"]), tone_of(target["verdict"])))
+    items += _history(target)
     evidence = target.get("evidence") or {}
     counts = [
         (name.replace("_", " "), Cell(number(count)))
@@ -125,6 +126,64 @@ def _detail(target: _Target, told: dict[tuple[str, ...], _Target]) -> Section:
     if target.get("remedy"):
         items.append(_remedy(target, told))
     return Section(_name(target), tuple(items) or (Note("Nothing more is known.", "quiet"),))
+
+
+_STATES = (
+    Column("from (UTC)", keep=9),
+    Column("to", keep=7),
+    Column("state", keep=8),
+    Column("sessions", right=True, keep=5),
+)
+
+
+def _history(target: _Target) -> list[Item]:
+    """What held when, if it changed, and what was done before."""
+    states = target.get("states") or []
+    items: list[Item] = []
+    if began := _began(target):
+        items.append(Note(began, "plain"))
+    if len(states) > 1:
+        items.append(Table(_STATES, tuple(_state_row(state) for state in states)))
+    return items
+
+
+def _began(target: _Target) -> str:
+    """Since when, until when, and after what."""
+    if not target.get("since"):
+        return ""
+    if len(target.get("states") or []) < 2:
+        return f"Since {_time(target['since'])} UTC at least, where these sessions begin in the logs."
+    text = f"Since {_time(target['since'])} UTC"
+    change = target.get("began_after")
+    if change:
+        where = f" on {change['host']}" if change.get("host") else ""
+        text += f", {_after(change['seconds_before'])} {change['what']}{where} ({_time(change['at'])})"
+    if not target.get("ongoing"):
+        text += f"; over since {_time(target['until'])}"
+    return text + "."
+
+
+def _after(seconds: int) -> str:
+    return "just after" if seconds < 5 else f"{span(1000 * seconds)} after"
+
+
+def _state_row(state: Mapping[str, Any]) -> tuple[Cell, ...]:
+    verdict = state["verdict"]
+    shares = ", ".join(
+        f"{share(part, 1)} {kind.replace('_', ' ')}" for kind, part in sorted(state["shares"].items())
+    )
+    named = f"{verdict} ({shares})" if verdict == "mixed" else verdict
+    return (
+        Cell(_time(state["since"]), "quiet"),
+        Cell(_time(state["until"]), "quiet"),
+        Cell(named, tone_of(verdict)),
+        Cell(number(state["sessions"])),
+    )
+
+
+def _time(stamp: str | None) -> str:
+    """A time of the document, to the second."""
+    return _plain(stamp)[:19].replace("T", " ")
 
 
 def _remedy(target: _Target, told: dict[tuple[str, ...], _Target]) -> Note:

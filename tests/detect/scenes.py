@@ -8,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from logscope.detect.header_lines import REFUSED, Example, HeaderLines, Signals
+from logscope.detect.header_lines import REFUSED, Example, HeaderLines
 from logscope.detect.masking import READS, Judge
+from logscope.detect.signals import NEVER, Signals
 
 SECOND = 10**9
 START = 1_795_339_000 * SECOND
@@ -39,7 +40,7 @@ class Scene:
         self._random = random.Random(seed)
         self._coarse, self._pace, self._clock = coarse, pace_s, clock_s
         self.rows: list[Row] = []
-        self.signals = Signals(mail_hosts=set(), balancer_hosts=set())
+        self.signals = Signals()
         self.now = START
 
     # --- the two logs' halves of a session ------------------------------------------------------------------
@@ -50,7 +51,7 @@ class Scene:
         return self.now, self.now + int(length * SECOND)
 
     def _balancer(self, server: str, start: int, end: int, **more: Any) -> Row:
-        self.signals.balancer_hosts.add("edge1")
+        self.signals.balancer_hosts["edge1"] = NEVER
         row = {
             "balancer": "edge1", "frontend": "ft_smtp", "backend": "bk_smtp", "server": server, "accepted_at":
             start, "queue_ms": 1, "connect_ms": 0, "ended_at": end, "duration_ms": (end - start) // 10**6,
@@ -60,7 +61,7 @@ class Scene:
         return row | more
 
     def _mail(self, host: str, start: int, end: int, **more: Any) -> Row:
-        self.signals.mail_hosts.add(host)
+        self.signals.mail_hosts[host] = NEVER
         start, end = (int(at + self._clock * SECOND) for at in (start, end))
         if self._coarse:
             start, end = start // SECOND * SECOND, end // SECOND * SECOND
@@ -127,7 +128,7 @@ class Scene:
             if lines is None or signal.count < lines:
                 text = f"{host} postfix/postscreen[7]: warning: haproxy read: time limit exceeded"
                 signal.add(end // SECOND * SECOND, 1, Example("mail.log", signal.count + 1, text))
-        self.signals.mail_hosts.add(host)
+        self.signals.mail_hosts[host] = NEVER
         if signal.count:
             self.signals.lines.append(signal)
         return self

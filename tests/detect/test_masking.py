@@ -14,7 +14,7 @@ from tests.detect.scenes import LB, MAIL, START, Scene
 
 CONTRACT = {
     "frontend", "backend", "server", "mta_host", "service", "family", "verdict", "cause", "confidence",
-    "share_masked", "since", "until", "evidence", "remedy",
+    "share_masked", "since", "until", "ongoing", "states", "began_after", "evidence", "remedy",
 }  # fmt: skip
 HEADER_TAKEN_FOR_A_COMMAND = MAIL | {"unknown": [0, 1]}
 
@@ -155,7 +155,10 @@ def test_a_change_in_time_is_mixed_and_dated() -> None:
     assert target["verdict"] == "mixed"
     assert target["share_masked"] == pytest.approx(1 / 3, abs=0.02)
     assert 0 <= datetime.fromisoformat(target["since"]).timestamp() - changed_at / 1e9 < 20
-    assert "It changed" in target["cause"]
+    assert [state["verdict"] for state in target["states"]] == ["passed", "masked"]
+    assert [state["sessions"] for state in target["states"]] == [40, 20]
+    assert target["states"][1]["since"] == target["since"]
+    assert target["ongoing"]
 
 
 def test_five_masked_among_many_are_found() -> None:

@@ -1,0 +1,1 @@
+"""How often the masking verdict is right, over many small sites: `python -m benchmarks.masking`."""

@@ -1,0 +1,45 @@
+"""The verdict on small sites of every kind, from generated logs to the document.
+
+`python -m benchmarks.masking` does the same for thousands of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.masking.score import Outcome, judged, outcome_of
+from benchmarks.masking.setups import CLEAN, MASKED, draw
+from benchmarks.masking.site import Writer
+from logscope.grammar import catalogue
+from logscope.grammar.catalogue import Catalogue
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Catalogue:
+    return catalogue.load()
+
+
+def scored(grammars: Catalogue, kind: str) -> Outcome:
+    """One site of a kind against its truth; smaller than the benchmark's, for plain Python."""
+    site = draw(kind, SEED)
+    if not any(len(route.ways) > 1 for route in site.routes):
+        site = replace(site, sessions=min(site.sessions, 60), early_s=0.0)
+    writer = Writer(site, SEED)
+    return outcome_of(kind, SEED, writer, judged(grammars, *writer.write(), machine_code=False))
+
+
+@pytest.mark.parametrize("kind", CLEAN)
+def test_in_order(grammars: Catalogue, kind: str) -> None:
+    assert scored(grammars, kind).false == []
+
+
+@pytest.mark.parametrize("kind", MASKED)
+def test_hiding_its_clients(grammars: Catalogue, kind: str) -> None:
+    found = scored(grammars, kind)
+    assert found.false == []
+    assert found.missed == []
+    assert all(error <= 3 for error in found.onset_errors)
