@@ -31,7 +31,7 @@ def check(paths: Iterable[Path | str] = ()) -> list[Problem]:
     """
     chosen = [Path(path) for path in paths]
     names = {path.name for path in chosen}
-    files = [path for path in grammar_files() if path.name not in names] + chosen
+    files = _with_stand_ins(grammar_files(), chosen)
     problems = []
     try:
         catalogue = load(files=files)
@@ -55,6 +55,12 @@ def check(paths: Iterable[Path | str] = ()) -> list[Problem]:
         if not names or template.file in names
         for problem in check_template(catalogue, template)
     ]
+
+
+def _with_stand_ins(files: list[Path], chosen: list[Path]) -> list[Path]:
+    """The files, in their order (what was compiled before is found again), with the chosen ones in place."""
+    stand_ins = {path.name: path for path in chosen}
+    return [stand_ins.pop(path.name, path) for path in files] + list(stand_ins.values())
 
 
 def _with_macros(chosen: list[Path], files: list[Path]) -> list[Path]:

@@ -36,6 +36,8 @@ def parse(text: str) -> Sequence:
         nodes: list[Any] = _language().parse_string(text, parse_all=True).as_list()
     except pp.ParseBaseException as error:
         raise TemplateError(_advice(error), text, error.column) from None
+    except RecursionError:
+        raise TemplateError("parts nest too deeply", text, 1) from None
     return tuple(nodes)
 
 

@@ -143,7 +143,8 @@ class _Matcher:
 
 
 def _bare(element: pp.ParserElement) -> pp.ParserElement:
-    return element.leave_whitespace()
+    # What is inside has been made bare itself; going into it again would copy it once for each level.
+    return element.leave_whitespace(recursive=False)
 
 
 class _Span(pp.Token):

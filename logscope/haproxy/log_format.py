@@ -199,6 +199,9 @@ def _parse(log_format: str) -> list[_Text | _Blank | _Item]:
         return list(_language().parse_string(log_format, parse_all=True))
     except pp.ParseBaseException as error:
         raise _syntax_error(log_format, error) from None
+    except RecursionError:
+        hint = "Close parentheses before opening more."
+        raise LogFormatError("parentheses nest too deeply", log_format, 1, hint) from None
 
 
 def _syntax_error(log_format: str, error: pp.ParseBaseException) -> LogFormatError:

@@ -94,6 +94,9 @@ class Proxy:
         return self.kind in ("frontend", "listen")
 
 
+_MOST_SERVERS = 65_536  # of one `server-template`
+
+
 def proxies(sections: Iterable[Section]) -> Iterator[Proxy]:
     """Frontends, backends and listens, each with the defaults that hold for it (section 4)."""
     named: dict[str, tuple[Directive, ...]] = {}
@@ -218,7 +221,11 @@ def _template_numbers(directive: Directive) -> range:
     if not (first.isdigit() and (not last or last.isdigit())):
         message = f"{directive.argument(1)!r} is no number of servers"
         raise ConfigError(message, place=place_of(directive, 1), hint="Write a number (3) or a range (1-3).")
-    return range(int(first), int(last) + 1) if last else range(1, int(first) + 1)
+    numbers = range(int(first), int(last) + 1) if last else range(1, int(first) + 1)
+    if len(numbers) > _MOST_SERVERS:
+        hint = f"Write a range of no more than {_MOST_SERVERS}."
+        raise ConfigError("these are too many servers", place=place_of(directive, 1), hint=hint)
+    return numbers
 
 
 def _server(directive: Directive, name: str, address: str, options: tuple[str, ...]) -> Server:

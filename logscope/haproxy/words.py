@@ -56,6 +56,9 @@ def split_line(line: str, lookup: Lookup, file: str = "haproxy.cfg", number: int
         found = _language().parse_string(line, parse_all=True)
     except pp.ParseBaseException as error:
         raise _syntax_error(line, error, file, number) from None
+    except RecursionError:
+        hint = "Write the line in simpler words."
+        raise ConfigError("this nests too deeply", place=Place(file, number, 1, line), hint=hint) from None
     words: list[Word] = []
     for column, parts in found:
         text = "".join(_expanded(part, lookup) for part in parts)

@@ -23,6 +23,7 @@ Lookup: TypeAlias = Callable[[str], str]
 """The unexpanded value of a parameter, empty when there is none."""
 
 _DEEPEST = 100  # Postfix's own limit for references within references
+_MOST_REFERENCES = 10_000
 
 
 class ExpandError(Exception):
@@ -63,25 +64,34 @@ def expand(value: str, lookup: Lookup) -> str:
     Raises:
         ExpandError: a brace is missing, or a parameter refers to itself.
     """
-    return _expanded(_parse(value), lookup, 0)
+    return _Expansion(lookup).expanded(_parse(value), 0)
 
 
-def _expanded(value: _Value | None, lookup: Lookup, depth: int) -> str:
-    if depth > _DEEPEST:
-        raise ExpandError("parameters refer to each other in a circle", "")
-    return "".join(part if isinstance(part, str) else _part(part, lookup, depth) for part in (value or ()))
+class _Expansion:
+    """One expansion, and how much of its work is left: references that double would never end."""
 
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+        self._left = _MOST_REFERENCES
 
-def _part(part: _Reference | _Comparison, lookup: Lookup, depth: int) -> str:
-    if isinstance(part, _Comparison):
-        left, right = _expanded(part.left, lookup, depth), _expanded(part.right, lookup, depth)
-        chosen = part.true if _compare(left, part.operator, right) else part.false
-        return _expanded(chosen, lookup, depth)
-    raw = lookup(part.name)
-    if part.plain:
-        return _expanded(_parse(raw), lookup, depth + 1) if raw else ""
-    # Postfix looks whether the parameter is empty before anything in it is replaced.
-    return _expanded(part.full if raw else part.empty, lookup, depth)
+    def expanded(self, value: _Value | None, depth: int) -> str:
+        if depth > _DEEPEST:
+            raise ExpandError("parameters refer to each other in a circle", "")
+        return "".join(part if isinstance(part, str) else self._part(part, depth) for part in (value or ()))
+
+    def _part(self, part: _Reference | _Comparison, depth: int) -> str:
+        self._left -= 1
+        if self._left < 0:
+            raise ExpandError("this refers to more than can be replaced", "")
+        if isinstance(part, _Comparison):
+            left, right = self.expanded(part.left, depth), self.expanded(part.right, depth)
+            chosen = part.true if _compare(left, part.operator, right) else part.false
+            return self.expanded(chosen, depth)
+        raw = self._lookup(part.name)
+        if part.plain:
+            return self.expanded(_parse(raw), depth + 1) if raw else ""
+        # Postfix looks whether the parameter is empty before anything in it is replaced.
+        return self.expanded(part.full if raw else part.empty, depth)
 
 
 def _compare(left: str, operator: str, right: str) -> bool:
@@ -117,6 +127,8 @@ def _parse(value: str) -> _Value:
         raise ExpandError(
             "this is not closed, or not a name", value, _unclosed(value, error.loc) + 1
         ) from None
+    except RecursionError:
+        raise ExpandError("braces nest too deeply here", value) from None
 
 
 def _unclosed(value: str, near: int) -> int:
