@@ -9,8 +9,6 @@ lines come then too) and is solved as an assignment: start against verdict, end 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from logscope.correlate.layout import *
@@ -18,62 +16,33 @@ from logscope.correlate.links import (
     SOON,
     address_chain,
     finish_screen,
-    gap,
-    habit_cost,
     join_screen,
     link_visit,
     note_host,
-    note_pair,
     sample_skew,
-    skew_known,
     skew_of,
     usual_host,
 )
-from logscope.correlate.matching import (
-    IMPOSSIBLE,
-    Costs,
-    Numbers,
-    align,
-    assign,
-    order_of,
-    running_median,
-    shares,
-    slot_of,
-    spread,
-    swap_odds,
+from logscope.correlate.matching import IMPOSSIBLE, slot_of
+from logscope.correlate.pairing import (
+    BALANCER_SMTPD,
+    SCREEN_SMTPD,
+    SECONDS_OVER,
+    SHORT_LIST,
+    UNMATCHED,
+    match,
+    weigh,
 )
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-# a session that the balancer saw end this long before cannot be the one that starts now
-SECONDS_OVER = 5 * SECOND
 DUE = 8 * SECOND  # after smtpd's end, the balancer's line is there
 MOST = 1024  # smtpd sessions looked at together
 MARGIN = 64  # of so many, the last are decided with those that follow
-WINDOW = 192  # sessions of the other hop that are candidates for one
-SHORT_LIST = 24  # and the likeliest of them
-ENOUGH = 12  # sessions from which the habits of the host can be learnt
-ROUNDS = 2
-NEIGHBOURS = 8  # on either side, whose hand-over took about as long
-SWEEPS = 200
-TEMPER = 1.0
-HOPELESS = 16.0  # nats
-# other lines of the host between a hand-over and smtpd's connect that are no surprise on a busy host
-LINES_BETWEEN = 100.0
-START_ORDER = 4.0  # how much a place away from the order of starts weighs
-LOOSE_ORDER = 1.5  # and among many, of which the habits are learnt afterwards
-FINE_START = 0.02  # seconds that are little between a verdict and smtpd's connect
-FINE_END = 0.1  # and between the two ends of a session
-STILL_RUNS = 12.0  # cost of an smtpd session that still runs although the balancer saw the end
-OTHER_HOST = 12.0  # cost of a server's name that was another host's so far
-SKIPPED = 12.0  # cost of leaving one side out of an alignment
-UNMATCHED = 30.0  # cost of leaving one alone, in nats
 NO_DOUBT = 100  # parts of a million
 EXACT_ODDS = 1e-5  # all other assignments together must be less likely than this
-LEAST_FINE = 0.0005  # seconds, and places, that neighbours always differ by
-LEAST_COARSE = 0.3
-LEAST_PLACES = 0.7
-NEVER = 1e15
+EXACT_SHARE = 0.9999
+EXACT_FIT = 15.0  # nats that the pair may cost
 
 
 @kernel
@@ -272,91 +241,6 @@ def link_smtpd(m: Memory, p: int, s: int, method: int, confidence: int, probabil
     finish_screen(m, p)
 
 
-# --- what a pair costs --------------------------------------------------------------------------------------
-
-
-@kernel
-def surprise(difference: float, scale: float) -> float:
-    """Cost of a difference in nats: small ones by their size, large ones (a busy server, a lingering client)
-    gently.
-    """
-    ratio = abs(difference) / scale
-    return 2.0 * math.log1p(ratio)
-
-
-@kernel
-def screen_cost(m: Memory, p: int, s: int, now: int) -> float:
-    """How badly an smtpd session fits behind a postscreen session of the same address, in nats, before
-    anything else is known.
-
-    A session is handed over at its verdict, or without one right after CONNECT while another session of its
-    address is still being tested. With whole seconds, the lines in between say more than the stamps.
-    """
-    started = m[s + S_STARTED]
-    coarse = m[s + S_COARSE]
-    silent = m[p + P_VERDICT_AT] == NULL
-    late = started - (m[p + P_CONNECTED] if silent else m[p + P_VERDICT_AT])
-    lines = m[s + S_MOMENT] - m[p + P_MOMENT]
-    if late < (-SECOND if coarse else -SECOND // 20) or lines < 0:
-        return IMPOSSIBLE
-    if coarse:
-        cost = surprise(float(late), 2.0 * SECOND) + surprise(float(lines), LINES_BETWEEN)
-    else:
-        cost = surprise(float(late), FINE_START * SECOND)
-    if silent:
-        cost += 1.0
-    b = m[p + P_B]
-    if b >= 0 and m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, m[p + P_HOST], s, now) + habit_cost(m, b, s, 0)
-    else:
-        cost += no_end_cost(m, p, s)
-    return cost
-
-
-@kernel
-def no_end_cost(m: Memory, p: int, s: int) -> float:
-    """The balancer's end of this session is not known, although smtpd's is."""
-    if m[s + S_ENDED] == NULL:
-        return 0.0
-    return 6.0 if m[p + P_NO_BALANCER] == 0 else 2.0
-
-
-@kernel
-def end_cost(m: Memory, b: int, host: int, s: int, now: int) -> float:
-    """smtpd's disconnect against accept + Tt: both ends of one connection close together."""
-    balancer_host = m[b + B_HOST]
-    end = m[b + B_END] + skew_of(m, balancer_host, host)
-    known = skew_known(m, balancer_host, host)
-    coarse = m[s + S_COARSE]
-    scale = SECOND / 2 if coarse or not known else FINE_END * SECOND
-    ended = m[s + S_ENDED]
-    if ended == NULL:
-        return STILL_RUNS if end + SECONDS_OVER < now else 0.0
-    late = ended - end
-    if coarse:
-        late = 0 if -SECOND < late <= 0 else (late + SECOND if late < 0 else late)
-    if late > SECONDS_OVER and known:  # the server cannot go on long after the balancer closed
-        return 20.0
-    return surprise(late, scale)
-
-
-@kernel
-def balancer_cost(m: Memory, b: int, s: int, now: int) -> float:
-    host = m[s + S_HOST]
-    start = gap(m, b, host, m[s + S_STARTED], m[s + S_COARSE])
-    known = skew_known(m, m[b + B_HOST], host)
-    if abs(start) > (10 * SECOND if known else 60 * SECOND):
-        return IMPOSSIBLE
-    scale = SECOND / 50 if known and not m[s + S_COARSE] else SECOND / 2
-    cost = surprise(start, scale)
-    usual = usual_host(m, b)
-    if usual >= 0 and usual != host:
-        cost += OTHER_HOST
-    if m[b + B_ASAP] == 0:
-        cost += end_cost(m, b, host, s, now) + habit_cost(m, b, s, 0)
-    return cost
-
-
 # --- solving a cluster --------------------------------------------------------------------------------------
 
 
@@ -417,28 +301,12 @@ def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: in
     rows = right.shape[0]
     count = left.shape[0]
     columns = np.full((rows, SHORT_LIST), -1, np.int64)
-    cost = np.full((rows, SHORT_LIST), IMPOSSIBLE)
-    u = np.zeros(rows)
-    v = np.zeros(count + rows)
-    chosen = match(m, left, right, screens, columns, cost, u, v)
-    odds = swap_odds(columns, cost, count, UNMATCHED, chosen)
-    for j in range(rows):  # what no good assignment uses is no candidate
-        for t in range(SHORT_LIST):
-            i = columns[j, t]
-            if i >= 0 and i != chosen[j] and cost[j, t] - u[j] - v[i] > HOPELESS:
-                columns[j, t] = -1
-        pack(columns, cost, j)
-        for t in range(SHORT_LIST):
-            cost[j, t] /= TEMPER
-    share = shares(columns, cost, count, UNMATCHED, chosen, SWEEPS)
+    share = np.empty((rows, SHORT_LIST))
+    odds = np.empty(rows)
     fit = np.empty(rows)
-    for j in range(rows):
-        fit[j] = 0.0
-        if chosen[j] >= 0:
-            fit[j] = TEMPER * cost[j, slot_of(columns, j, chosen[j])]
-        for t in range(SHORT_LIST):
-            cost[j, t] = -share[j, t]
-    best = assign(columns, cost, count, 0.0, u, v)  # who most often belongs together
+    best = np.empty(rows, np.int64)
+    what = SCREEN_SMTPD if screens else BALANCER_SMTPD
+    weigh(m, left, right, what, np.full(rows, UNMATCHED), columns, share, odds, fit, best)
     forced = settled < rows
     linked = np.zeros(rows, np.int64)
     taken = np.zeros(count, np.int64)
@@ -453,10 +321,10 @@ def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: in
             b = m[left[i] + P_B]
             if b < 0 or m[b + B_ASAP] == 1:
                 continue
-        probability = -cost[j, slot_of(columns, j, i)]
+        probability = share[j, slot_of(columns, j, i)]
         linked[j] = 1
         taken[i] = 1
-        sure = i == chosen[j] and odds[j] <= EXACT_ODDS and probability > 0.9999 and fit[j] < 15.0
+        sure = odds[j] <= EXACT_ODDS and probability > EXACT_SHARE and fit[j] < EXACT_FIT
         link_found(m, left[i], s, screens, sure, probability)
     for j in range(rows):  # what one link takes from others is a doubt about theirs
         for t in range(SHORT_LIST):
@@ -469,27 +337,6 @@ def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: in
                 m[left[i] + P_DOUBT] += int(1_000_000 * share[j, t])
             else:
                 m[left[i] + B_DOUBT] += int(1_000_000 * share[j, t])
-
-
-@kernel
-def match(
-    m: Memory,
-    left: Vector,
-    right: Vector,
-    screens: bool,
-    columns: Matrix,
-    cost: Costs,
-    u: Numbers,
-    v: Numbers,
-) -> Vector:
-    """The cheapest assignment; the lists of candidates, their costs and the prices are filled in."""
-    shorten(m, left, right, screens, columns, cost)
-    chosen = assign(columns, cost, left.shape[0], UNMATCHED, u, v)
-    if right.shape[0] >= ENOUGH:
-        for _ in range(ROUNDS):
-            refine(m, left, right, screens, columns, cost, chosen)
-            chosen = assign(columns, cost, left.shape[0], UNMATCHED, u, v)
-    return chosen
 
 
 @kernel
@@ -507,228 +354,6 @@ def link_found(m: Memory, left: int, s: int, screens: bool, sure: bool, probabil
     if sure:
         sample_skew(m, m[left + B_HOST], m[s + S_HOST], m[s + S_STARTED], m[s + S_COARSE], m[left + B_START])
     link_visit(m, left, K_SMTPD_PEER, s, method, confidence, parts)
-
-
-@kernel
-def pack(columns: Matrix, cost: Costs, row: int) -> None:
-    """Close the holes of a list."""
-    kept = 0
-    for t in range(columns.shape[1]):
-        if columns[row, t] >= 0:
-            columns[row, kept] = columns[row, t]
-            cost[row, kept] = cost[row, t]
-            kept += 1
-    for t in range(kept, columns.shape[1]):
-        columns[row, t] = -1
-        cost[row, t] = IMPOSSIBLE
-
-
-@kernel
-def shorten(m: Memory, left: Vector, right: Vector, screens: bool, columns: Matrix, cost: Costs) -> None:
-    """Fill each row's list with its likeliest columns.
-
-    Sessions of one address mostly start in one order at both hops, however close together. An alignment tells
-    the places, so that one session without a partner does not shift all others.
-    """
-    rows = right.shape[0]
-    count = left.shape[0]
-    width = min(WINDOW, count)
-    order = START_ORDER if rows < ENOUGH else LOOSE_ORDER
-    first = np.zeros(rows, np.int64)
-    plain = np.empty((rows, width))
-    last = 0
-    for j in range(rows):
-        while last < count and before(m, left[last], right[j], screens):
-            last += 1
-        first[j] = max(last - width, 0)
-        for t in range(width):
-            if screens:
-                plain[j, t] = screen_cost(m, left[first[j] + t], right[j], m[NOW])
-            else:
-                plain[j, t] = balancer_cost(m, left[first[j] + t], right[j], m[NOW])
-    place = align(first, plain, count, SKIPPED, SKIPPED)
-    expected = -1
-    for j in range(rows):
-        expected = place[j] if place[j] >= 0 else expected + 1
-        for t in range(width):
-            if plain[j, t] >= IMPOSSIBLE:
-                continue
-            i = first[j] + t
-            price = plain[j, t] + order * math.log1p((i - expected) ** 2 / 2.0)
-            k = SHORT_LIST
-            while k > 0 and cost[j, k - 1] > price:
-                k -= 1
-            if k == SHORT_LIST:
-                continue
-            for other in range(SHORT_LIST - 1, k, -1):
-                columns[j, other] = columns[j, other - 1]
-                cost[j, other] = cost[j, other - 1]
-            columns[j, k] = i
-            cost[j, k] = price
-
-
-@kernel
-def before(m: Memory, left: int, s: int, screens: bool) -> bool:
-    """Whether a session can have reached the hop before smtpd by the time smtpd's began."""
-    if screens:
-        return bool(m[left + P_MOMENT] < m[s + S_MOMENT])
-    start = m[left + B_START] + skew_of(m, m[left + B_HOST], m[s + S_HOST])
-    known = skew_known(m, m[left + B_HOST], m[s + S_HOST])
-    return bool(start <= m[s + S_STARTED] + (2 * SECOND if known else 60 * SECOND))
-
-
-@kernel
-def end_of(m: Memory, left: int, s: int, screens: bool) -> int:
-    """When the balancer saw the session end, by the clock of smtpd's host; NULL where it did not say."""
-    b = m[left + P_B] if screens else left
-    if b < 0 or m[b + B_ASAP] == 1:
-        return NULL
-    return int(m[b + B_END] + skew_of(m, m[b + B_HOST], m[s + S_HOST]))
-
-
-@kernel
-def handed_at(m: Memory, left: int, s: int, screens: bool) -> int:
-    if not screens:
-        return int(m[left + B_START] + skew_of(m, m[left + B_HOST], m[s + S_HOST]))
-    return int(m[left + P_CONNECTED] if m[left + P_VERDICT_AT] == NULL else m[left + P_VERDICT_AT])
-
-
-@kernel
-def refine(
-    m: Memory, left: Vector, right: Vector, screens: bool, columns: Matrix, cost: Costs, chosen: Vector
-) -> None:
-    """Price the lists anew by what the present assignment teaches.
-
-    How long a hand-over takes, how far the two ends are apart and by how many places the orders differ
-    changes slowly, with the load: what counts is the difference from the neighbours, in units of how much
-    neighbours differ.
-    """
-    rows = right.shape[0]
-    count = left.shape[0]
-    rights = np.empty((4, rows))  # start (seconds since the first), its place, end, its place
-    lefts = np.empty((4, count))
-    by_end = tell_rights(m, right, rights)
-    tell_lefts(m, left, right[0], screens, lefts)
-    by_start = np.arange(rows)
-    usual = np.empty((4, rows))
-    scale = np.empty(4)
-    for j in range(rows):
-        i = chosen[j]
-        for k in range(4):
-            known = i >= 0 and rights[k, j] != NEVER and lefts[k, i] != NEVER
-            usual[k, j] = rights[k, j] - lefts[k, i] if known else NEVER
-        if i >= 0:
-            note_pair(m, b_of(m, left[i], screens), right[j], 1)
-    for k in range(4):
-        least = LEAST_PLACES
-        if k % 2 == 0:
-            least = LEAST_COARSE if m[right[0] + S_COARSE] else LEAST_FINE
-        scale[k] = 2.0 * max(smooth(usual[k], by_start if k < 2 else by_end), least)
-    for j in range(rows):
-        for t in range(SHORT_LIST):
-            i = columns[j, t]
-            if i < 0:
-                continue
-            price = spike((rights[0, j] - lefts[0, i] - usual[0, j]) / scale[0])
-            price += 1.5 * spike((rights[1, j] - lefts[1, i] - usual[1, j]) / scale[1])
-            if rights[2, j] != NEVER and lefts[2, i] != NEVER:
-                price += 1.2 * spike((rights[2, j] - lefts[2, i] - usual[2, j]) / scale[2])
-                price += spike((rights[3, j] - lefts[3, i] - usual[3, j]) / scale[3])
-                price += habit_cost(m, b_of(m, left[i], screens), right[j], 1 if chosen[j] == i else 0)
-            elif lefts[2, i] != NEVER:
-                price += STILL_RUNS if end_of(m, left[i], right[j], screens) + SECONDS_OVER < m[NOW] else 0.0
-            elif screens:
-                price += no_end_cost(m, left[i], right[j])
-            cost[j, t] = price
-    for j in range(rows):
-        if chosen[j] >= 0:
-            note_pair(m, b_of(m, left[chosen[j]], screens), right[j], -1)
-
-
-@kernel
-def tell_rights(m: Memory, right: Vector, facts: Numbers) -> Vector:
-    """Fill in what is known of smtpd's sessions; returns those that ended, in the order of their ends."""
-    origin = m[right[0] + S_STARTED]
-    one_host = True
-    for j in range(right.shape[0]):
-        one_host = one_host and m[right[j] + S_HOST] == m[right[0] + S_HOST]
-    ends = np.empty(right.shape[0], np.int64)
-    for j in range(right.shape[0]):
-        s = right[j]
-        facts[0, j] = (m[s + S_STARTED] - origin) / SECOND
-        facts[1, j] = j
-        facts[2, j] = NEVER
-        ends[j] = NULL
-        if m[s + S_ENDED] != NULL:
-            facts[2, j] = (m[s + S_ENDED] - origin) / SECOND
-            ends[j] = m[s + S_END_MOMENT] if one_host else m[s + S_ENDED]
-    return places(ends, facts[3])
-
-
-@kernel
-def tell_lefts(m: Memory, left: Vector, s: int, screens: bool, facts: Numbers) -> None:
-    """The same of the other side, by the clock of the host of smtpd session `s`."""
-    origin = m[s + S_STARTED]
-    ends = np.empty(left.shape[0], np.int64)
-    for i in range(left.shape[0]):
-        facts[0, i] = (handed_at(m, left[i], s, screens) - origin) / SECOND
-        facts[1, i] = i
-        ends[i] = end_of(m, left[i], s, screens)
-        facts[2, i] = NEVER if ends[i] == NULL else (ends[i] - origin) / SECOND
-    places(ends, facts[3])
-
-
-@kernel
-def spike(x: float) -> float:
-    """Cost of a difference whose distribution has a narrow middle and long tails."""
-    return math.log1p(x * x)
-
-
-@kernel
-def b_of(m: Memory, left: int, screens: bool) -> int:
-    return int(m[left + P_B] if screens else left)
-
-
-@kernel
-def places(keys: Vector, place: Numbers) -> Vector:
-    """Fill in the place of each key among those that are not NULL; returns their indices in order."""
-    order = order_of(keys)
-    first = 0
-    while first < order.shape[0] and keys[order[first]] == NULL:
-        place[order[first]] = NEVER
-        first += 1
-    for k in range(first, order.shape[0]):
-        place[order[k]] = k - first
-    return order[first:]
-
-
-@kernel
-def smooth(values: Numbers, order: Vector) -> float:
-    """Replace each value by the median of its neighbours in an order; returns how much the values were off
-    it, typically.
-
-    Rows without a value (NEVER) get their neighbours'.
-    """
-    known = np.empty(order.shape[0])
-    count = 0
-    for k in range(order.shape[0]):
-        if values[order[k]] != NEVER:
-            known[count] = values[order[k]]
-            count += 1
-    middle = running_median(known[:count], NEIGHBOURS)
-    at = 0
-    usual = middle[0] if count > 0 else 0.0
-    for k in range(order.shape[0]):
-        j = order[k]
-        if values[j] != NEVER:
-            usual = middle[at]
-            known[at] -= usual
-            at += 1
-        values[j] = usual
-    for j in range(values.shape[0]):
-        if values[j] == NEVER:
-            values[j] = usual
-    return 1.4826 * spread(known[:count])
 
 
 @kernel
@@ -838,7 +463,9 @@ def price_of_all(m: Memory, left: Vector, right: Vector) -> float:
     rows = right.shape[0]
     columns = np.full((rows, SHORT_LIST), -1, np.int64)
     cost = np.full((rows, SHORT_LIST), IMPOSSIBLE)
-    chosen = match(m, left, right, False, columns, cost, np.zeros(rows), np.zeros(left.shape[0] + rows))
+    v = np.zeros(left.shape[0] + rows)
+    alone = np.full(rows, UNMATCHED)
+    chosen = match(m, left, right, BALANCER_SMTPD, alone, columns, cost, np.zeros(rows), v)
     total = 0.0
     for j in range(rows):
         total += cost[j, slot_of(columns, j, chosen[j])] if chosen[j] >= 0 else UNMATCHED

@@ -132,6 +132,7 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[p + P_STAMP] = e[E_STAMP]
     m[p + P_CONNECTED] = e[E_TIME]
     m[p + P_MOMENT] = m[MOMENT]
+    m[p + P_ARRIVED] = m[MOMENT]
     m[p + P_COARSE] = e[E_COARSE]
     push_event(m, p + P_EVENTS, e)
     m[p + P_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SCREEN_PEER, p)
@@ -208,6 +209,7 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
             m[p + P_TESTS] |= 1 << e[E_N3]
     elif role == R_SCREEN_DISCONNECT:
         m[p + P_ENDED] = e[E_TIME]
+        m[p + P_END_MOMENT] = m[MOMENT]
         c = m[p + P_CLUSTER]
         leave_screen(m, p)
         if c >= 0 and m[c + C_STATE] == OPEN:

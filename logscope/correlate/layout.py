@@ -219,6 +219,8 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_VERDICT,
     P_VERDICT_AT,
     P_MOMENT,  # count of events up to its verdict, else its CONNECT: order where stamps have whole seconds
+    P_ARRIVED,  # the same count at its CONNECT, and at its DISCONNECT
+    P_END_MOMENT,
     P_ENDED,
     P_HANGUP,
     P_TESTS,
@@ -243,7 +245,7 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_HEADER_LO,
     P_HEADER_PORT,
     P_WIDTH,
-) = range(47)
+) = range(49)
 
 # --- smtpd sessions -----------------------------------------------------------------------------------------
 (

@@ -587,16 +587,28 @@ def alone_cost(m: Memory, b: int) -> float:
     return -math.log(1.0 - linked_share(m, b))
 
 
-# --- what is usual between the balancer's end and smtpd's session -------------------------------------------
+# --- what is usual between the balancer's end and the server's session --------------------------------------
 
 
 @kernel
-def note_habits(m: Memory, b: int, s: int) -> None:
+def signature_of(m: Memory, p: int, s: int) -> int:
+    """What the server's lines say of how it was talked to: smtpd's counters, or how postscreen ended it."""
+    if s >= 0:
+        return int(m[s + S_SIGNATURE])
+    if m[p + P_ENDED] == NULL:
+        return NULL
+    ended = mix(mix(mix(23, m[p + P_TESTS]), m[p + P_HANGUP]), min(m[p + P_REJECTED], 3))
+    return mix(ended, m[p + P_HOST])
+
+
+@kernel
+def note_habits(m: Memory, b: int, p: int, s: int) -> None:
     """Learn from a link that is as good as sure. The past counts less and less."""
-    note_pair(m, b, s, 1)
+    host = m[s + S_HOST] if s >= 0 else m[p + P_HOST]
+    note_pair(m, b, p, s, 1)
     if m[m[TALKS]] >= MOST_TALKS:
         halve(m, m[TALKS], TALKS_WIDTH)
-    ticks = ticks_of(m, m[s + S_HOST])
+    ticks = ticks_of(m, host)
     if ticks >= 0 and m[ticks] >= MOST_TICKS:
         halve(m, ticks, TICKS_WIDTH)
 
@@ -608,9 +620,11 @@ def halve(m: Memory, first: int, count: int) -> None:
 
 
 @kernel
-def note_pair(m: Memory, b: int, s: int, times: int) -> None:
+def note_pair(m: Memory, b: int, p: int, s: int, times: int) -> None:
     """Count (or, with -1, uncount) how many bytes a session with these disconnect counters brought its
     client, and how long after its last queue file it ended.
+
+    Either of `p` and `s`, the server's two hops, may be -1.
     """
     if b < 0 or m[b + B_ASAP] == 1:
         return
@@ -622,7 +636,7 @@ def note_pair(m: Memory, b: int, s: int, times: int) -> None:
         for level in range(TICK_LEVELS):
             m[at + (phase >> 3 * level)] += times
             at += TICK_PLACES >> 3 * level
-    signature = m[s + S_SIGNATURE]
+    signature = signature_of(m, p, s)
     if signature == NULL:
         return
     talks = m[TALKS]
@@ -647,13 +661,13 @@ def tick_phase(m: Memory, b: int, s: int) -> int:
     Queue ids say when within the second a file was made, by the clock of the mail server, whatever the
     resolution of its stamps, whoever wrote them.
     """
-    if m[s + S_QUEUED_US] == NULL or ticks_of(m, m[s + S_HOST]) < 0:
+    if s < 0 or m[s + S_QUEUED_US] == NULL or ticks_of(m, m[s + S_HOST]) < 0:
         return -1
     return int((m[b + B_END] // 1000 - m[s + S_QUEUED_US]) % 1_000_000 * TICK_PLACES // 1_000_000)
 
 
 @kernel
-def habit_cost(m: Memory, b: int, s: int, own: int) -> float:
+def habit_cost(m: Memory, b: int, p: int, s: int, own: int) -> float:
     """How much less often than by chance these bytes and these counters, and this end and this queue file,
     come together, in nats.
 
@@ -661,7 +675,7 @@ def habit_cost(m: Memory, b: int, s: int, own: int) -> float:
     """
     if b < 0 or m[b + B_ASAP] == 1:
         return 0.0
-    return talk_cost(m, b, s, own) + tick_cost(m, b, s, own)
+    return talk_cost(m, b, signature_of(m, p, s), own) + tick_cost(m, b, s, own)
 
 
 @kernel
@@ -685,8 +699,7 @@ def tick_cost(m: Memory, b: int, s: int, own: int) -> float:
 
 
 @kernel
-def talk_cost(m: Memory, b: int, s: int, own: int) -> float:
-    signature = m[s + S_SIGNATURE]
+def talk_cost(m: Memory, b: int, signature: int, own: int) -> float:
     if signature == NULL:
         return 0.0
     talks = m[TALKS]
@@ -714,7 +727,7 @@ def finish_screen(m: Memory, p: int) -> None:
             return
         m[s + S_STATE] = CLOSED
         if m[p + P_PROBABILITY] >= SURE_ENOUGH:
-            note_habits(m, m[p + P_B], s)
+            note_habits(m, m[p + P_B], p, s)
     elif m[p + P_ENDED] == NULL and m[p + P_EXPIRED] == 0:
         return
     m[p + P_STATE] = CLOSED
@@ -738,7 +751,7 @@ def finish_smtpd(m: Memory, s: int) -> None:
     m[s + S_STATE] = CLOSED
     if m[s + S_B] >= 0:
         if m[m[s + S_B] + B_PROBABILITY] >= SURE_ENOUGH:
-            note_habits(m, m[s + S_B], s)
+            note_habits(m, m[s + S_B], -1, s)
         m[m[s + S_B] + B_STATE] = CLOSED
     add_closed(m, m[s + S_B], -1, s)
 

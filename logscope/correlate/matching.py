@@ -133,9 +133,9 @@ def log_sum(one: float, other: float) -> float:
 
 
 @kernel
-def assign(columns: Matrix, cost: Costs, count: int, alone: float, u: Numbers, v: Numbers) -> Vector:
+def assign(columns: Matrix, cost: Costs, count: int, alone: Numbers, u: Numbers, v: Numbers) -> Vector:
     """The cheapest one-to-one assignment of rows to `count` columns: each row's column, -1 where it stays
-    alone at cost `alone`.
+    alone at its own cost for that.
 
     Shortest augmenting paths (Jonker and Volgenant 1987) over the lists. `u` and `v` (one number for each
     row, for each column and spare) are filled with the dual prices: cost - u - v of a pair is never negative,
@@ -167,7 +167,7 @@ def assign(columns: Matrix, cost: Costs, count: int, alone: float, u: Numbers, v
                     price = cost[current, t]
                 else:
                     column = count + current
-                    price = alone
+                    price = alone[current]
                 if done[column]:
                     continue
                 length = base + price - u[current] - v[column]
@@ -221,7 +221,7 @@ def slot_of(columns: Matrix, row: int, column: int) -> int:
 
 
 @kernel
-def shares(columns: Matrix, cost: Costs, count: int, alone: float, chosen: Vector, sweeps: int) -> Costs:
+def shares(columns: Matrix, cost: Costs, count: int, alone: Numbers, chosen: Vector, sweeps: int) -> Costs:
     """How much of the likelihood of all one-to-one assignments has each row with each of its columns.
 
     Swaps and moves are tried at random from the given assignment on, with the same random numbers each time
@@ -257,7 +257,7 @@ def shares(columns: Matrix, cost: Costs, count: int, alone: float, chosen: Vecto
                 share[r, t] += 1.0
                 continue
             column = columns[r, t]
-            worse = cost[r, t] - (cost[r, have] if have >= 0 else alone)
+            worse = cost[r, t] - (cost[r, have] if have >= 0 else alone[r])
             rival = owner[column]
             swapped = -1
             if rival >= 0:
@@ -266,7 +266,7 @@ def shares(columns: Matrix, cost: Costs, count: int, alone: float, chosen: Vecto
                     swapped = slot_of(columns, rival, columns[r, have])
                     worse += cost[rival, swapped] if swapped >= 0 else IMPOSSIBLE
                 else:
-                    worse += alone
+                    worse += alone[rival]
             likely = 1.0 / (1.0 + math.exp(min(worse, 700.0)))
             share[r, t] += likely
             if have >= 0:
@@ -289,7 +289,7 @@ def shares(columns: Matrix, cost: Costs, count: int, alone: float, chosen: Vecto
 
 
 @kernel
-def swap_odds(columns: Matrix, cost: Costs, count: int, alone: float, chosen: Vector) -> Numbers:
+def swap_odds(columns: Matrix, cost: Costs, count: int, alone: Numbers, chosen: Vector) -> Numbers:
     """For each row, how likely all swaps with one other row, and moves to a free column, are against what was
     chosen.
     """
@@ -312,7 +312,7 @@ def swap_odds(columns: Matrix, cost: Costs, count: int, alone: float, chosen: Ve
             likely = math.exp(-max(worse, 0.0))
             if rival >= 0:
                 swapped = slot_of(columns, rival, chosen[r])
-                back = min(cost[rival, swapped], alone) if swapped >= 0 else alone
+                back = min(cost[rival, swapped], alone[rival]) if swapped >= 0 else alone[rival]
                 worse += back - cost[rival, slot_of(columns, rival, column)]
                 likely = math.exp(-max(worse, 0.0))
                 # the same odds are the rival's, who may not have this column in its own list
