@@ -16,6 +16,7 @@ from logscope.grammar.fields import Kind
 from logscope.grammar.model import ENVELOPE, FieldInfo
 from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Rows
 from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers, clocks, wants_machine_code
+from logscope.schema import EVENTS
 from logscope.syslog import envelopes
 
 _STAMP_BYTES = 64
@@ -49,6 +50,17 @@ def schema(catalogue: Catalogue) -> pa.Schema:
     """All columns that the table can have: those of every line, then one for each field of the grammars."""
     fields = {info.name: _TYPES.get(Kind(info.kind), pa.string()) for info in message_fields(catalogue)}
     return pa.schema(list((_HEAD | fields | _TAIL).items()))
+
+
+def column_types(catalogue: Catalogue) -> dict[str, str]:
+    """The same columns with their types as `logscope.schema` spells them."""
+    head = {column.name: column.type for column in EVENTS if column.name in _HEAD}
+    spelled = {
+        Kind.INTEGER: "int", Kind.DECIMAL: "float", Kind.FLAG: "bool", Kind.TIME: "time",
+        Kind.COUNTERS: "map", Kind.ADDRESS: "address",
+    }  # fmt: skip
+    fields = {info.name: spelled.get(Kind(info.kind), "text") for info in message_fields(catalogue)}
+    return head | fields | dict.fromkeys(_TAIL, "text")
 
 
 def message_fields(catalogue: Catalogue) -> list[FieldInfo]:

@@ -37,6 +37,8 @@ class Settings:
     Attributes:
         since: only what happened at or after this time, ns since 1970 (UTC); None for all.
         until: only what happened before this time, likewise.
+        where: only rows of which this holds, in the language of `logscope.where`; None for all.
+        now: the time of the run, which times in `where` are reckoned from; None if that says nothing.
         zones: pairs of host and IANA zone, for stamps without one; the host "" stands for all others. UTC if
             not named.
         year: of stamps without one; None to find it out.
@@ -53,6 +55,8 @@ class Settings:
 
     since: int | None = None
     until: int | None = None
+    where: str | None = None
+    now: datetime | None = None
     zones: tuple[tuple[str, str], ...] = ()
     year: int | None = None
     grammars: tuple[str, ...] = ()
@@ -71,6 +75,15 @@ class Settings:
         """
         zones = dict(self.zones)
         return zones.get(host, zones.get(DEFAULT_ZONE, "UTC"))
+
+    def moment(self, text: str) -> int:
+        """What a time means that this run was told, as nanoseconds since 1970.
+
+        Raises:
+            UsageError: it is none.
+        """
+        zone = ZoneInfo(self.zone_of(DEFAULT_ZONE))
+        return parse_moment(text, self.now or datetime(1970, 1, 1, tzinfo=UTC), zone)
 
     @cached_property
     def site(self) -> Site:
@@ -106,8 +119,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, 
     """The settings of a run.
 
     Args:
-        flags: what the command line said, by key; besides `KEYS`, `since` and `until` as text. None is not
-            said.
+        flags: what the command line said, by key; besides `KEYS`, `since`, `until` and `where` as text. None
+            is not said.
         environ: the environment.
         directory: where `logscope.toml` is looked for.
         now: what `2h` and `yesterday` are reckoned from.
@@ -124,6 +137,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, 
         settings = replace(settings, **read_file(project, PROJECT_FILE))
     settings = replace(settings, **from_environment(environ))
     settings = replace(settings, **_checked(flags, _flag_error))
+    if flags.get("where") is not None:
+        settings = replace(settings, where=flags["where"], now=now)
     zone = ZoneInfo(settings.zone_of(DEFAULT_ZONE))
     if flags.get("since") is not None:
         settings = replace(settings, since=parse_moment(flags["since"], now, zone))
@@ -220,7 +235,7 @@ def _checked(found: Mapping[str, Any], fail: Any) -> dict[str, Any]:
     """
     checked: dict[str, Any] = {}
     for key, value in found.items():
-        if value is None or key in ("since", "until"):
+        if value is None or key in ("since", "until", "where"):
             continue
         if key not in KEYS:
             raise fail(

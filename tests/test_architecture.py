@@ -26,14 +26,14 @@ LAYERS = (
     ("correlate",),
     ("detect",),
     ("report",),
-    ("pipeline", "live", "events", "settings"),
+    ("pipeline", "live", "events", "settings", "where"),
     ("sources", "store", "relay", "simulate", "cli", "__init__", "__main__"),
 )
 """A part may import what stands on its own line or above it."""
 
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
-PURE = ("schema", "syslog", "haproxy", "postfix", "site", "correlate", "detect")
+PURE = ("schema", "syslog", "haproxy", "postfix", "site", "correlate", "detect", "where")
 """Stages: they are handed bytes, tables and times, and hold no files, sockets, clocks or terminals."""
 
 IMPURE_MODULES = {

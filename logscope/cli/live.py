@@ -64,7 +64,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
     from logscope.cli.view import View
     from logscope.live import Live
     from logscope.sources.following import Following
-    from logscope.sources.reading import prepare
+    from logscope.sources.reading import condition_of, prepare
 
     started_at = time.monotonic()
     warm_up = wishes.follow and not wishes.from_start
@@ -79,8 +79,15 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         ready = prepare(run.settings)
         for note in ready.notes:
             run.note(note)
+        condition = (
+            condition_of(run.settings, "events", ready.catalogue)
+            if wishes.events
+            else condition_of(run.settings, "sessions")
+        )
         with opened_live(run.target) as stream:
-            view = View(run.target, stream, run.canvas, ready.catalogue, events=wishes.events)
+            view = View(
+                run.target, stream, run.canvas, ready.catalogue, events=wishes.events, condition=condition
+            )
             live = Live(
                 ready.catalogue,
                 ready.options,

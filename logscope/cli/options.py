@@ -34,6 +34,16 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", "-U", metavar="TIME", rich_help_panel=_TIME, help="Only before then.")
 ]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="CONDITION",
+        rich_help_panel=_INPUT,
+        help="Only rows of which this holds: "
+        "'client in 203.0.113.0/24 and outcome = rejected and duration > 5s'.",
+    ),
+]
 Zone = Annotated[
     list[str] | None,
     typer.Option(

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from logscope.grammar.catalogue import Catalogue
     from logscope.live import Live
     from logscope.report.writers import Canvas, TableWriter
+    from logscope.where import Condition
 
 
 class View:
@@ -22,16 +23,27 @@ class View:
         target, stream, canvas: where it goes.
         catalogue: its fields are the columns that events can have.
         events: lines are shown, not sessions.
+        condition: of which rows it has to hold that are shown; None for all.
     """
 
     def __init__(
-        self, target: Target, stream: IO[bytes], canvas: Canvas, catalogue: Catalogue, *, events: bool
+        self,
+        target: Target,
+        stream: IO[bytes],
+        canvas: Canvas,
+        catalogue: Catalogue,
+        *,
+        events: bool,
+        condition: Condition | None = None,
     ) -> None:
         self._stream = stream
         self._events = events
         self._for_people = target.output == "table"
         self._on_terminal = target.width is not None
         self._writer, self._columns = self._prepared(target.output, stream, canvas, catalogue)
+        self._condition = condition
+        needed = condition.columns if condition else ()
+        self._needed = tuple(dict.fromkeys((*self._columns, *needed)))
         self.since: int | None = None
 
     def _prepared(
@@ -52,13 +64,13 @@ class View:
     @property
     def wants_evidence(self) -> bool:
         """Whether the lines of a session are shown with it."""
-        return "events" in self._columns
+        return "events" in self._needed
 
     def show(self, batch: Any, live: Live) -> None:
         """Show finished sessions. Those that are merely open at the end are none on a terminal."""
         if self._events or not batch.count or (live.closing and self._for_people and self._on_terminal):
             return
-        rows = batch.sessions(self._columns)
+        rows = batch.sessions(self._needed)
         self._write(rows if self.since is None else _after(rows, self.since))
 
     def pause(self, live: Live) -> None:
@@ -69,8 +81,10 @@ class View:
         self._stream.flush()
 
     def _write(self, rows: pa.RecordBatch) -> None:
+        if self._condition is not None:
+            rows = self._condition.select(rows)
         if rows.num_rows:
-            self._writer.write(rows)
+            self._writer.write(rows.select(list(self._columns)) if self._columns else rows)
 
 
 def _after(rows: pa.RecordBatch, moment: int) -> pa.RecordBatch:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from logscope.settings import Settings
     from logscope.site import Site
     from logscope.sources.source import Source
+    from logscope.where import Condition
 
 _HAPPENED: dict[str, tuple[str, ...]] = {
     "sessions": ("accepted_at", "mta_connected_at", "ended_at"),
@@ -115,7 +116,7 @@ def read_tables(
         sources: open inputs.
         settings: what the run was told.
         tables: the tables wanted, and of each the columns; no column means all.
-        sink: takes the rows of the period that the settings name.
+        sink: takes the rows that the settings ask for.
 
     Returns:
         the pipeline's result, with the notes of the preparation in front of its own.
@@ -124,12 +125,17 @@ def read_tables(
 
     ready = prepare(settings)
     wanted = {table: list(columns) or column_names(table) for table, columns in tables.items()}
-    if _bounded(settings):
-        for table, columns in wanted.items():
-            columns += [name for name in _HAPPENED[table] if name not in columns]
+    conditions = {table: condition_of(settings, table) for table in tables}
+    for table, columns in wanted.items():
+        needed = [*_HAPPENED[table]] if _bounded(settings) else []
+        if condition := conditions[table]:
+            needed += condition.columns
+        columns += [name for name in dict.fromkeys(needed) if name not in columns]
 
     def within(table: str, batch: pa.RecordBatch) -> None:
         batch = in_period(table, batch, settings)
+        if condition := conditions[table]:
+            batch = condition.select(batch)
         sink(table, batch.select(list(tables[table])) if tables[table] else batch)
 
     result = pipeline.run(sources, ready.catalogue, ready.options, wanted, within, now=time.time_ns())
@@ -143,16 +149,43 @@ def read_events(
     """Read every line of the sources, in the order given.
 
     Returns:
-        all columns there can be; batches with those that occur, of the period that the settings name; and the
-        counts of lines, complete when the batches are exhausted.
+        all columns there can be; batches with those that occur, of the rows that the settings ask for; and
+        the counts of lines, complete when the batches are exhausted.
     """
     from logscope import events
     from logscope.pipeline import Counts
 
     ready = prepare(settings)
     counts = Counts()
+    condition = condition_of(settings, "events", ready.catalogue)
     batches = events.events(sources, ready.catalogue, ready.options, counts=counts, now=time.time_ns())
-    return events.schema(ready.catalogue), (in_period("events", batch, settings) for batch in batches), counts
+    batches = (in_period("events", batch, settings) for batch in batches)
+    if condition:
+        batches = map(condition.select, batches)
+    return events.schema(ready.catalogue), batches, counts
+
+
+def condition_of(settings: Settings, table: str, catalogue: Catalogue | None = None) -> Condition | None:
+    """What the settings ask of the rows of a table; None for all of them.
+
+    Args:
+        catalogue: for `events`, whose columns it says.
+
+    Raises:
+        UsageError: it makes no sense, or the table has no such column.
+    """
+    if settings.where is None:
+        return None
+    from logscope import where
+
+    if catalogue is not None:
+        from logscope.events import column_types
+
+        kinds = (*catalogue.kinds, "unparsed", "foreign")
+        columns = where.Columns(column_types(catalogue), {"kind": kinds})
+    else:
+        columns = where.Columns({column.name: column.type for column in TABLES[table]})
+    return where.condition(settings.where, columns, settings.moment)
 
 
 def column_names(table: str) -> list[str]:

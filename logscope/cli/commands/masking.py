@@ -16,6 +16,7 @@ def masking(
     files: options.Files = None,
     since: options.Since = None,
     until: options.Until = None,
+    where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
     grammar: options.Grammar = None,
@@ -32,7 +33,7 @@ def masking(
     """
     run = start(
         options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
             postfix_config=postfix_config, output=output, color=color, quiet=quiet,
         ),
         to,

@@ -25,6 +25,7 @@ def parse(
     ] = None,
     since: options.Since = None,
     until: options.Until = None,
+    where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
     grammar: options.Grammar = None,
@@ -39,7 +40,7 @@ def parse(
     """Each input line, in input order, with its kind and typed fields; lines nothing understood included."""
     run = start(
         options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
             postfix_config=postfix_config, envelope=envelope, output=output, color=color, quiet=quiet,
         ),
         to,

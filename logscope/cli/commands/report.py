@@ -15,6 +15,7 @@ def clients(
     files: options.Files = None,
     since: options.Since = None,
     until: options.Until = None,
+    where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
     grammar: options.Grammar = None,
@@ -28,7 +29,7 @@ def clients(
     """Sessions, outcomes, mails, bytes and durations of each client, most sessions first."""
     run = start(
         options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
             postfix_config=postfix_config, output=output, color=color, quiet=quiet,
         ),
         to,

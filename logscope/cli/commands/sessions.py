@@ -21,6 +21,7 @@ def sessions(
     ] = False,
     since: options.Since = None,
     until: options.Until = None,
+    where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
     grammar: options.Grammar = None,
@@ -34,7 +35,7 @@ def sessions(
     """Every session with what each hop knows of it and how surely the hops belong together."""
     run = start(
         options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
             postfix_config=postfix_config, output=output, color=color, quiet=quiet,
         ),
         to,

@@ -92,6 +92,7 @@ def tail(
             help="Senders need a certificate that this one signed.",
         ),
     ] = None,
+    where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
     grammar: options.Grammar = None,
@@ -109,8 +110,8 @@ def tail(
     """
     run = start(
         options.said(
-            tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg, postfix_config=postfix_config,
-            envelope=envelope, output=output, color=color, quiet=quiet,
+            where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            postfix_config=postfix_config, envelope=envelope, output=output, color=color, quiet=quiet,
         ),
         to,
         "table",
