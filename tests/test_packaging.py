@@ -94,6 +94,7 @@ def run(environment: Path, *command: str, cwd: Path) -> subprocess.CompletedProc
 def test_the_wheel_holds_the_package_and_all_grammars(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"logscope/_grammars/{path.name}" for path in GRAMMARS} <= names
+    assert "logscope/_grammars/wordings/postfix.tsv" in names
     assert "logscope/py.typed" in names
     outside = {name.split("/")[0] for name in names} - {"logscope"}
     assert [name for name in outside if not name.endswith(".dist-info")] == []

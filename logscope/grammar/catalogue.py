@@ -110,9 +110,13 @@ class Catalogue:
 
 def grammar_files() -> list[Path]:
     """The grammar files of the package (or checkout) and of the user."""
+    return sorted(grammar_directory().glob("*.toml")) + sorted(_user_directory().glob("*.toml"))
+
+
+def grammar_directory() -> Path:
+    """Where the grammars of the package (or checkout) are."""
     packaged, checkout = _HERE.parent / "_grammars", _HERE.parent.parent / "grammars"
-    found = sorted((packaged if packaged.is_dir() else checkout).glob("*.toml"))
-    return found + sorted(_user_directory().glob("*.toml"))
+    return packaged if packaged.is_dir() else checkout
 
 
 def _user_directory() -> Path:

@@ -12,6 +12,7 @@ from logscope.report.wording import number, plural
 
 if TYPE_CHECKING:
     from logscope.grammar.model import Template
+    from logscope.grammar.wordings import Coverage
 
 
 def grammars_report(templates: Sequence[Template]) -> Report:
@@ -41,6 +42,44 @@ def grammars_report(templates: Sequence[Template]) -> Report:
     section = Section("", (Table(columns, cells, note=note, empty="No grammars are installed."),))
     return Report(
         "grammars", "Grammars", (section,), {"grammars": rows}, pa.Table.from_pylist(rows) if rows else None
+    )
+
+
+def coverage_report(found: Sequence[Coverage]) -> Report:
+    """How many wordings of each daemon and severity have a kind of their own."""
+    rows: list[dict[str, Any]] = [
+        {
+            "daemon": one.daemon,
+            "severity": one.severity,
+            "wordings": one.count,
+            "own_kind": one.count - len(one.rest),
+            "rest": [wording.line for wording in one.rest],
+        }
+        for one in found
+    ]
+    columns = (
+        Column("daemon", keep=10),
+        Column("severity", keep=9),
+        Column("wordings", right=True, keep=8),
+        Column("own kind", right=True, keep=8),
+        Column("the first without", grow=True, keep=5),
+    )
+    total, own = (sum(row[name] for row in rows) for name in ("wordings", "own_kind"))
+    note = f"{number(own)} of {plural(total, 'known wording')} of Postfix have a kind of their own; of the"
+    note += " others the severity and the text are kept. -o json has them all."
+    section = Section("", (Table(columns, tuple(map(_coverage_cells, rows)), note=note),))
+    table = pa.Table.from_pylist(rows) if rows else None
+    return Report("coverage", "Coverage", (section,), {"coverage": rows}, table)
+
+
+def _coverage_cells(row: dict[str, Any]) -> tuple[Cell, ...]:
+    whole = row["own_kind"] == row["wordings"]
+    return (
+        Cell(row["daemon"], "strong"),
+        Cell(row["severity"]),
+        Cell(number(row["wordings"])),
+        Cell(number(row["own_kind"]), "good" if whole else "plain"),
+        Cell(next(iter(row["rest"]), ""), "quiet"),
     )
 
 

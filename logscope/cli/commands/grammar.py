@@ -25,6 +25,13 @@ _More = Annotated[
 
 @app.command("list")
 def list_grammars(
+    coverage: Annotated[
+        bool,
+        typer.Option(
+            "--coverage",
+            help="How many wordings of Postfix have a kind of their own, by daemon and severity.",
+        ),
+    ] = False,
     grammar: _More = None,
     output: options.Output = None,
     to: options.To = None,
@@ -32,9 +39,15 @@ def list_grammars(
 ) -> int:
     """All grammars and how many kinds of line each understands."""
     run = start(options.said(grammar=grammar, output=output, color=color), to, "table")
-    from logscope.report.grammars import grammars_report
+    from logscope.grammar import wordings
+    from logscope.report.grammars import coverage_report, grammars_report
+    from logscope.sources.reading import prepare
 
-    run.write(grammars_report(_templates(run)))
+    catalogue = prepare(run.settings).catalogue
+    if coverage:
+        run.write(coverage_report(list(wordings.coverage(catalogue, wordings.wordings()))))
+    else:
+        run.write(grammars_report(catalogue.templates))
     return run.exit_code()
 
 
