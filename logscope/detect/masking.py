@@ -25,26 +25,39 @@ from typing import Any
 
 import pyarrow as pa
 
+from logscope.detect.consequences import Consequences
+from logscope.detect.effects import total
+from logscope.detect.relayed import DELIVERIES, Relays
+from logscope.detect.relayed import SESSIONS as MAIL
 from logscope.detect.signals import Signals
 from logscope.detect.tally import READS, Tally
 from logscope.detect.targets import targets
 from logscope.detect.unjudged import unreached, without_targets
 from logscope.detect.verdict import Verdict
 from logscope.errors import ExitCode
+from logscope.site import Site
 
-__all__ = ["READS", "VERDICTS", "Judge", "exit_status", "missing"]
+__all__ = ["DELIVERIES", "MAIL", "READS", "VERDICTS", "Judge", "exit_status", "missing"]
 
 VERDICTS = ("passed", "masked", "masked_upstream", "mixed", "unexpected_header", "missing_header", "unknown")
 
 
+_HAS_MAIL = frozenset(MAIL)
 _AT_ONCE = 1 << 16  # sessions
 
 
 class Judge:
-    """Takes in finished sessions, then judges. Memory grows with the number of targets only."""
+    """Takes in finished sessions, then judges. Memory grows with the number of targets, and to a bound with
+    mail that was brought without a login.
 
-    def __init__(self) -> None:
+    Args:
+        site: what the configurations say, if any were given.
+    """
+
+    def __init__(self, site: Site | None = None) -> None:
+        self._site = site or Site()
         self._tally = Tally()
+        self._relays = Relays(self._site.domains)
         self._waiting: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -59,7 +72,14 @@ class Judge:
             return
         for batch in pa.Table.from_batches(self._waiting).combine_chunks().to_batches():
             self._tally.add(batch)
+            if _HAS_MAIL.issubset(batch.schema.names):
+                self._relays.add_sessions(batch)
         self._waiting = []
+
+    def add_deliveries(self, batch: pa.RecordBatch) -> None:
+        """Look at a batch of the `deliveries` table with at least the columns `DELIVERIES`; sessions must
+        have `MAIL`, too, then."""
+        self._relays.add_deliveries(batch)
 
     def document(self, signals: Signals | None = None) -> dict[str, Any]:
         """The verdict, overall and by target.
@@ -69,7 +89,12 @@ class Judge:
         """
         self._count()
         signals = signals or Signals()
-        found = [Verdict(target, self._tally, signals).document() for target in targets(self._tally, signals)]
+        seen = total(cell.seen_effects for cell in self._tally.cells.values())
+        consequences = Consequences(signals, self._relays.by_peer(), self._site, seen)
+        found = [
+            Verdict(target, self._tally, signals, consequences).document()
+            for target in targets(self._tally, signals)
+        ]
         found = found or without_targets(self._tally, signals)
         known = {(target["backend"], target["server"]) for target in found}
         found += unreached(known, self._tally, signals)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from logscope.detect import address_lines
+from logscope.detect.address_lines import AddressLines
 from logscope.detect.header_lines import REFUSED, TOLD, Example, HeaderLines
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import NULL, Rows
@@ -48,6 +50,7 @@ class Signals:
         skew_s: seconds by which a mail server's clock is ahead of a balancer's, by pair of host names.
         processes: HAProxy's processes by host and number, and when each logged a session first.
         happened: starts and reloads that lines tell of.
+        addresses: what was held against an address, or for it, by what it is, host and address.
     """
 
     lines: list[HeaderLines] = field(default_factory=list)
@@ -57,6 +60,7 @@ class Signals:
     skew_s: dict[tuple[str, str], float] = field(default_factory=dict)
     processes: dict[tuple[str | None, int], int] = field(default_factory=dict)
     happened: set[Change] = field(default_factory=set)
+    addresses: dict[tuple[str, str | None, str], AddressLines] = field(default_factory=dict)
 
     @property
     def changes(self) -> list[Change]:
@@ -104,6 +108,15 @@ class Collector:
         self._sessions = np.array([kind == "haproxy.tcp_session" for kind in kinds])
         self._states = np.array([kind == "haproxy.server_state" for kind in kinds])
         self._happened = np.array([kind in _HAPPENED for kind in kinds])
+        whats = list(address_lines.MOST_LOOKED_AT)
+        self._about = np.array(
+            [
+                1 + whats.index(address_lines.KINDS[kind]) if kind in address_lines.KINDS else 0
+                for kind in kinds
+            ]
+        )
+        self._left = {1 + place: address_lines.MOST_LOOKED_AT[what] for place, what in enumerate(whats)}
+        self._whats = ["", *whats]
         self._kinds = kinds
         self._found: dict[tuple[int, str | None, str | None], HeaderLines] = {}
         self.signals = Signals()
@@ -128,6 +141,7 @@ class Collector:
             self._note_header(
                 rows, row, int(logged_at[row]), Example(source, first_line + row, rows.line(row))
             )
+        self._note_addresses(rows, self._about[template], source, first_line)
         for row in np.flatnonzero(self._states[template]).tolist():
             values = rows.values(row)
             if values.get("backend") and values.get("server"):
@@ -149,6 +163,21 @@ class Collector:
             lines = self._found[key] = HeaderLines(*key)
             self.signals.lines.append(lines)
         lines.add(None if at == NULL else at, int(rows.repeat_count[row]), example)
+
+    def _note_addresses(self, rows: Rows, about: NDArray[np.int64], source: str, first_line: int) -> None:
+        for number in np.unique(about[about > 0]).tolist():
+            some = np.flatnonzero(about == number)[: self._left[number]]
+            self._left[number] -= len(some)
+            for row in some.tolist():
+                values = rows.values(row)
+                address = values.get("client_address")
+                key = (self._whats[number], _host(rows, row), str(address))
+                known = self.signals.addresses
+                if address and (key in known or len(known) < address_lines.MOST_ADDRESSES):
+                    example = Example(source, first_line + row, rows.line(row))
+                    known.setdefault(key, AddressLines(*key)).add(
+                        values, int(rows.repeat_count[row]), example
+                    )
 
     def _note_processes(self, rows: Rows, logged_at: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
         some = np.flatnonzero(mask & (logged_at != NULL))
@@ -177,6 +206,8 @@ def merged(parts: Iterable[Signals]) -> Signals:
         result.happened |= part.happened
         for process, at in part.processes.items():
             result.processes[process] = min(at, result.processes.get(process, at))
+        for told in part.addresses.values():
+            result.addresses.setdefault(told.key, AddressLines(*told.key)).join(told)
         for lines in part.lines:
             key = (lines.meaning, lines.mta_host, lines.service)
             found.setdefault(key, HeaderLines(*key)).join(lines)

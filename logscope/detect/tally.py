@@ -18,13 +18,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from logscope.correlate.layout import NULL, SECOND
+from logscope.detect.effects import Effects, Marks, pairs, refused
 from logscope.detect.sample import Sample
 from logscope.detect.timeline import Timeline
 
 READS = (
     "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
     "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at",
-    "ended_at", "duration_ms", "bytes_to_client", "commands", "helo", "join_confidence",
+    "ended_at", "duration_ms", "bytes_to_client", "commands", "helo", "join_confidence", "screen",
+    "dnsbl_rank", "rejects",
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
@@ -148,6 +150,8 @@ class Cell:
         refused: of those that look like refusals, joined or not.
         said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown
         command.
+        behind: addresses that the mail server saw in the clients' place, in joined sessions.
+        effects, seen_effects: what was done to masked sessions, and to those whose client was seen.
         examples: places of lines, by what became of the session.
     """
 
@@ -161,6 +165,9 @@ class Cell:
     gateways: dict[str, Gateway] = field(default_factory=dict)
     said: int = 0
     header_first: int = 0
+    behind: Counter[str] = field(default_factory=Counter)
+    effects: Effects = field(default_factory=Effects)
+    seen_effects: Effects = field(default_factory=Effects)
     examples: dict[int, list[Place]] = field(default_factory=dict)
 
 
@@ -174,7 +181,7 @@ class Peer:
         probes: health checks.
         quiet: sessions that were as short and silent as health checks.
         names: what its sessions call themselves.
-        said, header_first: as in `Cell`.
+        said, header_first, effects: as in `Cell`.
         examples: places of lines.
     """
 
@@ -186,6 +193,7 @@ class Peer:
     names: Names = field(default_factory=Names)
     said: int = 0
     header_first: int = 0
+    effects: Effects = field(default_factory=Effects)
     examples: list[Place] = field(default_factory=list)
 
 
@@ -217,10 +225,6 @@ class Tally:
         self.balancer_sessions += int(rows.balancer.sum())
         self.mta_sessions += int(rows.mta.sum())
         self.unreached += int((rows.balancer & ~rows.reached).sum())
-        hidden = rows.balancer & ((rows.fate == BY_PORT) | (rows.fate == BY_TEXT) | (rows.fate == CUT))
-        for (address,), here in rows.groups(("peer_address",), hidden):
-            if address is not None and len(self.hidden_behind) < MOST_ADDRESSES:
-                self.hidden_behind[address] += len(here)
         names = ("balancer", "frontend", "backend", "server")
         for (balancer, frontend, backend, server), here in rows.groups(names, rows.balancer & rows.reached):
             for family, version in (("IPv4", ~rows.six), ("IPv6", rows.six)):
@@ -249,6 +253,9 @@ class Tally:
             passed = some[rows.fate[some] == PASSED]
             cell.passed.setdefault(node, Span()).add(len(passed), rows.accepted_at[passed])
         cell.timed += int(rows.timed[here[fates == PASSED]].sum())
+        hidden = here[(fates == BY_PORT) | (fates == CUT) | (fates == BY_TEXT)]
+        self._add_hidden(cell, rows, hidden)
+        cell.seen_effects.add(rows.marks, here[fates == PASSED])
         masked = here[(fates == BY_PORT) | (fates == CUT)]
         cell.said += int(rows.said[masked].sum())
         cell.header_first += int(rows.header_first[masked].sum())
@@ -263,6 +270,13 @@ class Tally:
         cell.refused.add(rows.balancer_times[refused], dates=rows.accepted_at[refused])
         for gateways in (cell.gateways, self.gateways):
             self._add_gateways(gateways, rows, here[fates == PASSED])
+
+    def _add_hidden(self, cell: Cell, rows: _Rows, hidden: NDArray[np.int64]) -> None:
+        cell.effects.add(rows.marks, hidden)
+        for (address,), here in rows.groups(("peer_address",), _mask(len(rows.fate), hidden)):
+            if address is not None and len(self.hidden_behind) < MOST_ADDRESSES:
+                cell.behind[address] += len(here)
+                self.hidden_behind[address] += len(here)
 
     def _add_gateways(self, gateways: dict[str, Gateway], rows: _Rows, passed: NDArray[np.int64]) -> None:
         for (address,), here in rows.groups(
@@ -285,6 +299,7 @@ class Tally:
         some = here[~probes]
         peer.span.add(len(some), rows.connected_at[some])
         peer.masked += int(rows.masked[some].sum())
+        peer.effects.add(rows.marks, some)
         peer.said += int(rows.said[some].sum())
         peer.header_first += int(rows.header_first[some].sum())
         quiet = rows.quiet[some]
@@ -312,6 +327,7 @@ class _Rows:
         self.probe = self._equal("outcome", "probe")
         self.timed = self._equal("client_known_from", "timing")
         self.said, self.header_first = _commands(batch.column("commands"))
+        self.marks = Marks(batch)
         self.fate = self._fates()
         ended_soon = (self.ended_at != NULL) & (self.ended_at - self.connected_at <= QUIET_S * SECOND)
         self.quiet = ended_soon & np.logical_or.reduce([self._equal("outcome", word) for word in QUIET])
@@ -421,21 +437,5 @@ def _mask(count: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
 def _commands(column: pa.Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """bool[n] each: the disconnect counters name a command; and they name an unknown one that was refused,
     as a header is."""
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(_as_list(column)), 0))
-    refused = np.zeros(len(column), np.bool_)
-    flat = _as_list(column).flatten()
-    if len(flat):
-        unknown = np.asarray(pc.equal(flat.field(0), "unknown"))
-        owner = np.repeat(np.arange(len(column)), lengths)[unknown]
-        pairs = np.array(flat.field(1).take(pa.array(np.flatnonzero(unknown))).to_pylist()).reshape(-1, 2)
-        refused[owner[pairs[:, 0] < pairs[:, 1]]] = True
-    return lengths > 0, refused
-
-
-def _as_list(column: pa.Array) -> pa.Array:
-    """A map as the list of pairs that it is."""
-    kind = column.type
-    pairs = pa.list_(
-        pa.struct([pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)])
-    )
-    return column.cast(pairs)
+    named = np.asarray(pc.fill_null(pc.list_value_length(pairs(column)), 0)) > 0
+    return named, refused(column, "unknown") > 0

@@ -10,6 +10,8 @@ from typing import Any
 
 from logscope.detect import remedy
 from logscope.detect.company import ENOUGH
+from logscope.detect.consequences import Consequences
+from logscope.detect.effects import total as total_effects
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
 from logscope.detect.header_lines import TOLD, HeaderLines
 from logscope.detect.signals import Change, Signals
@@ -77,8 +79,9 @@ class Verdict:
         verdict, cause, confidence: the judgement, why in a sentence, and how sure from 0 to 1.
     """
 
-    def __init__(self, target: Target, tally: Tally, signals: Signals) -> None:
+    def __init__(self, target: Target, tally: Tally, signals: Signals, consequences: Consequences) -> None:
         self.target, self.tally, self.signals = target, tally, signals
+        self._consequences = consequences
         self.spans = {
             "passed": target.passed,
             _MASKED: target.span(BY_PORT) if target.refused.span.count else target.span(BY_PORT, CUT),
@@ -279,6 +282,13 @@ class Verdict:
         name, node = self.target.name, self.target.node or Node(None, None)
         since, until = onset(self.states) or (None, None)
         finding = self.verdict not in ("passed", "unknown")
+        more = {
+            "ongoing": finding and self.states[-1].kind != "passed",
+            "states": [_state(state) for state in self.states],
+            "began_after": _change(self.began_after, since),
+            "peers": sorted(self._stand_ins()) if finding else [],
+            "consequences": self._followed() if finding else [],
+        }
         return {
             "frontend": name.frontend,
             "backend": name.backend,
@@ -292,12 +302,27 @@ class Verdict:
             "share_masked": self._share_masked(),
             "since": moment(since) if finding else None,
             "until": moment(until) if finding else None,
-            "ongoing": finding and self.states[-1].kind != "passed",
-            "states": [_state(state) for state in self.states],
-            "began_after": _change(self.began_after, since),
-            "evidence": self._evidence(),
+            "evidence": self._evidence() | more,
             "remedy": self._remedy() if finding else [],
         }
+
+    def _stand_ins(self) -> set[str]:
+        """Addresses that the mail server saw in its clients' place."""
+        if self.verdict == "masked_upstream":
+            return {gateway} if (gateway := self._gateway()) else set()
+        behind = {address for cell in self.target.cells.values() for address in cell.behind}
+        return behind | set(self.target.peers)
+
+    def _followed(self) -> list[Document]:
+        """What was decided on these addresses."""
+        cells = self.target.cells.values()
+        if self.verdict == "masked_upstream":
+            done = total_effects(cell.seen_effects for cell in cells)
+        else:
+            own = [cell.effects for cell in cells]
+            done = total_effects([*own, *(peer.effects for peer in self.target.peers.values())])
+        host = self.target.node.mta_host if self.target.node else None
+        return self._consequences.of(host, self._stand_ins(), done)
 
     def _share_masked(self) -> float | None:
         """Share of the sessions in which the mail server saw another address than the client's."""
@@ -450,6 +475,11 @@ def moment(ns: int | None) -> str | None:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 10**6:03d}Z"
 
 
+_NOTHING_ELSE: Document = {
+    "examples": [], "ongoing": False, "states": [], "began_after": None, "peers": [], "consequences": [],
+}  # fmt: skip
+
+
 def unknown(cause: str, evidence: Mapping[str, Any] | None = None, **known: Any) -> Document:
     """A target that cannot be judged."""
     names = ("frontend", "backend", "server", "mta_host", "service", "family")
@@ -461,10 +491,7 @@ def unknown(cause: str, evidence: Mapping[str, Any] | None = None, **known: Any)
         "share_masked": None,
         "since": None,
         "until": None,
-        "ongoing": False,
-        "states": [],
-        "began_after": None,
-        "evidence": dict.fromkeys(COUNTS, 0) | {"examples": []} | dict(evidence or {}),
+        "evidence": dict.fromkeys(COUNTS, 0) | _NOTHING_ELSE | dict(evidence or {}),
         "remedy": [],
         **known,
     }

@@ -62,6 +62,33 @@ def headline(document: Mapping[str, Any]) -> list[Note]:
     return [Note(f"{text} Affected: {named}.", tone, _next(tone))]
 
 
+def _alarms(document: Mapping[str, Any]) -> list[Note]:
+    """What cannot wait, whatever else is said: mail that is refused, and an open relay."""
+    found = [Note(f"OUTAGE: {text}", "bad") for text in _outages(document)]
+    relays = {
+        one["text"]: None
+        for target in document["targets"]
+        for one in _evidence(target).get("consequences") or ()
+        if one["kind"] == "open_relay" and one["severity"] == "critical"
+    }
+    return found + [Note(text, "bad") for text in relays]
+
+
+def _outages(document: Mapping[str, Any]) -> list[str]:
+    """Ways on which mail is refused now, and were when the logs ended."""
+    refusing = [target for target in document["targets"] if _refuses(target)]
+    if not refusing:
+        return []
+    names = ", ".join(_name(target) for target in refusing)
+    return [f"mail through {names} is being refused."]
+
+
+def _refuses(target: _Target) -> bool:
+    states = _evidence(target).get("states") or ()
+    last = states[-1]["verdict"] if states else target["verdict"]
+    return last in ("unexpected_header", "missing_header")
+
+
 def masking_report(document: Mapping[str, Any]) -> Report:
     """The report.
 
@@ -70,7 +97,7 @@ def masking_report(document: Mapping[str, Any]) -> Report:
     """
     text, tone = _HEADLINES[document["verdict"]]
     targets = document["targets"]
-    items: list[Item] = [Note(text, tone)]
+    items: list[Item] = [*_alarms(document), Note(text, tone)]
     if targets:
         items.append(Table(_COLUMNS, tuple(_row(target) for target in targets)))
     sections = [Section("", tuple(items))]
@@ -85,6 +112,10 @@ def _next(tone: Tone) -> tuple[str, ...]:
         if tone == "good"
         else ("`logscope masking` with the same files shows the evidence and what to change.",)
     )
+
+
+def _evidence(target: _Target) -> Mapping[str, Any]:
+    return target.get("evidence") or {}
 
 
 def _row(target: _Target) -> tuple[Cell, ...]:
@@ -110,22 +141,42 @@ def _detail(target: _Target, told: dict[tuple[str, ...], _Target]) -> Section:
     if target.get("cause"):
         items.append(Note(str(target["cause"]), tone_of(target["verdict"])))
     items += _history(target)
-    evidence = target.get("evidence") or {}
+    items += _consequences(target, told)
+    evidence = _evidence(target)
     counts = [
         (name.replace("_", " "), Cell(number(count)))
         for name, count in evidence.items()
-        if isinstance(count, int) and count
+        if isinstance(count, int) and count and name != "ongoing"
     ]
     if counts:
         items.append(Facts(tuple(counts)))
-    for name, lines in evidence.items():
-        if isinstance(lines, list) and lines:
-            items.append(
-                Note(f"{name.replace('_', ' ').capitalize()}:", "quiet", tuple(_line(line) for line in lines))
-            )
+    if lines := evidence.get("examples"):
+        items.append(Note("Examples:", "quiet", tuple(_line(line) for line in lines)))
     if target.get("remedy"):
         items.append(_remedy(target, told))
     return Section(_name(target), tuple(items) or (Note("Nothing more is known.", "quiet"),))
+
+
+_SEVERITIES: dict[str, Tone] = {"critical": "bad", "warning": "warn", "info": "plain"}
+
+
+def _consequences(target: _Target, told: dict[tuple[str, ...], _Target]) -> list[Item]:
+    """What followed; where another target has the same listener and addresses, only that."""
+    found = _evidence(target).get("consequences") or ()
+    if not found:
+        return []
+    alike = told.setdefault(("consequences", *(str(one["text"]) for one in found)), target)
+    if alike is not target:
+        return [Note(f"What followed: the same as for {_name(alike)}.", "plain")]
+    return [Note(one["text"], _SEVERITIES[one["severity"]], _followed(one)) for one in found]
+
+
+def _followed(one: Mapping[str, Any]) -> tuple[str, ...]:
+    """The evidence of a consequence."""
+    ids = one.get("queue_ids") or ()
+    more = "" if len(ids) >= one["count"] else f" and {one['count'] - len(ids)} more"
+    named = (f"queue ids: {' '.join(ids)}{more}",) if ids else ()
+    return (*named, *(_line(line) for line in one["examples"][:1]))
 
 
 _STATES = (
@@ -138,7 +189,7 @@ _STATES = (
 
 def _history(target: _Target) -> list[Item]:
     """What held when, if it changed, and what was done before."""
-    states = target.get("states") or []
+    states = _evidence(target).get("states") or []
     items: list[Item] = []
     if began := _began(target):
         items.append(Note(began, "plain"))
@@ -151,14 +202,14 @@ def _began(target: _Target) -> str:
     """Since when, until when, and after what."""
     if not target.get("since"):
         return ""
-    if len(target.get("states") or []) < 2:
+    if len(_evidence(target).get("states") or []) < 2:
         return f"Since {_time(target['since'])} UTC at least, where these sessions begin in the logs."
     text = f"Since {_time(target['since'])} UTC"
-    change = target.get("began_after")
+    change = _evidence(target).get("began_after")
     if change:
         where = f" on {change['host']}" if change.get("host") else ""
         text += f", {_after(change['seconds_before'])} {change['what']}{where} ({_time(change['at'])})"
-    if not target.get("ongoing"):
+    if not _evidence(target).get("ongoing"):
         text += f"; over since {_time(target['until'])}"
     return text + "."
 

@@ -215,6 +215,7 @@ class MailServer:
         networks: entries of `mynetworks`; None where it is left to Postfix (`networks_style`).
         networks_style: `host`, `subnet` or `class`: what Postfix trusts when `mynetworks` is not set.
         domains: of `mydestination`, `virtual_mailbox_domains`, `virtual_alias_domains`, `relay_domains`.
+        domains_complete: whether these are all: no list is in a table or file.
         proxy_interfaces: addresses that it is reached through, with their line.
         parameters: raw values of main.cf, unknown ones included.
     """
@@ -229,6 +230,7 @@ class MailServer:
     networks: tuple[Network, ...] | None
     networks_style: str
     domains: tuple[Domain, ...]
+    domains_complete: bool
     proxy_interfaces: tuple[tuple[str, Place], ...]
     parameters: Mapping[str, str] = field(repr=False)
 

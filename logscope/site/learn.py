@@ -279,6 +279,9 @@ def mail_server(host: str, config: postfix.Config, files: tuple[str, ...]) -> Ma
         networks=_networks(config),
         networks_style=config.value("mynetworks_style"),
         domains=tuple(_domains(name, config)),
+        domains_complete=not any(
+            _is_table(word) for parameter in _DOMAIN_LISTS for word in config.words(parameter)
+        ),
         proxy_interfaces=tuple(_interfaces(config)),
         parameters=MappingProxyType({key: entry.value for key, entry in config.parameters.items()}),
     )
@@ -325,10 +328,13 @@ def _domains(mail_server: str, config: postfix.Config) -> Iterator[Domain]:
     for parameter in _DOMAIN_LISTS:
         for word in config.words(parameter):
             name = word.lower().rstrip(".")
-            is_table = ":" in name or "/" in name or name.startswith("!")
-            if name and not is_table and name not in seen:
+            if name and not _is_table(name) and not name.startswith("!") and name not in seen:
                 seen.add(name)
                 yield Domain(mail_server, name, parameter, config.place(parameter))
+
+
+def _is_table(word: str) -> bool:
+    return ":" in word or "/" in word
 
 
 def _interfaces(config: postfix.Config) -> Iterator[tuple[str, Place]]:

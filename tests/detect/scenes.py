@@ -9,8 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from logscope.detect.header_lines import REFUSED, Example, HeaderLines
-from logscope.detect.masking import READS, Judge
+from logscope.detect.masking import DELIVERIES, MAIL, READS, Judge
+from logscope.detect.recovered import SESSIONS as RECOVERED
 from logscope.detect.signals import NEVER, Signals
+from logscope.site import Site
 
 SECOND = 10**9
 START = 1_795_339_000 * SECOND
@@ -21,13 +23,19 @@ _TYPES = {
     **dict.fromkeys(("accepted_at", "mta_connected_at", "ended_at"), pa.timestamp("ns", tz="UTC")),
     **dict.fromkeys(("queue_ms", "connect_ms", "duration_ms", "bytes_to_client"), pa.int64()),
     "masked": pa.bool_(),
+    "dnsbl_rank": pa.int64(),
+    "queue_ids": pa.list_(_TEXT),
+    "rejects": pa.list_(pa.struct([("stage", _TEXT), ("code", pa.int64()), ("text", _TEXT)])),
+    "links": pa.list_(pa.struct([("method", _TEXT), ("probability", pa.float64())])),
     "commands": pa.map_(_TEXT, pa.list_(pa.int64())),
     "events": pa.list_(pa.struct([("source", _TEXT), ("line_number", pa.int64())])),
 }
 
+_DELIVERIES = pa.schema([(name, _TEXT) for name in DELIVERIES])
+
 Row = dict[str, Any]
 
-MAIL = {"ehlo": [1, 1], "mail": [1, 1], "rcpt": [1, 1], "data": [1, 1], "quit": [1, 1]}
+COMMANDS = {"ehlo": [1, 1], "mail": [1, 1], "rcpt": [1, 1], "data": [1, 1], "quit": [1, 1]}
 
 
 class Scene:
@@ -40,6 +48,7 @@ class Scene:
         self._random = random.Random(seed)
         self._coarse, self._pace, self._clock = coarse, pace_s, clock_s
         self.rows: list[Row] = []
+        self.deliveries: list[Row] = []
         self.signals = Signals()
         self.now = START
 
@@ -67,7 +76,7 @@ class Scene:
             start, end = start // SECOND * SECOND, end // SECOND * SECOND
         row = {
             "mta_host": host, "service": "postfix/postscreen", "mta_connected_at": start, "ended_at": end,
-            "client_known_from": "none", "outcome": "delivered", "commands": MAIL,
+            "client_known_from": "none", "outcome": "delivered", "commands": COMMANDS,
             "events": [("mail.log", len(self.rows) + 1)],
         }  # fmt: skip
         return row | more
@@ -160,16 +169,18 @@ class Scene:
 
     def batches(self, size: int = 64) -> list[pa.RecordBatch]:
         """The table in pieces."""
-        names = [*READS, "events"]
+        names = list(dict.fromkeys((*READS, *MAIL, *RECOVERED, "events")))
         schema = pa.schema([(name, _TYPES.get(name, _TEXT)) for name in names])
         rows = [{name: _value(name, row.get(name)) for name in names} for row in self.rows]
         return pa.Table.from_pylist(rows, schema).to_batches(size)
 
-    def document(self) -> dict[str, Any]:
+    def document(self, site: Site | None = None) -> dict[str, Any]:
         """What is judged of it."""
-        judge = Judge()
+        judge = Judge(site)
         for batch in self.batches():
             judge.add(batch)
+        if self.deliveries:
+            judge.add_deliveries(pa.RecordBatch.from_pylist(self.deliveries, _DELIVERIES))
         return judge.document(self.signals)
 
     def verdicts(self) -> dict[str, str]:

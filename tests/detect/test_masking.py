@@ -10,13 +10,13 @@ import pytest
 from logscope.detect.header_lines import REFUSED, Example, HeaderLines
 from logscope.detect.masking import VERDICTS, exit_status, missing
 from logscope.errors import ExitCode
-from tests.detect.scenes import LB, MAIL, START, Scene
+from tests.detect.scenes import COMMANDS, LB, START, Scene
 
 CONTRACT = {
     "frontend", "backend", "server", "mta_host", "service", "family", "verdict", "cause", "confidence",
-    "share_masked", "since", "until", "ongoing", "states", "began_after", "evidence", "remedy",
+    "share_masked", "since", "until", "evidence", "remedy",
 }  # fmt: skip
-HEADER_TAKEN_FOR_A_COMMAND = MAIL | {"unknown": [0, 1]}
+HEADER_TAKEN_FOR_A_COMMAND = COMMANDS | {"unknown": [0, 1]}
 
 
 def scenes() -> dict[str, tuple[Scene, str]]:
@@ -155,10 +155,10 @@ def test_a_change_in_time_is_mixed_and_dated() -> None:
     assert target["verdict"] == "mixed"
     assert target["share_masked"] == pytest.approx(1 / 3, abs=0.02)
     assert 0 <= datetime.fromisoformat(target["since"]).timestamp() - changed_at / 1e9 < 20
-    assert [state["verdict"] for state in target["states"]] == ["passed", "masked"]
-    assert [state["sessions"] for state in target["states"]] == [40, 20]
-    assert target["states"][1]["since"] == target["since"]
-    assert target["ongoing"]
+    assert [state["verdict"] for state in target["evidence"]["states"]] == ["passed", "masked"]
+    assert [state["sessions"] for state in target["evidence"]["states"]] == [40, 20]
+    assert target["evidence"]["states"][1]["since"] == target["since"]
+    assert target["evidence"]["ongoing"]
 
 
 def test_five_masked_among_many_are_found() -> None:

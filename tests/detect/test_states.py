@@ -25,19 +25,19 @@ def test_onset_and_end(bad: str) -> None:
     scene, _ = changed(("passed", 40), (bad, 25), ("passed", 40))
     [target] = scene.document()["targets"]
     assert target["verdict"] == "mixed"
-    assert [state["verdict"] for state in target["states"]][::2] == ["passed", "passed"]
-    assert len(target["states"]) == 3
-    assert target["since"] == target["states"][1]["since"]
-    assert target["until"] == target["states"][1]["until"]
-    assert not target["ongoing"]
+    assert [state["verdict"] for state in target["evidence"]["states"]][::2] == ["passed", "passed"]
+    assert len(target["evidence"]["states"]) == 3
+    assert target["since"] == target["evidence"]["states"][1]["since"]
+    assert target["until"] == target["evidence"]["states"][1]["until"]
+    assert not target["evidence"]["ongoing"]
 
 
 def test_a_reload_before_is_named_with_its_distance() -> None:
     scene, moments = changed(("passed", 40), ("by_port", 25))
     scene.signals.happened.add(Change(moments[1] - 4 * MINUTE, "edge1", "HAProxy was reloaded"))
     [target] = scene.document()["targets"]
-    assert target["began_after"]["what"] == "HAProxy was reloaded"
-    assert 4 * 60 <= target["began_after"]["seconds_before"] <= 4 * 60 + 20
+    assert target["evidence"]["began_after"]["what"] == "HAProxy was reloaded"
+    assert 4 * 60 <= target["evidence"]["began_after"]["seconds_before"] <= 4 * 60 + 20
 
 
 def test_a_reload_elsewhere_or_long_before_is_not() -> None:
@@ -48,22 +48,26 @@ def test_a_reload_elsewhere_or_long_before_is_not() -> None:
     ):
         scene, moments = changed(("passed", 40), ("by_port", 25))
         scene.signals.happened.add(change(moments[1]))
-        assert scene.document()["targets"][0]["began_after"] is None
+        assert scene.document()["targets"][0]["evidence"]["began_after"] is None
 
 
 def test_what_was_so_from_the_beginning_has_no_cause_in_these_logs() -> None:
     scene, moments = changed(("by_port", 25), ("passed", 40))
     scene.signals.happened.add(Change(moments[0] - MINUTE, "edge1", "HAProxy was reloaded"))
     [target] = scene.document()["targets"]
-    assert target["began_after"] is None
-    assert not target["ongoing"]
+    assert target["evidence"]["began_after"] is None
+    assert not target["evidence"]["ongoing"]
 
 
 def test_two_kinds_of_disorder_are_two_states() -> None:
     scene, _ = changed(("passed", 30), ("by_text", 20), ("by_port", 20))
     [target] = scene.document()["targets"]
-    assert [state["verdict"] for state in target["states"]] == ["passed", "unexpected_header", "masked"]
-    assert target["ongoing"]
+    assert [state["verdict"] for state in target["evidence"]["states"]] == [
+        "passed",
+        "unexpected_header",
+        "masked",
+    ]
+    assert target["evidence"]["ongoing"]
 
 
 def test_clients_by_turns_are_mixed_all_the_time() -> None:
@@ -71,7 +75,7 @@ def test_clients_by_turns_are_mixed_all_the_time() -> None:
     for _ in range(30):
         scene.passed("mx-a", "mx-a", 1).by_port("mx-a", "mx-a", 1)
     [target] = scene.document()["targets"]
-    [state] = target["states"]
+    [state] = target["evidence"]["states"]
     assert state["verdict"] == target["verdict"] == "mixed"
     assert state["shares"] == {"masked": 0.5, "passed": 0.5}
 

@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from logscope.cli import options
 from logscope.cli.run import start
 from logscope.errors import InputError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from logscope.detect.recovered import Recovered
+    from logscope.report.model import Report
+    from logscope.site import Site
+
 
 def masking(
     files: options.Files = None,
+    recovered: Annotated[
+        bool,
+        typer.Option("--recovered", help="List the clients that are known all the same, and how surely."),
+    ] = False,
     since: options.Since = None,
     until: options.Until = None,
     where: options.Where = None,
@@ -39,16 +52,39 @@ def masking(
         to,
         "table",
     )  # fmt: skip
-    from logscope.detect.masking import READS, Judge, exit_status
-    from logscope.report.masking import masking_report
+    from logscope.detect.masking import DELIVERIES, MAIL, READS, Judge, exit_status
+    from logscope.detect.recovered import SESSIONS, Recovered
 
-    judge = Judge()
-    columns = [*READS, *(["events"] if "events" not in READS else [])]
-    result = run.tables(files, {"sessions": columns}, lambda _table, batch: judge.add(batch))
+    site = run.settings.site
+    judge, found = Judge(site), Recovered() if recovered else None
+
+    def take(table: str, batch: pa.RecordBatch) -> None:
+        if table == "deliveries":
+            judge.add_deliveries(batch)
+            return
+        judge.add(batch)
+        if found is not None:
+            found.add(batch)
+
+    columns = dict.fromkeys((*READS, *MAIL, "events", *(SESSIONS if recovered else ())))
+    result = run.tables(files, {"sessions": list(columns), "deliveries": DELIVERIES}, take)
     document = judge.document(result.signals)
-    quote_examples(document["targets"], run.paths)
-    run.write(masking_report(document))
+    if found is not None:
+        run.write(_recovered_report(found, site))
+    else:
+        from logscope.report.masking import masking_report
+
+        quote_examples(document["targets"], run.paths)
+        run.write(masking_report(document))
     return run.exit_code(exit_status(document))
+
+
+def _recovered_report(found: Recovered, site: Site) -> Report:
+    from logscope.detect.recovered import rows, unmasking
+    from logscope.report.recovered import recovered_report
+
+    clients = found.clients()
+    return recovered_report(list(rows(clients)), found.masked, unmasking(clients, site))
 
 
 def quote_examples(targets: Sequence[Mapping[str, Any]], paths: Mapping[str, Path]) -> None:

@@ -1,0 +1,70 @@
+"""Clients recovered while they were masked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from logscope.detect.recovered import Client, Recovered, rows, unmasking
+from logscope.site import Site
+from tests.detect.scenes import SECOND, Scene
+
+
+def recovered(scene: Scene) -> dict[str, Client]:
+    found = Recovered()
+    for batch in scene.batches(7):
+        found.add(batch)
+    return {one.address: one for one in found.clients()}
+
+
+@pytest.mark.parametrize("method", ["backend_port", "header_text"])
+def test_what_the_lines_decide_is_sure(method: str) -> None:
+    scene = Scene().by_port("mx-a", "mx-a", 12, client_address="192.0.2.7", client_known_from=method)
+    [client] = recovered(scene).values()
+    assert (client.address, client.sessions, dict(client.methods)) == ("192.0.2.7", 12, {method: 12})
+    assert client.probability == 1
+    assert client.first == min(row["accepted_at"] for row in scene.rows)
+    assert client.mta_hosts == {"mx-a"}
+
+
+def test_what_times_suggest_has_its_probability() -> None:
+    scene = Scene().by_port("mx-a", "mx-a", 2, client_address="192.0.2.7", client_known_from="timing")
+    for row, probability in zip(scene.rows, (0.98, 0.75), strict=True):
+        row["links"] = [
+            {"method": "timing", "probability": probability},
+            {"method": "queue_id", "probability": 1.0},
+        ]
+    [row] = rows(list(recovered(scene).values()))
+    assert (row["probability"], row["expected_sessions"]) == (0.75, 1.73)
+
+
+def test_who_is_seen_or_not_known_is_not_listed() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 9).masked("mx-b", "mx-b", 9).direct("mx-a", 9)
+    assert recovered(scene) == {}
+
+
+def test_how_many_sessions_a_client_has_at_once() -> None:
+    scene = Scene().by_port("mx-a", "mx-a", 5, client_address="192.0.2.7")
+    for row, (start, end) in zip(scene.rows, [(0, 10), (1, 3), (2, 3), (3, 9), (100, 101)], strict=True):
+        row["accepted_at"], row["ended_at"] = start * SECOND, end * SECOND
+    [client] = recovered(scene).values()
+    assert (client.at_once, client.a_minute) == (3, 4)
+
+
+def met(clients: list[Client], site: Site | None = None) -> dict[str, list[str]]:
+    return {one["kind"]: one["clients"] for one in unmasking(clients, site or Site())}
+
+
+def test_lists_that_hit_a_client_where_it_is_seen_will_hit_it() -> None:
+    scene = Scene().by_port("mx-a", "mx-a", 5, client_address="192.0.2.7").by_port("mx-a", "mx-a", 5)
+    more: dict[str, Any] = {"client_address": "192.0.2.7", "dnsbl_rank": 4}
+    scene.passed("mx-b", "mx-b", 1, **more)
+    scene.passed("mx-b", "mx-b", 1, client_address="192.0.2.8", screen="denylisted")
+    assert met(list(recovered(scene).values())) == {"listed": ["192.0.2.7"]}
+
+
+def test_limits_that_a_client_exceeds() -> None:
+    assert met([Client("192.0.2.7", at_once=51), Client("192.0.2.8", at_once=50, a_minute=900)]) == {
+        "limits": ["192.0.2.7"]
+    }
