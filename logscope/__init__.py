@@ -32,7 +32,7 @@ def read_sessions(*files: str | os.PathLike[str], **options: object) -> pd.DataF
     Args:
         *files: logs in any mix and order.
         **options: `since`, `until`, `where` (text as on the command line), `tz` (a zone, or a table of host
-            to zone with `default`), `year`, `grammar`, `haproxy_cfg`, `postfix_config`.
+            to zone with `default`), `year`, `grammar`, `haproxy_cfg`, `log_format`, `postfix_config`.
 
     Returns:
         a DataFrame with the columns of `logscope.schema.SESSIONS`.

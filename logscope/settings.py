@@ -45,6 +45,7 @@ class Settings:
         grammars: grammar files or directories of them, besides the installed ones.
         haproxy_cfg: haproxy.cfg files to learn formats, listeners and servers from; `HOST=FILE` names the
             host.
+        log_formats: HAProxy's log-format strings, besides those of the files.
         postfix_config: directories with main.cf and master.cf, one of the files, or `MAIN+MASTER`, likewise.
         envelope: what stands before each message, one of `syslog.envelopes.NAMES`; empty to find it out line
             by line.
@@ -61,6 +62,7 @@ class Settings:
     year: int | None = None
     grammars: tuple[str, ...] = ()
     haproxy_cfg: tuple[str, ...] = ()
+    log_formats: tuple[str, ...] = ()
     postfix_config: tuple[str, ...] = ()
     envelope: str = ""
     output: str | None = None
@@ -102,6 +104,7 @@ KEYS: dict[str, str] = {
     "year": "year of stamps without one",
     "grammar": "grammar files or directories",
     "haproxy_cfg": "haproxy.cfg files, each also as HOST=FILE",
+    "log_format": "HAProxy's log-format strings",
     "postfix_config": "directories with main.cf and master.cf, each also as HOST=DIR",
     "envelope": "what stands before each message: " + ", ".join(ENVELOPES),
     "output": "output format: " + ", ".join(OUTPUTS),
@@ -111,8 +114,9 @@ KEYS: dict[str, str] = {
 """Keys of the configuration files; in the environment they are `LOGSCOPE_TZ` and so on."""
 
 _CHOICES: dict[str, Collection[str]] = {"output": OUTPUTS, "color": COLORS, "envelope": ENVELOPES}
-_FIELD_OF = {"tz": "zones", "grammar": "grammars"}
-_SEVERAL = ("grammar", "haproxy_cfg", "postfix_config")
+_FIELD_OF = {"tz": "zones", "grammar": "grammars", "log_format": "log_formats"}
+_PATHS = ("grammar", "haproxy_cfg", "postfix_config")
+_SEVERAL = (*_PATHS, "log_format")
 
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, now: datetime) -> Settings:
@@ -182,7 +186,7 @@ def read_file(path: Path, name: str | None = None) -> dict[str, Any]:
     for key in _SEVERAL:
         if isinstance(found.get(key), str):
             found[key] = [found[key]]
-        if isinstance(found.get(key), list):
+        if key in _PATHS and isinstance(found.get(key), list):
             found[key] = [
                 _relative_to(path.parent, entry) if isinstance(entry, str) else entry for entry in found[key]
             ]
@@ -202,8 +206,10 @@ def from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
         value = environ.get(f"LOGSCOPE_{key.upper()}")
         if value is None or value == "":
             continue
-        if key in _SEVERAL:
+        if key in _PATHS:
             found[key] = value.split(":")
+        elif key in _SEVERAL:
+            found[key] = [value]
         elif key == "tz":
             found[key] = value.split(",")
         elif key == "year":

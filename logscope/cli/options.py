@@ -75,6 +75,15 @@ HaproxyCfg = Annotated[
         help="Learn log formats, listeners and servers from a haproxy.cfg.",
     ),
 ]
+LogFormat = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--log-format",
+        metavar="FORMAT",
+        rich_help_panel=_INPUT,
+        help="A log-format of HAProxy, as HAProxy has it once the quotes of haproxy.cfg are undone.",
+    ),
+]
 PostfixConfig = Annotated[
     list[str] | None,
     typer.Option(

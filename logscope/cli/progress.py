@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, Any
@@ -26,29 +26,7 @@ def progress(sources: Sequence[Source], *, wanted: bool) -> Iterator[None]:
     if not wanted or not sys.stderr.isatty():
         yield
         return
-    bar = _Bar(
-        "reading",
-        lambda: sum(source.size or 0 for source in sources),
-        lambda: sum(source.position for source in sources if source.size),
-    )
-    try:
-        yield
-    finally:
-        bar.close()
-
-
-@contextmanager
-def counting(what: str, total: int, done: Callable[[], int], *, wanted: bool) -> Iterator[None]:
-    """Show how many of a known number of things are done, while the body runs.
-
-    Args:
-        what: the word in front of the bar.
-        done: asked each time the bar is drawn.
-    """
-    if not wanted or not sys.stderr.isatty():
-        yield
-        return
-    bar = _Bar(what, lambda: total, done, in_bytes=False)
+    bar = _Bar(sources)
     try:
         yield
     finally:
@@ -56,15 +34,8 @@ def counting(what: str, total: int, done: Callable[[], int], *, wanted: bool) ->
 
 
 class _Bar:
-    """A bar that appears after a while and asks how far things are each time it is drawn."""
-
-    def __init__(
-        self, what: str, total: Callable[[], int], done: Callable[[], int], *, in_bytes: bool = True
-    ) -> None:
-        self._what = what
-        self._total = total
-        self._done = done
-        self._in_bytes = in_bytes
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
         self._shown: Any = None
         self._closed = False
         self._timer = Timer(_DELAY_S, self._show)
@@ -81,34 +52,28 @@ class _Bar:
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
         if self._closed:
             return
-        done = self._done
+        sources = self._sources
+        total = sum(source.size or 0 for source in sources)
 
         class Live(Progress):
-            """Asks each time it is drawn, so that those who work need not report."""
+            """Asks the sources where they are each time it is drawn, so that readers need not report."""
 
             def get_renderables(self) -> Any:
                 for task in self.tasks:
-                    task.completed = done()
+                    task.completed = sum(source.position for source in sources if source.size)
                 return super().get_renderables()
 
         self._shown = Live(
-            TextColumn(self._what),
+            TextColumn("reading"),
             BarColumn(),
-            DownloadColumn() if self._in_bytes else MofNCompleteColumn(),
+            DownloadColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        self._shown.add_task(self._what, total=self._total() or None)
+        self._shown.add_task("reading", total=total or None)
         self._shown.start()

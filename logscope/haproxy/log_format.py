@@ -27,6 +27,7 @@ import pyparsing as pp
 
 from logscope.errors import Place, SettingsError, did_you_mean
 from logscope.haproxy.aliases import ACTIVE_TIME, ALIASES, REMOVED, SAMPLES, Alias, Shape, alias
+from logscope.haproxy.json_format import json_object, json_value
 
 SESSION = "haproxy.tcp_session"
 REQUEST = "haproxy.http_request"
@@ -96,18 +97,43 @@ def translate(log_format: str, kind: str | None = None) -> Translated:
             otherwise `haproxy.tcp_session`.
 
     Raises:
-        LogFormatError: HAProxy would refuse the format, prints it as JSON or CBOR, or prints two values with
-            nothing between them that says where one ends.
+        LogFormatError: HAProxy would refuse the format, prints it as CBOR, or prints two values with nothing
+            between them that says where one ends.
     """
-    nodes = list(_fused(_collapsed(_with_distinct_totals(_with_flags(_parse(log_format), log_format)))))
+    items = _parse(log_format)
+    if any(_makes_objects(item) for item in items):
+        return _translate_object(items, log_format, kind)
+    nodes = list(_fused(_collapsed(_with_distinct_totals(_with_flags(items, log_format)))))
     if not nodes:
         hint = "Leave log-format out to get the stock format."
         raise LogFormatError("the format prints nothing", log_format, 1, hint)
     _check_borders(nodes, log_format)
     names = _Names()
     text = "".join(_render(node, names) for node in nodes)
+    return Translated(text, kind or _kind(nodes), tuple(names.used), log_format)
+
+
+def _kind(nodes: Iterable[_Node]) -> str:
     is_http = any(isinstance(node, _Value) and node.alias.http for node in nodes)
-    return Translated(text, kind or (REQUEST if is_http else SESSION), tuple(names.used), log_format)
+    return REQUEST if is_http else SESSION
+
+
+def _makes_objects(item: _Text | _Blank | _Item) -> bool:
+    """Whether it is `%{+json}o`, which makes every line one object."""
+    return isinstance(item, _Item) and item.name == "o" and "+json" in (item.flags or "").split(",")
+
+
+def _translate_object(
+    items: Iterable[_Text | _Blank | _Item], log_format: str, kind: str | None
+) -> Translated:
+    found = [node for node in _with_flags(items, log_format) if isinstance(node, _Value) and node.label]
+    values = [node for node in _with_distinct_totals(found) if isinstance(node, _Value)]
+    if not values:
+        hint = "Under +json HAProxy prints only what has a name; write %(client_ip)ci and the like."
+        raise LogFormatError("no item has a name", log_format, 1, hint)
+    names = _Names()
+    text = json_object((node.label, _json(node, names)) for node in values)
+    return Translated(text, kind or _kind(values), tuple(dict.fromkeys(names.used)), log_format)
 
 
 def as_grammar(formats: Iterable[Translated], name: str = "haproxy-configured") -> dict[str, Any]:
@@ -146,6 +172,7 @@ class _Value:
         quotable: whether +Q quotes it (any expression, some aliases).
         partner: the port behind an address (`%ci:%cp`), or the milliseconds behind seconds (`%Ts.%ms`).
         before, after: blanks that are printed only together with it.
+        label, cast: its name and type under `+json`, `%(label:cast)ci`.
     """
 
     alias: Alias
@@ -153,6 +180,8 @@ class _Value:
     column: int
     flags: frozenset[str] = frozenset("M")
     quotable: bool = False
+    label: str = ""
+    cast: str = ""
     partner: Alias | None = None
     before: str = ""
     after: str = ""
@@ -168,7 +197,11 @@ class _Value:
     @property
     def plain(self) -> bool:
         """Printed without quotes, in decimal, and as `-` when missing."""
-        return not self.quoted and not self.hexadecimal and "M" in self.flags
+        return not self.quoted and not self.hexadecimal and "M" in self.flags and not self.json
+
+    @property
+    def json(self) -> bool:
+        return "json" in self.flags
 
     @property
     def can_vanish(self) -> bool:
@@ -187,6 +220,7 @@ class _Item:
     name: str = ""
     expression: str = ""
     label: str = ""
+    cast: str = ""
     flags: str | None = None
 
     @property
@@ -237,7 +271,7 @@ def _build() -> pp.ParserElement:
     inside <<= "(" + pp.ZeroOrMore(quoted | inside | pp.Regex(r"(?:\\.|[^()'\"\\])+")) + ")"
     sample = pp.original_text_for(pp.OneOrMore(inside | pp.Regex(r"(?:\\.|[^\]()\\])+")))
 
-    label = pp.Regex(r"\((?P<label>[\w-]*)(?::[\w-]*)?\)")
+    label = pp.Regex(r"\((?P<label>[\w-]*)(?::(?P<cast>[\w-]*))?\)")
     flags = pp.Regex(r"\{(?P<flags>[^}]*)\}")
     expression = pp.Literal("[").suppress() + sample("expression") + pp.Literal("]").suppress()
     name = pp.Regex(r"[A-Za-z][A-Za-z0-9]*")("name")
@@ -261,6 +295,7 @@ def _item(_text: str, at: int, tokens: pp.ParseResults) -> _Item:
         name=found.get("name", ""),
         expression=found.get("expression", ""),
         label=found.get("label", ""),
+        cast=found.get("cast") or "",
         flags=found.get("flags"),
     )
 
@@ -277,7 +312,15 @@ def _with_flags(items: Iterable[_Text | _Blank | _Item], log_format: str) -> Ite
         if entry.shape is Shape.NOTHING:
             standing = flags
         else:
-            yield _Value(entry, item.written, item.column, flags, entry.quotable or bool(item.expression))
+            yield _Value(
+                entry,
+                item.written,
+                item.column,
+                flags,
+                entry.quotable or bool(item.expression),
+                label=item.label,
+                cast=item.cast,
+            )
 
 
 def _flags(item: _Item, standing: frozenset[str], log_format: str) -> frozenset[str]:
@@ -287,14 +330,9 @@ def _flags(item: _Item, standing: frozenset[str], log_format: str) -> frozenset[
             flags.add(word[1:])
         elif word.startswith("-"):
             flags.discard(word[1:])
-    encoded = flags & {"json", "cbor"}
-    if encoded:
-        raise LogFormatError(
-            f"{encoded.pop().upper()} output has no template",
-            log_format,
-            item.column,
-            "Log a text format for logscope, or leave this format out: its lines are counted as unparsed.",
-        )
+    if "cbor" in flags:
+        hint = "Log JSON (+json) or a text format for logscope; lines of this format are counted as unparsed."
+        raise LogFormatError("CBOR is not text and is not read", log_format, item.column, hint)
     return frozenset(flags)
 
 
@@ -500,10 +538,18 @@ def _render(node: _Node, names: _Names) -> str:
         return " "
     if isinstance(node, _Text):
         return node.text.replace("{", "{{").replace("}", "}}")
+    if node.json:
+        return _json(node, names)
     text = _value(node, names)
     if node.quoted:
         text = f'"{text}"'
     return f"{{[{node.before}{text}{node.after}]}}" if node.can_vanish else text
+
+
+def _json(value: _Value, names: _Names) -> str:
+    if value.hexadecimal:
+        return f'"{_hexadecimal(value, names)}"'
+    return json_value(value.alias, value.cast, names)
 
 
 def _value(value: _Value, names: _Names) -> str:

@@ -19,7 +19,7 @@ from logscope.sources.reading import read_events, read_tables
 if TYPE_CHECKING:
     import pandas as pd
 
-_SEVERAL = ("grammar", "haproxy_cfg", "postfix_config")
+_SEVERAL = ("grammar", "haproxy_cfg", "log_format", "postfix_config")
 
 
 def read_frame(

@@ -64,6 +64,10 @@ def prepare(settings: Settings) -> Preparation:
 
     site = settings.site
     grammars: list[Any] = [*grammar_files(settings.grammars), *site.grammars]
+    if settings.log_formats:
+        from logscope.haproxy.log_format import as_grammar, translate
+
+        grammars.append(as_grammar(map(translate, settings.log_formats), "haproxy-log-format"))
     notes = [*site.notes, *_join_notes(site)]
     balancers = frozenset(map(_halves, site.peer_addresses))
     named = dict(settings.zones)

@@ -137,3 +137,10 @@ def test_an_empty_period_is_refused(tmp_path: Path) -> None:
 
 def test_times_without_zone_are_in_the_configured_one(tmp_path: Path) -> None:
     assert loaded(tmp_path, "tz = 'Asia/Tokyo'", flags={"since": "1970-01-02"}).since == 15 * 3600 * SECOND
+
+
+def test_a_log_format_is_no_path(tmp_path: Path) -> None:
+    """Its colons and slashes stay, in a file and in the environment."""
+    (tmp_path / "logscope.toml").write_text("log_format = '%ci:%cp %b/%s'\n")
+    assert load({}, {}, tmp_path, NOW).log_formats == ("%ci:%cp %b/%s",)
+    assert load({}, {"LOGSCOPE_LOG_FORMAT": "%ci:%cp"}, tmp_path, NOW).log_formats == ("%ci:%cp",)

@@ -42,7 +42,7 @@ def test_stock_formats_translate_to_templates_the_language_reads(name):
 
 
 @pytest.mark.parametrize("name", sorted({*ALIASES, *REMOVED} - {"o"}))
-@pytest.mark.parametrize("flags", ["", "{+Q}", "{-M}", "{+X}", "{+E}"])
+@pytest.mark.parametrize("flags", ["", "{+Q}", "{-M}", "{+X}", "{+E}", "{+json}"])
 def test_every_alias_translates_under_every_flag(name, flags):
     translated = lf.translate(f"a %{flags}{name} b")
     assert translated.fields
@@ -98,8 +98,8 @@ def test_pieces(log_format, template):
         ("%ci.%cp", 4, "'.' could be a part of it"),
         ("%[src,lower]%[dst,lower]", 13, "nothing between"),
         ("%Tw %zz", 5, "no alias %zz"),
-        ("%ci %{+json}o %cp", 5, "JSON output"),
-        ("%{+cbor}o %cp", 1, "CBOR output"),
+        ("%ci %{+json}o %cp", 1, "no item has a name"),
+        ("%{+cbor}o %(port)cp", 1, "CBOR is not text"),
         ("50% %ci", 3, "a lone '%'"),
         ("%ci %[src", 5, "no end"),
         ("%ci %{+Q}", 5, "flags without an alias"),

@@ -120,6 +120,53 @@ CASES = [
         {"backend": "b10", "source_address": "127.0.0.1", "accepted_at_utc": "2026-11-22T15:48:23"},
     ),
     ("%Tw{x}%ac%% %-x", "1{x}2% -x", {"queue_ms": 1, "process_connections": 2}),
+    (
+        (
+            "%{+json}o %(client)ci %(port)cp%(at)t left out %(fe)ft %(be)b/%(srv)s %Tw %(took:str)Tt %(down)B "
+            "%(ts)ts %(rc)rc %(helo)[capture.req.hdr(0)] %(tls:bool)[ssl_fc] %(n)[nbsrv] %(from)bi %(fp)bp"
+        ),
+        (
+            '{"client": "2001:db8::7", "port": 50112, "at": "22/Nov/2026:16:47:35.488", "fe": "ft_smtp", '
+            '"be": "bk_mx", "srv": "<NOSRV>", "took": "8312", "down": 1954, "ts": "SC", "rc": 3, '
+            '"helo": "a \\", \\"tls\\": true", "tls": false, "n": 2, "from": "", "fp": ""}'
+        ),
+        {
+            "client_address": "2001:db8::7",
+            "client_port": 50112,
+            "accepted_at": "2026-11-22T16:47:35.488",
+            "frontend": "ft_smtp",
+            "backend": "bk_mx",
+            "server": "<NOSRV>",
+            "total_plus": False,
+            "duration_ms": 8312,
+            "bytes_plus": False,
+            "bytes_to_client": 1954,
+            "termination_state": "SC",
+            "retries_plus": False,
+            "retries": 3,
+            "sample_helo": 'a \\", \\"tls\\": true',
+            "sample_tls_is": "false",
+            "sample_n": "2",
+        },
+    ),
+    (
+        '{"to":%{+json}ft,"hdr":%{+json}[capture.req.hdr(0)],"n":%Tw}',
+        '{"to":"ft_smtp","hdr":"x \\"y","n":-1}',
+        {"frontend": "ft_smtp", "sample_capture_req_hdr_0": 'x \\"y', "queue_ms": -1},
+    ),
+    (
+        "%{+json,+X}o %(a)ci %(p)cp %(r)r %(h)hr %(l)hrl",
+        '{"a": "C0000201", "p": "0019", "r": "GET / HTTP/1.1", "h": "{x|y}", "l": ["x", "y"]}',
+        {
+            "client_address_hex": "C0000201",
+            "client_port": 25,
+            "http_method": "GET",
+            "http_uri": "/",
+            "http_version": "HTTP/1.1",
+            "request_headers": "x|y",
+            "request_headers_2": '"x", "y"',
+        },
+    ),
 ]
 
 

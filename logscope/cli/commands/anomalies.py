@@ -83,6 +83,7 @@ def anomalies(
     year: options.Year = None,
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
+    log_format: options.LogFormat = None,
     postfix_config: options.PostfixConfig = None,
     output: options.Output = None,
     to: options.To = None,
@@ -99,6 +100,7 @@ def anomalies(
     run = start(
         options.said(
             since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            log_format=log_format,
             postfix_config=postfix_config, output=output, color=color, quiet=quiet,
         ),
         to,

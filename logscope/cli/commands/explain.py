@@ -21,6 +21,7 @@ def explain(
     ] = None,
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
+    log_format: options.LogFormat = None,
     output: options.Output = None,
     to: options.To = None,
     color: options.Color = None,
@@ -30,7 +31,11 @@ def explain(
     Exit code 1 when a line of HAProxy or Postfix is not understood.
     """
     run = start(
-        options.said(grammar=grammar, haproxy_cfg=haproxy_cfg, output=output, color=color), to, "table"
+        options.said(
+            grammar=grammar, haproxy_cfg=haproxy_cfg, log_format=log_format, output=output, color=color
+        ),
+        to,
+        "table",
     )
     given = [
         line.encode("utf-8", "surrogateescape") for line in lines or () if line != "-"

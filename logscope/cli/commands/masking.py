@@ -34,6 +34,7 @@ def masking(
     year: options.Year = None,
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
+    log_format: options.LogFormat = None,
     postfix_config: options.PostfixConfig = None,
     output: options.Output = None,
     to: options.To = None,
@@ -47,6 +48,7 @@ def masking(
     run = start(
         options.said(
             since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            log_format=log_format,
             postfix_config=postfix_config, output=output, color=color, quiet=quiet,
         ),
         to,

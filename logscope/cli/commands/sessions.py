@@ -26,6 +26,7 @@ def sessions(
     year: options.Year = None,
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
+    log_format: options.LogFormat = None,
     postfix_config: options.PostfixConfig = None,
     output: options.Output = None,
     to: options.To = None,
@@ -36,6 +37,7 @@ def sessions(
     run = start(
         options.said(
             since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            log_format=log_format,
             postfix_config=postfix_config, output=output, color=color, quiet=quiet,
         ),
         to,

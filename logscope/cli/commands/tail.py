@@ -97,6 +97,7 @@ def tail(
     year: options.Year = None,
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
+    log_format: options.LogFormat = None,
     postfix_config: options.PostfixConfig = None,
     envelope: options.Envelope = None,
     output: options.Output = None,
@@ -111,6 +112,7 @@ def tail(
     run = start(
         options.said(
             where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            log_format=log_format,
             postfix_config=postfix_config, envelope=envelope, output=output, color=color, quiet=quiet,
         ),
         to,
