@@ -18,6 +18,7 @@ from logscope.cli.commands.explain import explain
 from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
 from logscope.cli.commands.sessions import sessions
+from logscope.cli.commands.simulate import simulate
 from logscope.cli.commands.summary import summary
 from logscope.cli.commands.tail import tail
 from logscope.errors import ExitCode, UsageError, did_you_mean
@@ -57,6 +58,7 @@ app.add_typer(
     name="relay",
     short_help="A balancer and mail servers to try all this on: real sockets and logs.",
 )
+app.command(short_help="The same logs at any size in simulated time, with what really was.")(simulate)
 
 COMMANDS = (
     "summary",
@@ -70,6 +72,7 @@ COMMANDS = (
     "config",
     "grammar",
     "relay",
+    "simulate",
 )
 _OWN_OPTIONS = ("-h", "--help", "--version")
 

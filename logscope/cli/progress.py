@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Timer
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,29 @@ def progress(sources: Sequence[Source], *, wanted: bool) -> Iterator[None]:
     if not wanted or not sys.stderr.isatty():
         yield
         return
-    bar = _Bar(sources)
+    bar = _Bar(
+        "reading",
+        lambda: sum(source.size or 0 for source in sources),
+        lambda: sum(source.position for source in sources if source.size),
+    )
+    try:
+        yield
+    finally:
+        bar.close()
+
+
+@contextmanager
+def counting(what: str, total: int, done: Callable[[], int], *, wanted: bool) -> Iterator[None]:
+    """Show how many of a known number of things are done, while the body runs.
+
+    Args:
+        what: the word in front of the bar.
+        done: asked each time the bar is drawn.
+    """
+    if not wanted or not sys.stderr.isatty():
+        yield
+        return
+    bar = _Bar(what, lambda: total, done, in_bytes=False)
     try:
         yield
     finally:
@@ -34,8 +56,15 @@ def progress(sources: Sequence[Source], *, wanted: bool) -> Iterator[None]:
 
 
 class _Bar:
-    def __init__(self, sources: Sequence[Source]) -> None:
-        self._sources = sources
+    """A bar that appears after a while and asks how far things are each time it is drawn."""
+
+    def __init__(
+        self, what: str, total: Callable[[], int], done: Callable[[], int], *, in_bytes: bool = True
+    ) -> None:
+        self._what = what
+        self._total = total
+        self._done = done
+        self._in_bytes = in_bytes
         self._shown: Any = None
         self._closed = False
         self._timer = Timer(_DELAY_S, self._show)
@@ -52,28 +81,34 @@ class _Bar:
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         if self._closed:
             return
-        sources = self._sources
-        total = sum(source.size or 0 for source in sources)
+        done = self._done
 
         class Live(Progress):
-            """Asks the sources where they are each time it is drawn, so that readers need not report."""
+            """Asks each time it is drawn, so that those who work need not report."""
 
             def get_renderables(self) -> Any:
                 for task in self.tasks:
-                    task.completed = sum(source.position for source in sources if source.size)
+                    task.completed = done()
                 return super().get_renderables()
 
         self._shown = Live(
-            TextColumn("reading"),
+            TextColumn(self._what),
             BarColumn(),
-            DownloadColumn(),
+            DownloadColumn() if self._in_bytes else MofNCompleteColumn(),
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=True,
         )
-        self._shown.add_task("reading", total=total or None)
+        self._shown.add_task(self._what, total=self._total() or None)
         self._shown.start()

@@ -56,8 +56,18 @@ MICROSECOND = 1_000
     S_LOST,  # bit 0: the balancer's line is lost; bit 1: all lines of the mail server are
     S_NUMBER,  # in order of arrival, from 0
     S_CONDITION,  # row of the conditions under which it came
+    S_NAME,  # spans of the pool, NULL where there is no such text: the peer's host name
+    S_HELO,
+    S_LOGIN,
+    S_FROM,  # of a refused command
+    S_TO,
+    S_REASON,
+    S_HEADER_TEXT,  # a PROXY header of version 2 as Postfix shows it
+    S_COUNTERS,  # ` ehlo=1 …` of smtpd's disconnect
+    S_COMMANDS_OK,
+    S_COMMANDS,
     S_WIDTH,
-) = range(45)
+) = range(55)
 
 # --- messages -----------------------------------------------------------------------------------------------
 (
@@ -81,8 +91,11 @@ MICROSECOND = 1_000
     M_RETRY,  # when it was first taken up again
     M_SKEW,
     M_LOST,
+    M_ID,  # spans of the pool: the queue id
+    M_MESSAGE_ID,
+    M_FROM,
     M_WIDTH,
-) = range(21)
+) = range(24)
 
 # --- deliveries ---------------------------------------------------------------------------------------------
 (
@@ -99,9 +112,14 @@ MICROSECOND = 1_000
     D_STATUS,
     D_REPLY,  # index into REPLIES
     D_NEXT,  # number of the id under which the next hop queued it
-    D_USE,  # conn_use
+    D_BEGIN,  # when the queue manager took the message up for this attempt
+    D_HI,  # address of the next hop
+    D_LO,
+    D_TO,  # spans of the pool
+    D_HOST,
+    D_SAID,
     D_WIDTH,
-) = range(15)
+) = range(20)
 
 # --- what clients do ----------------------------------------------------------------------------------------
 (

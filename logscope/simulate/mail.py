@@ -16,7 +16,7 @@ from logscope.simulate.model import (
     O_DELIVERED,
     O_PARTLY,
 )
-from logscope.simulate.plan import DESTINATIONS
+from logscope.simulate.texts import DESTINATIONS
 
 Matrix = NDArray[np.int64]
 Vector = NDArray[np.int64]
@@ -87,6 +87,8 @@ def bring(
                 m[M_RECIPIENTS, row] = how_many(r, q[Q_RECIPIENTS])
                 recipients += m[M_RECIPIENTS, row]
                 s[S_RECIPIENTS, i] += m[M_RECIPIENTS, row]
+            elif s[S_BEHAVIOUR, i] == B_LOST_DATA:
+                m[M_ID_AT, row] = s[S_SMTPD_END, i] + 150 * MICROSECOND  # what came of it has a header
             row += 1
     return row, recipients
 
@@ -222,7 +224,7 @@ def one_delivery(
     d[D_STATUS, row] = D_SENT
     d[D_REPLY, row] = Y_MAILDIR if agent == A_VIRTUAL else Y_QUEUED
     d[D_NEXT, row] = NULL
-    d[D_USE, row] = 0
+    d[D_BEGIN, row] = begin
     struck = agent == A_SMTP and d[D_DESTINATION, row] == int(g[G_DESTINATION]) and begin < g[G_UNTIL]
     if struck and draw(r) < g[G_DEFER]:
         d[D_STATUS, row] = D_DEFERRED

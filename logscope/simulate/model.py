@@ -483,10 +483,10 @@ def no_session(s: Matrix, i: int, start: int, p: Floats, r: Vector) -> None:
         s[S_BYTES, i] = GREETING + 61 + 62
         s[S_TESTS, i] = 1 << TEST_PREGREET
     if screened:
-        s[S_VERDICT, i] = V_DROPPED
+        s[S_VERDICT, i] = V_HANGUP if s[S_HEADER, i] == H_UNEXPECTED else V_DROPPED
         s[S_SCREEN_END, i] = end
     else:
-        s[S_SMTPD_AT, i] = end - 200 * MICROSECOND
+        s[S_SMTPD_AT, i] = start if s[S_HEADER, i] == H_UNEXPECTED else end - 200 * MICROSECOND
         s[S_SMTPD_END, i] = end
     finish(s, i, end, 300_000)
 
@@ -555,7 +555,7 @@ def screen(
         wait = (2.0 + 1.8 * draw(r)) * v[C_SCREEN]
         held = int(wait * 1e6) * MICROSECOND
         s[S_BYTES, i] = GREETING  # the teaser
-        if behaviour == B_LISTED and not listed:
+        if behaviour in (B_LISTED, B_DENYLISTED) and not listed:
             s[S_BEHAVIOUR, i] = B_UNKNOWN_USER if draw(r) < 0.6 else B_DELIVERED
         elif listed or behaviour in (B_PREGREET, B_SCREEN_HANGUP, B_PIPELINING):
             kept_away(s, i, start, held, r, rtt)

@@ -24,10 +24,8 @@ Floats = NDArray[np.float64]
 
 _MOST_STRETCHES = 100_000
 _SESSIONS_A_STRETCH = 8192
-_NOTICED_S = 6.0
+NOTICED_S = 6.0
 """Three failed checks, two seconds apart (`fall 3 inter 2s`): until then a dead server gets sessions."""
-DESTINATIONS = 40
-"""Next hops of the users' mail; the first few get most of it."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,9 @@ def _moments_s(fault: Fault, options: Options) -> Iterable[float]:
     end_s = fault.end_s(options.duration_s)
     yield from (fault.start_s, end_s)
     if fault.kind in ("server_down", "no_server"):
-        yield from (fault.start_s + _NOTICED_S,)
+        yield from (fault.start_s + NOTICED_S,)
     for start_s, stop_s, _ in down_times(fault, options):
-        yield from (start_s, start_s + _NOTICED_S, stop_s)
+        yield from (start_s, start_s + NOTICED_S, stop_s)
 
 
 def down_times(fault: Fault, options: Options) -> list[tuple[float, float, int]]:
@@ -298,7 +296,7 @@ def _conditions(options: Options, middle_s: Floats) -> tuple[Ints, Floats]:
         at_s = middle_s[first]
         now = tuple(number for number, mask in enumerate(active) if mask[first])
         dead = tuple(
-            (number, server, at_s < start + _NOTICED_S and options.faults[number].kind != "deployment")
+            (number, server, at_s < start + NOTICED_S and options.faults[number].kind != "deployment")
             for number, start, stop, server in down
             if start <= at_s < stop
         )
@@ -318,7 +316,7 @@ def _changes(
     for mask in active:
         found.update((np.flatnonzero(np.diff(mask.astype(np.int8))) + 1).tolist())
     for _, start, stop, _ in down:
-        found.update(np.searchsorted(middle_s, [start, start + _NOTICED_S, stop]).tolist())
+        found.update(np.searchsorted(middle_s, [start, start + NOTICED_S, stop]).tolist())
     return sorted(found)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope import engine
-from logscope.simulate import chance, mail, model
+from logscope.correlate.layout import NULL
+from logscope.simulate import chance, mail, model, texts
 from logscope.simulate.layout import *
 from logscope.simulate.plan import Plan, make_plan
 from logscope.simulate.site import Options
@@ -22,8 +23,7 @@ Matrix = NDArray[np.int64]
 
 BLOCK = 1 << 15
 """Sessions of a block, about."""
-_WORTH_COMPILING = 20_000
-_SPARE = 2 * mail.MOST_RECIPIENTS * mail.MOST_ATTEMPTS
+_WORTH_COMPILING = 5_000
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Simulation:
         if machine_code is None:
             machine_code = self.plan.sessions >= _WORTH_COMPILING
         self.machine_code = machine_code
+        self.words = texts.words(options)
 
     @property
     def sessions(self) -> int:
@@ -72,6 +73,7 @@ class Simulation:
         for first, last in _groups(plan, size):
             total = int(plan.counts[first:last].sum())
             s = np.empty((S_WIDTH, total), np.int64)
+            s[S_NAME:] = NULL
             self.kernel(model.fill)(
                 s, plan.edges[first : last + 1], plan.counts[first:last], plan.condition[first:last],
                 plan.conditions, plan.streams, numbers, state.random, state.passed, state.inside,
@@ -80,6 +82,27 @@ class Simulation:
             )  # fmt: skip
             m, d = self._mail(s, inodes, letters)
             yield Block(s, m, d)
+
+    def texts(self, block: Block) -> texts.Pool:
+        """Fill the columns of spans; returns the pool that they point into."""
+        s, m, d = block.sessions, block.messages, block.deliveries
+        used = len(self.words.data)
+        room = texts.ROOM_SESSION * s.shape[1] + texts.ROOM_MESSAGE * m.shape[1]
+        # Memory that is never written is never used: room for the worst case costs nothing.
+        pool = np.empty(used + room + texts.ROOM_DELIVERY * d.shape[1], np.uint8)
+        pool[:used] = self.words.data
+        items = np.zeros(3 * texts.MOST_ITEMS + 2, np.int64)
+        items[-1] = used
+        end = self.kernel(texts.put_all)(s, m, d, pool, items, self.words.spans, self._front(s))
+        return pool[:end]
+
+    def _front(self, s: Matrix) -> NDArray[np.int64]:
+        """The word that is the name of the balancer in front of each session's server."""
+        options = self.options
+        first = texts.W_HOSTS + len(options.servers)
+        if options.inner:
+            return np.asarray(first + len(options.balancers) + s[S_NUMBER] % len(options.inner))
+        return np.asarray(first + np.maximum(s[S_BALANCER], 0))
 
     def _mail(
         self, s: Matrix, inodes: NDArray[np.int64], letters: NDArray[np.int64]
@@ -90,11 +113,12 @@ class Simulation:
         count, recipients = self.kernel(mail.bring)(
             s, s.shape[1], m, plan.conditions, plan.streams, servers, inodes, letters
         )
-        # Memory that is never written is never used: room for the worst case costs nothing.
+        m[M_ID:] = NULL
         d = np.empty((D_WIDTH, recipients * mail.MOST_ATTEMPTS + brought), np.int64)
         messages, deliveries = self.kernel(mail.deliver)(
             s, s.shape[1], m, count, d, plan.conditions, servers, inodes, letters
         )
+        d[D_HI:, :deliveries] = NULL
         return m[:, :messages], d[:, :deliveries]
 
 

@@ -11,6 +11,7 @@ from logscope.errors import UsageError
 from logscope.simulate.faults import Fault
 
 PUBLIC_ADDRESS = "203.0.113.25"
+PUBLIC_ADDRESS_6 = "2001:db8::25"
 SERVICES = ("smtp", "submission")
 FRONTENDS = ("ft_smtp", "ft_submission")
 BACKENDS = ("bk_postfix", "bk_submission")
@@ -38,9 +39,22 @@ def servers(count: int) -> tuple[Host, ...]:
     return tuple(Host(f"mx-{name}", f"172.20.5.{21 + n}") for n, name in enumerate(names))
 
 
-def balancers(count: int) -> tuple[Host, ...]:
-    """So many balancers: edge1, edge2, …"""
-    return tuple(Host(f"edge{n + 1}", f"172.20.5.{4 + n}") for n in range(count))
+def balancers(count: int, *, inner: bool = False) -> tuple[Host, ...]:
+    """So many balancers: edge1, edge2, …; inner1, inner2, … for the second row."""
+    name, first = ("inner", 128) if inner else ("edge", 4)
+    return tuple(Host(f"{name}{n + 1}", f"172.20.5.{first + n}") for n in range(count))
+
+
+def known_zone(name: str) -> None:
+    """Check the name of a time zone.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise UsageError(f"unknown zone {name!r}", hint="Write it like Europe/Berlin or UTC.") from error
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,8 @@ class Options:
         talk: factor of the time that clients take, for sessions that overlap more.
         connect_ms: median of HAProxy's Tc.
         screen: whether postscreen stands before smtpd.
+        smtpd_ports: whether smtpd logs the client's port (`smtpd_client_port_logging`).
+        backend_port: whether the balancers' lines end in `%bi:%bp`.
         header: what the balancers send and the servers expect: `v1`, `v2`, or `none`, then all is masked.
         faults: what goes wrong, see `faults`.
     """
@@ -90,6 +106,8 @@ class Options:
     talk: float = 1.0
     connect_ms: float = 1.5
     screen: bool = True
+    smtpd_ports: bool = False
+    backend_port: bool = False
     header: str = "v1"
     faults: tuple[Fault, ...] = ()
 
@@ -111,10 +129,12 @@ class Options:
             raise UsageError("unrest is 0 to 2, growth -0.9 to 10, talk above 0 and at most 1000")
         if not all(isfinite(host.skew_s) and abs(host.skew_s) <= 86400 for host in self.servers):
             raise UsageError("a clock is wrong by at most a day")
-        try:
-            ZoneInfo(self.zone)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise UsageError(f"unknown zone {self.zone!r}") from error
+        names = [host.name for host in (*self.servers, *self.balancers, *self.inner)]
+        if len(set(names)) < len(names):
+            raise UsageError("two hosts of a site have one name: " + ", ".join(names))
+        if not 1971 <= self.start.year <= 2200:
+            raise UsageError(f"a simulation begins between 1971 and 2200, not in {self.start.year}")
+        known_zone(self.zone)
 
     @property
     def start_ns(self) -> int:

@@ -25,16 +25,24 @@ from numpy.typing import NDArray
 
 from logscope.correlate.layout import NULL, SCREEN_TESTS, SCREENS, STATUSES, V_NONE
 from logscope.correlate.output import FINAL_STATUSES
-from logscope.correlate.text import address_texts, code_texts, dsn_texts
+from logscope.correlate.text import address_texts, code_texts, counter_maps, dsn_texts
 from logscope.schema import OUTCOMES
 from logscope.simulate import texts
 from logscope.simulate.layout import *
 from logscope.simulate.simulation import Block, Simulation
-from logscope.simulate.site import BACKENDS, FRONTENDS, PUBLIC_ADDRESS, STREAMS
+from logscope.simulate.site import (
+    BACKENDS,
+    FRONTENDS,
+    PUBLIC_ADDRESS,
+    PUBLIC_ADDRESS_6,
+    SERVICES,
+    STREAMS,
+)
 
 Ints = NDArray[np.int64]
 Mask: TypeAlias = Any  # NDArray[np.bool_], which the type checker cannot see in a comparison
 
+TABLES = ("sessions", "messages", "deliveries")
 TRUTH = ("true_client_address", "behaviour", "stream", "fault")
 """Columns that the session table has beyond those of the schema."""
 
@@ -45,6 +53,7 @@ class Tables:
     def __init__(self, simulation: Simulation, block: Block) -> None:
         self._simulation = simulation
         self._options = simulation.options
+        self._block = block
         self._s, self._m, self._d = block.sessions, block.messages, block.deliveries
 
     def sessions(self, columns: Sequence[str] = ()) -> pa.RecordBatch:
@@ -53,6 +62,16 @@ class Tables:
         wanted = list(columns) or list(_SESSIONS)
         batch = pa.RecordBatch.from_arrays([_SESSIONS[name](self) for name in wanted], names=wanted)
         return batch if len(seen) == len(self.visible) else batch.take(pa.array(seen))
+
+    def table(self, name: str) -> pa.RecordBatch:
+        """One of `TABLES`."""
+        batch: pa.RecordBatch = getattr(self, name)()
+        return batch
+
+    def truth(self) -> pa.RecordBatch:
+        """What really was, seen or not: a row for each session, in the order of arrival."""
+        columns = {name: make(self) for name, make in _TRUTH.items()}
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
     def messages(self) -> pa.RecordBatch:
         """The messages of these sessions and the notices that they caused."""
@@ -107,30 +126,31 @@ class Tables:
     def addresses(self, hi: Ints, lo: Ints) -> pa.Array:
         return address_texts(hi, lo, machine_code=self._simulation.machine_code)
 
-    def client_names(self) -> pa.Array:
-        """What smtpd found the peer's address to resolve to."""
-        clients = self.by_client(texts.host_name, self.by_smtpd)
-        own = np.flatnonzero(self.by_smtpd & (self._s[S_HEADER] != H_PASSED))
-        if len(own) == 0:
-            return clients
-        inner = len(self._options.inner)
-        names = [
-            f"{host.name}.{texts.LOCAL_DOMAIN}" for host in (self._options.inner or self._options.balancers)
-        ]
-        which = self._s[S_NUMBER] % inner if inner else np.maximum(self._s[S_BALANCER], 0)
-        balancers = code_texts(names, which)
-        return pa.compute.if_else(pa.array(self._s[S_HEADER] != H_PASSED), balancers, clients)
+    @cached_property
+    def pool(self) -> texts.Pool:
+        """The bytes that spans point into; the spans themselves are made with them."""
+        return self._simulation.texts(self._block)
+
+    def text(self, rows: Ints, column: int, there: Mask | None = None) -> pa.Array:
+        """Text of a column of spans."""
+        pool = self.pool
+        return texts.to_arrow(pool, rows[column], there, self._simulation.kernel(texts.gather))
 
     def last_next_ids(self) -> pa.Array:
-        """The id under which the next hop took the message last."""
+        """The id under which the next hop took the message last: the end of what it said."""
+        pool = self.pool
         found = np.full(self._m.shape[1], NULL, np.int64)
         there = self._d[D_NEXT] != NULL
-        found[self._d[D_MESSAGE][there]] = self._d[D_NEXT][there]  # of several the last one stays
-        return pa.array([None if n == NULL else texts.next_queue_id(n) for n in found.tolist()], pa.string())
+        said = self._d[D_SAID][there]
+        ids = ((said >> texts.SPAN) + (said & texts.LENGTH) - 9) << texts.SPAN | 9
+        order = np.argsort(self._d[D_AT][there], kind="stable")
+        found[self._d[D_MESSAGE][there][order]] = ids[order]  # of several the last one stays
+        return texts.to_arrow(pool, found, None, self._simulation.kernel(texts.gather))
 
-    def by_client(self, name: Callable[[int], str], there: Mask) -> pa.Array:
-        """Text that each client has, made once for each."""
-        return named(name, self._s[S_CLIENT], there)
+    @cached_property
+    def started(self) -> Ints:
+        """First line of the mail server."""
+        return np.asarray(np.where(self.by_screen, self._s[S_CONNECTED], self._s[S_SMTPD_AT]))
 
     @cached_property
     def ended(self) -> Ints:
@@ -144,7 +164,7 @@ class Tables:
 
     @cached_property
     def duration_ms(self) -> Ints:
-        start = self.host_clock(self._s[S_CONNECTED], self._s[S_SKEW])
+        start = self.host_clock(self.started, self._s[S_SKEW])
         known = (start != NULL) & (self.ended != NULL)
         by_mta = np.where(known, (self.ended - np.where(known, start, 0)) // MILLISECOND, NULL)
         return np.where(self.by_balancer, self._s[S_DURATION], by_mta)
@@ -168,14 +188,18 @@ class Tables:
 
     @cached_property
     def peer(self) -> tuple[Ints, Ints, Ints]:
-        """Address and port that the mail server logs; a missing header leaves none."""
+        """Address and port that the mail server logs."""
         hi, lo, port = self.balancer_port()
-        own = np.isin(self._s[S_HEADER], (H_MASKED, H_UNEXPECTED))
-        none = ~self.by_mta | (self._s[S_HEADER] == H_MISSING)
+        own = self._s[S_HEADER] != H_PASSED
+        none = ~self.by_mta
         return (
             np.where(none, NULL, np.where(own, hi, self._s[S_HI])),
             np.where(none, NULL, np.where(own, lo, self._s[S_LO])),
-            np.where(none | ~self.by_screen, NULL, np.where(own, port, self._s[S_PORT])),
+            np.where(
+                none | ~self.by_screen & (not self._options.smtpd_ports),
+                NULL,
+                np.where(own, port, self._s[S_PORT]),
+            ),
         )
 
     @cached_property
@@ -194,30 +218,36 @@ class Tables:
     def rejects(self) -> pa.Array:
         """One refusal of each session that was refused; of those with many, all are alike."""
         there = (self._s[S_REJECT] > 0) & self.by_mta
-        rows = np.repeat(np.arange(len(there)), np.where(there, self._s[S_REJECT_COUNT], 0))
-        kinds = self._s[S_REJECT][rows]
-        sure = np.ones(len(rows), np.bool_)
-        clients = self._s[S_CLIENT][rows]
+        counts = np.where(there, self._s[S_REJECT_COUNT], 0)
+        rows = pa.array(np.repeat(np.arange(len(there)), counts))
+        kinds = np.where(there, self._s[S_REJECT], 0)
+        columns = [
+            code_texts([stage for stage, _, _ in REJECTS], kinds),
+            pa.array(np.array([code for _, code, _ in REJECTS])[kinds]),
+            dsn_texts(np.array([dsn for _, _, dsn in REJECTS])[kinds]),
+            self.text(self._s, S_REASON),
+            self.text(self._s, S_FROM),
+            self.text(self._s, S_TO),
+        ]
         struct = pa.StructArray.from_arrays(
-            [
-                code_texts([stage for stage, _, _ in REJECTS], kinds),
-                pa.array(np.array([code for _, code, _ in REJECTS])[kinds]),
-                dsn_texts(np.array([dsn for _, _, dsn in REJECTS])[kinds]),
-                code_texts(texts.REJECT_TEXTS, kinds),
-                named(lambda n: texts.sender(n % 1013, n % len(texts.SENDER_DOMAINS)), clients, sure),
-                named(lambda n: texts.refused_recipient(n), clients * 16 + kinds, sure),
-            ],
+            [column.take(rows) for column in columns],
             names=["stage", "code", "dsn", "text", "sender", "recipient"],
         )
-        return self.list_of(np.where(there, self._s[S_REJECT_COUNT], 0), struct)
+        return self.list_of(counts, struct)
+
+    def all_queue_ids(self) -> pa.Array:
+        """Those that no line shows included."""
+        return self._queue_ids(self._s[S_MESSAGES])
 
     def queue_ids(self) -> pa.Array:
-        counts = np.where(self.by_mta, self._s[S_MESSAGES], 0)
+        return self._queue_ids(np.where(self.by_mta, self._s[S_MESSAGES], 0))
+
+    def _queue_ids(self, counts: Ints) -> pa.Array:
         first = self._s[S_FIRST_MESSAGE]
         rows = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) + np.arange(
             counts.sum()
         )
-        return self.list_of(counts, unique_texts(texts.queue_id, self._m[M_QUEUE_ID][rows]))
+        return self.list_of(counts, self.text(self._m, M_ID).take(pa.array(rows)))
 
     def links(self) -> pa.Array:
         """Exact ones: this reader is perfect."""
@@ -231,19 +261,31 @@ class Tables:
         rows, which = np.nonzero(counts)
         start = np.where((which == 0) | self.by_screen[rows], which, which)
         end = np.where((which == 0) & ~self.by_screen[rows], 2, which + 1)
-        masked = self.masked[rows]
-        method = np.where(which == 0, np.where(masked, 1, 0), np.where(which == 1, 2, 3))
+        header = self._s[S_HEADER][rows]
+        by_header = np.where(header == H_PASSED, 0, self.by_other_means[rows])
+        by_mta = 0 if self._options.smtpd_ports else 2
+        method = np.where(which == 0, by_header, np.where(which == 1, by_mta, 3))
         struct = pa.StructArray.from_arrays(
             [
                 code_texts(HOPS, start),
                 code_texts(HOPS, end),
-                code_texts(("address_port", "backend_port", "order", "queue_id"), method),
+                code_texts(
+                    ("address_port", "backend_port", "order", "queue_id", "timing", "header_text"), method
+                ),
                 code_texts(("exact",), np.zeros(len(rows), np.int64)),
                 pa.array(np.ones(len(rows))),
             ],
             names=["from", "to", "method", "confidence", "probability"],
         )
         return self.list_of(counts.sum(axis=1), struct)
+
+    @cached_property
+    def by_other_means(self) -> Ints:
+        """How a session is joined whose client the mail server does not see: 5 by the header that came where
+        none was expected, else 1 by the balancer's port where both log it, else 4 by time.
+        """
+        port = (self.by_screen | self._options.smtpd_ports) & self._options.backend_port
+        return np.where(self._s[S_HEADER] == H_UNEXPECTED, 5, np.where(port, 1, 4))
 
     def hops(self) -> pa.Array:
         return self.flags(
@@ -262,15 +304,7 @@ class Tables:
         return self.flags(SCREEN_TESTS, [(tests >> bit) & 1 == 1 for bit in range(len(SCREEN_TESTS))])
 
     def commands(self) -> pa.Array:
-        """smtpd's counters, the same map for all sessions that went alike."""
-        columns = [
-            np.where(self.by_smtpd & (self._s[S_HEADER] < H_MISSING), self._s[S_BEHAVIOUR], -1),
-            self._s[S_TLS], self._s[S_USER] >= 0, self._s[S_MESSAGES], self._s[S_REJECT_COUNT],
-            self._s[S_RECIPIENTS], self._s[S_SERVICE],
-        ]  # fmt: skip
-        keys, inverse = np.unique(np.stack(columns), axis=1, return_inverse=True)
-        maps = [texts.counters(*key) for key in keys.T.tolist()]
-        return pa.array(maps, pa.map_(pa.string(), pa.list_(pa.int64()))).take(pa.array(inverse.reshape(-1)))
+        return counter_maps(self.text(self._s, S_COUNTERS, self.by_smtpd))
 
     def balancer_list(self) -> pa.Array:
         names = [host.name for host in (*self._options.balancers, *self._options.inner)]
@@ -287,8 +321,10 @@ class Tables:
         """`[address]:port` after `to` in postscreen's CONNECT."""
         nodes = [f"[{host.address}]:10024" for host in self._options.servers]
         own = np.isin(self._s[S_HEADER], (H_MASKED, H_UNEXPECTED)) | (self._s[S_BALANCER] < 0)
-        codes = np.where(own, self._s[S_SERVER], len(nodes))
-        return self.words([*nodes, f"[{PUBLIC_ADDRESS}]:25"], codes, self.by_screen)
+        four = (self._s[S_HI] == 0) & (self._s[S_LO] >> 32 == 0xFFFF)
+        codes = np.where(own, self._s[S_SERVER], np.where(four, len(nodes), len(nodes) + 1))
+        public = [f"[{address}]:25" for address in (PUBLIC_ADDRESS, PUBLIC_ADDRESS_6)]
+        return self.words([*nodes, *public], codes, self.by_screen)
 
     def streams(self) -> pa.Array:
         names = [*STREAMS]
@@ -303,87 +339,14 @@ class Tables:
         ids = number_texts(self._s[S_NUMBER])
         return ids.take(pa.array(np.maximum(owner, 0), mask=owner < 0))
 
-    def message_ids(self) -> pa.Array:
-        domains = texts.SENDER_DOMAINS
-        rows = zip(
-            self._m[M_ID_AT].tolist(), self._m[M_NUMBER].tolist(), self._m[M_DOMAIN].tolist(),
-            self._m[M_QUEUE_ID].tolist(), self._m[M_SESSION].tolist(), self._m[M_SERVER].tolist(),
-            strict=True,
-        )  # fmt: skip
-        hosts = [host.name for host in self._options.servers]
-        return pa.array(
-            [
-                None
-                if at == NULL
-                else f"{number:x}@{domains[domain]}"
-                if session >= 0
-                else f"{texts.queue_id(queue)}@{hosts[server]}.{texts.LOCAL_DOMAIN}"
-                for at, number, domain, queue, session, server in rows
-            ],
-            pa.string(),
-        )
-
-    def senders(self) -> pa.Array:
-        from_user = np.zeros(len(self._m[M_SESSION]), np.bool_)
-        owner = self._m[M_SESSION]
-        from_user[owner >= 0] = self._s[S_USER][owner[owner >= 0]] >= 0
-        domain = np.where(from_user, len(texts.SENDER_DOMAINS), self._m[M_DOMAIN])
-        codes = np.where(self._m[M_SENDER] < 0, -1, self._m[M_SENDER] * 8 + domain)
-        there = self._m[M_SIZE] != NULL
-        return named(_sender, codes, there)
+    def relay_addresses(self) -> pa.Array:
+        return self.addresses(self._d[D_HI], self._d[D_LO]) if len(self.pool) else pa.nulls(0, pa.string())
 
     def of_message(self, column: int) -> Ints:
         return np.asarray(self._m[column][self._d[D_MESSAGE]])
 
-    def recipients(self) -> pa.Array:
-        codes = (self._d[D_RECIPIENT] * 8 + self._d[D_AGENT]) * 64 + self._d[D_DESTINATION] + 16
-        return named(_recipient, codes, np.ones(len(codes), np.bool_))
-
-    def relays(self) -> tuple[pa.Array, pa.Array]:
-        agent, place = self._d[D_AGENT], self._d[D_DESTINATION]
-        codes = np.where(agent == A_VIRTUAL, 0, np.where(agent == A_RELAY, 1, 18 + place))
-        hosts: list[str | None] = ["virtual", texts.RELAY_HOST]
-        addresses: list[str | None] = [None, texts.RELAY_ADDRESS]
-        for number in range(-16, 48):
-            real = -len(texts.SENDER_DOMAINS) <= number
-            host, address = texts.destination(number) if real else (None, None)
-            hosts.append(host)
-            addresses.append(address)
-        return tuple(pa.array(words, pa.string()).take(pa.array(codes)) for words in (hosts, addresses))
-
-    def replies(self) -> pa.Array:
-        rows = zip(
-            self._d[D_REPLY].tolist(), self._d[D_NEXT].tolist(), self._d[D_DESTINATION].tolist(),
-            self._d[D_AGENT].tolist(), self._d[D_RECIPIENT].tolist(), strict=True,
-        )  # fmt: skip
-        return pa.array([texts.reply(*row) for row in rows], pa.string())
-
 
 HOPS = ("balancer", "screen", "smtpd", "queue", "delivery")
-
-
-def _sender(code: int) -> str:
-    number, domain = code >> 3, code & 7
-    if code < 0:
-        return ""
-    return texts.user(number) if domain == len(texts.SENDER_DOMAINS) else texts.sender(number, domain)
-
-
-def _recipient(code: int) -> str:
-    number, agent, place = code >> 9, (code >> 6) & 7, (code & 63) - 16
-    return texts.recipient(number, agent, place)
-
-
-def named(name: Callable[[int], str], codes: Ints, there: Mask) -> pa.Array:
-    """string[n]: the text of each code, made once for each."""
-    unique, inverse = np.unique(codes, return_inverse=True)
-    words = pa.array([name(code) for code in unique.tolist()], pa.string())
-    return words.take(pa.array(inverse.reshape(-1), mask=~there))
-
-
-def unique_texts(name: Callable[[int], str], codes: Ints) -> pa.Array:
-    """string[n] of codes that are hardly ever equal."""
-    return pa.array([name(code) for code in codes.tolist()], pa.string())
 
 
 def number_texts(numbers: Ints) -> pa.Array:
@@ -425,22 +388,26 @@ def _confidence(t: Tables) -> pa.Array:
 def _known_from(t: Tables) -> pa.Array:
     s = t._s
     both = t.by_balancer & t.by_mta
-    words = ("none", "balancer", "proxy_header", "backend_port", "header_text", "mta")
-    by_header = np.array([2, 3, 1, 4])[s[S_HEADER]]
-    alone = np.where(t.by_balancer, 1, np.where(t.known, 5, 0))
+    words = ("none", "balancer", "proxy_header", "backend_port", "timing", "header_text", "mta")
+    by_header = np.where(s[S_HEADER] == H_PASSED, 2, np.array([0, 3, 0, 0, 4, 5])[t.by_other_means])
+    alone = np.where(t.by_balancer, 1, np.where(t.known, 6, 0))
     return code_texts(words, np.where(both, by_header, alone))
 
 
 _SESSIONS: dict[str, Callable[[Tables], pa.Array]] = {
     "session_id": lambda t: number_texts(t._s[S_NUMBER]),
     "client_address": lambda t: t.addresses(*(np.where(t.known, t._s[half], NULL) for half in (S_HI, S_LO))),
-    "client_port": lambda t: _integers(t._s[S_PORT], t.by_balancer | t.by_screen & t.known),
+    "client_port": lambda t: _integers(
+        t._s[S_PORT], t.by_balancer | (t.by_screen | t._options.smtpd_ports) & t.known
+    ),
     "client_known_from": _known_from,
-    "client_name": lambda t: t.client_names(),
+    "client_name": lambda t: t.text(t._s, S_NAME, t.by_smtpd),
     "peer_address": lambda t: t.addresses(t.peer[0], t.peer[1]),
     "peer_port": lambda t: _integers(t.peer[2]),
     "destination_logged": Tables.destination,
-    "masked": lambda t: pa.array(t._s[S_HEADER] != H_PASSED, mask=~t.by_mta | (t._s[S_BALANCER] < 0)),
+    "masked": lambda t: pa.array(
+        t._s[S_HEADER] != H_PASSED, mask=~t.by_mta | ~t.by_balancer & (t._s[S_HEADER] == H_PASSED)
+    ),
     "balancer": lambda t: t.words(
         [host.name for host in t._options.balancers], t._s[S_BALANCER], t.by_balancer
     ),
@@ -455,7 +422,7 @@ _SESSIONS: dict[str, Callable[[Tables], pa.Array]] = {
         t.by_mta,
     ),
     "accepted_at": lambda t: _times(t._s[S_AT], t.by_balancer),
-    "mta_connected_at": lambda t: _times(t.host_clock(t._s[S_CONNECTED], t._s[S_SKEW]), t.by_mta),
+    "mta_connected_at": lambda t: _times(t.host_clock(t.started, t._s[S_SKEW]), t.by_mta),
     "ended_at": lambda t: _times(t.ended),
     "queue_ms": lambda t: _durations(t._s[S_QUEUE], t.by_balancer),
     "connect_ms": lambda t: _durations(t._s[S_CONNECT], t.by_balancer),
@@ -467,11 +434,11 @@ _SESSIONS: dict[str, Callable[[Tables], pa.Array]] = {
     "screen": lambda t: code_texts(SCREENS, np.where(t.by_screen, t._s[S_VERDICT], V_NONE)),
     "screen_tests": Tables.screen_tests,
     "dnsbl_rank": lambda t: _integers(t._s[S_RANK], t.by_screen & (t._s[S_RANK] > 0)),
-    "helo": lambda t: t.by_client(texts.helo, t.by_mta & (t._s[S_REJECT] > 0)),
+    "helo": lambda t: t.text(t._s, S_HELO, t.by_mta & (t._s[S_REJECT] > 0)),
     "tls_protocol": lambda t: t.words([texts.TLS_PROTOCOL], t._s[S_TLS] - 1, t.by_smtpd),
     "tls_cipher": lambda t: t.words([texts.TLS_CIPHER], t._s[S_TLS] - 1, t.by_smtpd),
     "sasl_method": lambda t: t.words(["PLAIN"], np.where(t._s[S_USER] >= 0, 0, -1), t.by_smtpd),
-    "sasl_username": lambda t: named(texts.user, t._s[S_USER], t.by_smtpd & (t._s[S_USER] >= 0)),
+    "sasl_username": lambda t: t.text(t._s, S_LOGIN, t.by_smtpd),
     "commands": Tables.commands,
     "rejects": Tables.rejects,
     "queue_ids": Tables.queue_ids,
@@ -486,13 +453,31 @@ _SESSIONS: dict[str, Callable[[Tables], pa.Array]] = {
     "fault": lambda t: pa.array(t._s[S_FAULT], mask=t._s[S_FAULT] < 0),
 }  # fmt: skip
 
+_TRUTH: dict[str, Callable[[Tables], pa.Array]] = {
+    "session": lambda t: pa.array(t._s[S_NUMBER]),
+    "client_address": lambda t: t.addresses(t._s[S_HI], t._s[S_LO]),
+    "client_port": lambda t: pa.array(t._s[S_PORT]),
+    "stream": Tables.streams,
+    "behaviour": lambda t: code_texts(BEHAVIOURS, t._s[S_BEHAVIOUR]),
+    "fault": _SESSIONS["fault"],
+    "accepted_at": lambda t: _times(t._s[S_AT]),
+    "balancer": lambda t: code_texts([host.name for host in t._options.balancers], t._s[S_BALANCER]),
+    "service": lambda t: code_texts(SERVICES, t._s[S_SERVICE]),
+    "server": lambda t: t.hosts(t._s[S_SERVER], t._s[S_CONNECTED] != NULL),
+    "header": lambda t: code_texts(HEADERS, t._s[S_HEADER]),
+    "screen": lambda t: code_texts(SCREENS, t._s[S_VERDICT]),
+    "outcome": lambda t: code_texts(OUTCOMES, t._s[S_OUTCOME]),
+    "smtpd_pid": lambda t: _integers(t._s[S_PID], t._s[S_SMTPD_AT] != NULL),
+    "queue_ids": Tables.all_queue_ids,
+}
+
 _MESSAGES: dict[str, Callable[[Tables], pa.Array]] = {
     "mta_host": lambda t: code_texts([host.name for host in t._options.servers], t._m[M_SERVER]),
-    "queue_id": lambda t: unique_texts(texts.queue_id, t._m[M_QUEUE_ID]),
+    "queue_id": lambda t: t.text(t._m, M_ID),
     "queued_at": lambda t: _times(t.host_clock(t._m[M_QUEUED], t._m[M_SKEW])),
     "session_id": Tables.message_session_ids,
-    "message_id": Tables.message_ids,
-    "sender": Tables.senders,
+    "message_id": lambda t: t.text(t._m, M_MESSAGE_ID),
+    "sender": lambda t: t.text(t._m, M_FROM),
     "size": lambda t: _integers(t._m[M_SIZE]),
     "recipient_count": lambda t: _integers(t._m[M_RECIPIENTS]),
     "removed_at": lambda t: _times(t.host_clock(t._m[M_REMOVED], t._m[M_SKEW])),
@@ -502,14 +487,16 @@ _MESSAGES: dict[str, Callable[[Tables], pa.Array]] = {
 
 _DELIVERIES: dict[str, Callable[[Tables], pa.Array]] = {
     "mta_host": lambda t: code_texts([host.name for host in t._options.servers], t.of_message(M_SERVER)),
-    "queue_id": lambda t: unique_texts(texts.queue_id, t.of_message(M_QUEUE_ID)),
+    "queue_id": lambda t: t.text(t._m, M_ID).take(pa.array(t._d[D_MESSAGE])),
     "queued_at": lambda t: _times(t.host_clock(t.of_message(M_QUEUED), t.of_message(M_SKEW))),
     "logged_at": lambda t: _times(t.host_clock(t._d[D_AT], t.of_message(M_SKEW))),
-    "recipient": Tables.recipients,
+    "recipient": lambda t: t.text(t._d, D_TO),
     "original_recipient": lambda t: pa.nulls(len(t._d[D_AT]), pa.string()),
-    "relay_host": lambda t: t.relays()[0],
-    "relay_address": lambda t: t.relays()[1],
-    "relay_port": lambda t: pa.array(np.full(len(t._d[D_AT]), 25), mask=t._d[D_AGENT] == A_VIRTUAL),
+    "relay_host": lambda t: t.text(t._d, D_HOST),
+    "relay_address": Tables.relay_addresses,
+    "relay_port": lambda t: pa.array(
+        np.full(len(t._d[D_AT]), 25), mask=(t._d[D_AGENT] == A_VIRTUAL) | (t._d[D_REPLY] == Y_TIMEOUT)
+    ),
     "delay_s": lambda t: _seconds(t._d[D_DELAY]),
     "delay_before_queue_s": lambda t: _seconds(t._d[D_BEFORE_QUEUE]),
     "delay_in_queue_s": lambda t: _seconds(t._d[D_IN_QUEUE]),
@@ -517,7 +504,7 @@ _DELIVERIES: dict[str, Callable[[Tables], pa.Array]] = {
     "delay_transmit_s": lambda t: _seconds(t._d[D_TRANSMIT]),
     "dsn": lambda t: dsn_texts(np.array(REPLY_DSN)[t._d[D_REPLY]]),
     "status": lambda t: code_texts(STATUSES, t._d[D_STATUS]),
-    "reply": Tables.replies,
+    "reply": lambda t: t.text(t._d, D_SAID),
     "tls": lambda t: pa.nulls(len(t._d[D_AT]), pa.string()),
 }
 
@@ -533,14 +520,16 @@ def tables(
         columns: of the session table; none means all.
     """
     parts: dict[str, list[pa.RecordBatch]] = {name: [] for name in wanted}
-    for block in simulation.blocks():
+
+    def add(block: Block) -> None:
         made = Tables(simulation, block)
         for name, batches in parts.items():
-            batches.append(made.sessions(columns) if name == "sessions" else getattr(made, name)())
+            batches.append(made.sessions(columns) if name == "sessions" else made.table(name))
+
+    for block in simulation.blocks():
+        add(block)
     if not all(parts.values()):
-        empty = Tables(simulation, nothing())
-        for name, batches in parts.items():
-            batches.append(empty.sessions(columns) if name == "sessions" else getattr(empty, name)())
+        add(nothing())
     return {name: pa.Table.from_batches(batches) for name, batches in parts.items()}
 
 

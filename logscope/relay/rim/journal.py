@@ -24,12 +24,12 @@ from logscope.grammar.times import SECOND, write_time
 from logscope.relay.balance.formats import SessionFormat
 from logscope.relay.rim.clock import Clock
 from logscope.relay.settings import LogSettings
+from logscope.syslog.priority import LOCAL0, MAIL
+from logscope.syslog.priority import priority as priority_of
 
 GATHER_S = 0.02
 _PRINTABLE = bytes(63 if byte < 32 or byte == 127 else byte for byte in range(256))
 """What Postfix does to the text of its lines: control characters become question marks."""
-_SEVERITIES = {"panic": 1, "fatal": 2, "alert": 1, "error": 3, "warning": 4, "notice": 5, "info": 6}
-_MAIL, _LOCAL0 = 2, 16
 
 
 class Sink(Protocol):
@@ -158,9 +158,7 @@ class Journal:
         self._flush_due = False
         self._lost: dict[str, int] = dict.fromkeys(self._sinks, 0)
         self._formats: dict[str, SessionFormat] = {}
-        self._severity = {
-            template.kind: _SEVERITIES.get(template.severity, 6) for template in catalogue.templates
-        }
+        self._severity = {template.kind: template.severity for template in catalogue.templates}
         self._second = -1
         self._stamp = b""
         self._frames: dict[tuple[Any, ...], tuple[bytes, bytes]] = {}
@@ -178,11 +176,11 @@ class Journal:
 
     def balancer_line(self, host: str, pid: int, text: bytes, kind: str) -> int:
         """Log a line of a balancer. Returns its number in the log."""
-        return self._put(self._settings.balancer, _LOCAL0, kind, host, "haproxy", pid, text)
+        return self._put(self._settings.balancer, LOCAL0, kind, host, "haproxy", pid, text)
 
     def mail_line(self, host: str, service: str, pid: int, kind: str, values: Mapping[str, Any]) -> int:
         """Log a line of a mail server. Returns its number in the log."""
-        return self._put(self._mail(host), _MAIL, kind, host, service, pid, self.message(kind, values))
+        return self._put(self._mail(host), MAIL, kind, host, service, pid, self.message(kind, values))
 
     def _mail(self, host: str) -> str:
         """Where a mail server's lines go."""
@@ -201,9 +199,9 @@ class Journal:
     def _put(
         self, target: str, facility: int, kind: str, host: str, service: str, pid: int, text: bytes
     ) -> int:
-        severity = self._severity.get(kind, 6)
+        severity = self._severity.get(kind, "info")
         is_file = target == "-" or not target.startswith(("udp:", "tcp:", "unix:"))
-        priority = None if is_file and self._settings.form != "rfc5424" else facility * 8 + severity
+        priority = None if is_file and self._settings.form != "rfc5424" else priority_of(facility, severity)
         # A local socket belongs to one host, so nobody names it there.
         head, tail = self._frame(priority, "" if target.startswith("unix:") else host, service, pid)
         self._gathered[target].append(head + self._stamped() + tail + text)
