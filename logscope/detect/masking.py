@@ -20,15 +20,17 @@ checks, clients that come past the balancer, and addresses that both logs name a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
+from logscope.detect.configured import add_configuration, from_configuration
 from logscope.detect.consequences import Consequences
 from logscope.detect.effects import total
 from logscope.detect.relayed import DELIVERIES, Relays
 from logscope.detect.relayed import SESSIONS as MAIL
+from logscope.detect.remedies.chosen import add_plan
 from logscope.detect.signals import Signals
 from logscope.detect.tally import READS, Tally
 from logscope.detect.targets import targets
@@ -37,7 +39,17 @@ from logscope.detect.verdict import Verdict
 from logscope.errors import ExitCode
 from logscope.site import Site
 
-__all__ = ["DELIVERIES", "MAIL", "READS", "VERDICTS", "Judge", "exit_status", "missing"]
+__all__ = [
+    "DELIVERIES",
+    "MAIL",
+    "READS",
+    "VERDICTS",
+    "Judge",
+    "exit_status",
+    "missing",
+    "of_configuration",
+    "with_configuration",
+]
 
 VERDICTS = ("passed", "masked", "masked_upstream", "mixed", "unexpected_header", "missing_header", "unknown")
 
@@ -98,9 +110,33 @@ class Judge:
         found = found or without_targets(self._tally, signals)
         known = {(target["backend"], target["server"]) for target in found}
         found += unreached(known, self._tally, signals)
-        verdicts = {target["verdict"] for target in found} - {"unknown"}
-        overall = verdicts.pop() if len(verdicts) == 1 else "mixed" if verdicts else "unknown"
-        return {"verdict": overall, "targets": found}
+        return {"verdict": overall(found), "targets": found}
+
+
+def overall(found: Iterable[Mapping[str, Any]]) -> str:
+    """The common verdict of the targets that could be judged."""
+    verdicts = {target["verdict"] for target in found} - {"unknown"}
+    return verdicts.pop() if len(verdicts) == 1 else "mixed" if verdicts else "unknown"
+
+
+def with_configuration(document: Mapping[str, Any], site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The document with what the configurations say, and steps that change them.
+
+    Args:
+        document: of the logs; its targets are changed.
+        texts: the files of the configurations, by the names that the site has.
+    """
+    targets: list[dict[str, Any]] = document["targets"]
+    add_configuration(targets, site)
+    add_plan(targets, site, texts)
+    return {**document, "verdict": overall(targets)}
+
+
+def of_configuration(site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The document by configurations alone."""
+    targets = from_configuration(site)
+    add_plan(targets, site, texts)
+    return {"verdict": overall(targets), "targets": targets}
 
 
 def exit_status(document: Mapping[str, Any]) -> ExitCode:

@@ -8,12 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from logscope.detect import remedy
 from logscope.detect.company import ENOUGH
 from logscope.detect.consequences import Consequences
 from logscope.detect.effects import total as total_effects
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
 from logscope.detect.header_lines import TOLD, HeaderLines
+from logscope.detect.remedies import steps as remedy
 from logscope.detect.signals import Change, Signals
 from logscope.detect.states import cause_of, history, onset
 from logscope.detect.tally import (
@@ -60,7 +60,7 @@ Document = dict[str, Any]
 
 COUNTS = (
     "balancer_sessions", "mta_sessions", "joined", "passed", "masked", "header_unexpected", "header_missing",
-    "header_errors", "balancer_only", "mta_only", "health_checks",
+    "header_errors", "balancer_only", "mta_only", "health_checks", "past_the_balancer",
 )  # fmt: skip
 """Numbers of the evidence."""
 
@@ -346,9 +346,17 @@ class Verdict:
         counts = (
             self._sessions, joined + unjoined, joined, self.spans["passed"].count, self.spans[_MASKED].count,
             self.spans[_UNEXPECTED].count, self.spans[_MISSING].count, _count(errors), target.alone, unjoined,
-            sum(peer.probes for peer in here.values()),
+            sum(peer.probes for peer in here.values()), self._past_the_balancer(),
         )  # fmt: skip
         return dict(zip(COUNTS, counts, strict=True)) | {"examples": self._examples()[:3]}
+
+    def _past_the_balancer(self) -> int:
+        """Sessions that came to the listener from elsewhere; those that a balancer's log lacks may be "
+        "such."""
+        node, stand_ins = self.target.node, self._stand_ins()
+        peers = self.tally.peers.get(node, {}) if node else {}
+        others = (peer for address, peer in peers.items() if address not in stand_ins and not peer.masked)
+        return sum(peer.span.count for peer in others)
 
     def _examples(self) -> list[Document]:
         """Lines that show it."""

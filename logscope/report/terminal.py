@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from logscope.report.model import Bars, Cell, Column, Facts, Item, Note, Report, Series, Table
+from logscope.report.model import Bars, Cell, Column, Facts, Note, Report, Series, Table
 from logscope.report.text import cut, visible
 from logscope.report.tones import STYLES, Tone
 from logscope.report.wording import moment, number, share, span
@@ -68,18 +68,20 @@ def _draw(report: Report, to: Console) -> None:
         for place, item in enumerate(section.items):
             if place and not (isinstance(item, Note) and isinstance(section.items[place - 1], Note)):
                 to.print()
-            to.print(Padding(_drawn(item, to.width - indent), (0, 0, 0, indent)))
+            if isinstance(item, Note):
+                for line in _note(item, to.width - indent):
+                    to.print(Text(" " * indent).append_text(line), soft_wrap=True)
+            else:
+                to.print(Padding(_drawn(item, to.width - indent), (0, 0, 0, indent)))
 
 
-def _drawn(item: Item, width: int) -> RenderableType:
+def _drawn(item: Table | Bars | Facts | Series, width: int) -> RenderableType:
     if isinstance(item, Table):
         return _table(item, width)
     if isinstance(item, Bars):
         return _bars(item, width)
     if isinstance(item, Facts):
         return _facts(item)
-    if isinstance(item, Note):
-        return _note(item, width)
     return _series(item, width)
 
 
@@ -87,7 +89,8 @@ def _text(cell: Cell) -> Text:
     return Text(visible(cell.text), style=STYLES[cell.tone], no_wrap=True, overflow="ellipsis")
 
 
-def _note(note: Note, width: int) -> RenderableType:
+def _note(note: Note, width: int) -> list[Text]:
+    """Its lines: no wider, but for those that must not be broken."""
     tone = STYLES[note.tone]
     prefixes = chain([f"{_MARKS[note.tone]} "], repeat("  "))
     lines = [
@@ -96,8 +99,16 @@ def _note(note: Note, width: int) -> RenderableType:
     ]
     # Line breaks in a step are its author's; what it quotes from a log has been made visible before.
     parts = [part for step in note.steps for part in step.split("\n")]
-    lines += [Text(f"  {line}") for part in parts for line in _wrapped(part, width - 2)]
-    return Group(*lines)
+    for part in parts:
+        if _VERBATIM.match(part):
+            lines.append(Text(f"  {visible(part)}"))
+        else:
+            lines += [Text(f"  {line}") for line in _wrapped(part, width - 2)]
+    return lines
+
+
+_VERBATIM = re.compile(r" {4}[-+@$ ]")
+"""Within a step: what is to be put into a file or typed, and must not be broken."""
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import start
+from logscope.cli.run import Run, start
 from logscope.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def masking(
 ) -> int:
     """The verdict for each server, since when, with the evidence and what to change.
 
+    With haproxy.cfg and the mail servers' configurations it shows the lines to change; without any files it
+    judges those alone.
+
     Exit codes: 0 passed; 1 masked, or a header mismatch; 2 unusable input; 3 the logs cannot tell.
     """
     run = start(
@@ -54,10 +57,12 @@ def masking(
         to,
         "table",
     )  # fmt: skip
-    from logscope.detect.masking import DELIVERIES, MAIL, READS, Judge, exit_status
+    from logscope.detect.masking import DELIVERIES, MAIL, READS, Judge, exit_status, with_configuration
     from logscope.detect.recovered import SESSIONS, Recovered
 
     site = run.settings.site
+    if not files and (haproxy_cfg or postfix_config) and not recovered:
+        return _by_configuration(run, site)
     judge, found = Judge(site), Recovered() if recovered else None
 
     def take(table: str, batch: pa.RecordBatch) -> None:
@@ -71,6 +76,8 @@ def masking(
     columns = dict.fromkeys((*READS, *MAIL, "events", *(SESSIONS if recovered else ())))
     result = run.tables(files, {"sessions": list(columns), "deliveries": DELIVERIES}, take)
     document = judge.document(result.signals)
+    if site.targets:
+        document = with_configuration(document, site, _texts(site))
     if found is not None:
         run.write(_recovered_report(found, site))
     else:
@@ -79,6 +86,25 @@ def masking(
         quote_examples(document["targets"], run.paths)
         run.write(masking_report(document))
     return run.exit_code(exit_status(document))
+
+
+def _by_configuration(run: Run, site: Site) -> int:
+    """The verdict without logs."""
+    from logscope.detect.masking import exit_status, of_configuration
+    from logscope.report.masking import masking_report
+
+    for note in site.notes:
+        run.note(note)
+    document = of_configuration(site, _texts(site))
+    run.write(masking_report(document))
+    return run.exit_code(exit_status(document))
+
+
+def _texts(site: Site) -> dict[str, str]:
+    """The files of the configurations by name."""
+    names = [name for balancer in site.balancers for name in balancer.files]
+    names += [name for server in site.mail_servers for name in server.files]
+    return {name: Path(name).read_text("utf-8", "replace") for name in names}
 
 
 def _recovered_report(found: Recovered, site: Site) -> Report:
