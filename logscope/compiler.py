@@ -142,7 +142,7 @@ class _EntryPoint(_Compiler):
         codegen = self.state.targetctx.codegen()
         library = self.state.library = _Library(codegen, func.__qualname__)
         library.enable_object_caching()
-        with _undisturbed(), _remembered(self.state.typingctx):
+        with _undisturbed(), _remembered():
             return super().compile_extra(_with_parts(func, library, {}))
 
 
@@ -210,21 +210,21 @@ def _undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def _remembered(context: Any) -> Iterator[None]:
-    """With a memory of what operators give for operands: Numba searches anew each time, for long."""
-    resolve = context.resolve_function_type
+def _remembered() -> Iterator[None]:
+    """With a memory of what operators give for operands: Numba searches anew, for long, each time."""
+    search = types.Function.get_call_type
     known: dict[Any, Any] = {}
 
-    def remembered(func: Any, args: Any, kws: Any) -> Any:
-        if kws or not isinstance(func, types.Function):
-            return resolve(func, args, kws)
-        key = func, tuple(args)
+    def remembered(function: Any, context: Any, args: Any, kws: Any) -> Any:
+        if kws:
+            return search(function, context, args, kws)
+        key = function, tuple(args)
         if key not in known:
-            known[key] = resolve(func, args, kws)
+            known[key] = search(function, context, args, kws)
         return known[key]
 
-    context.resolve_function_type = remembered
+    types.Function.get_call_type = remembered  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        del context.resolve_function_type
+        types.Function.get_call_type = search  # type: ignore[method-assign]

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from logscope.arrow import TIMES, as_arrow
 from logscope.correlate.text import COUNTER_MAP, address_texts, code_texts, counter_maps, dsn_texts
 from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
@@ -21,19 +22,18 @@ from logscope.syslog import envelopes
 
 _STAMP_BYTES = 64
 
-_TIMES = pa.timestamp("ns", tz="UTC")
 _TYPES = {
     Kind.INTEGER: pa.int64(),
     Kind.DECIMAL: pa.float64(),
     Kind.FLAG: pa.bool_(),
-    Kind.TIME: _TIMES,
+    Kind.TIME: TIMES,
     Kind.COUNTERS: COUNTER_MAP,
 }
 _RESOLUTIONS = ("s", "ms", "us")
 _HEAD = {
     "source": pa.string(),
     "line_number": pa.int64(),
-    "logged_at": _TIMES,
+    "logged_at": TIMES,
     "resolution": pa.string(),
     "host": pa.string(),
     "service": pa.string(),
@@ -130,7 +130,7 @@ def event_batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBa
     ununderstood = rows.template < 0
     columns: dict[str, Any] = {
         "source": code_texts([source], np.zeros(count, np.int64)),
-        "line_number": pa.array(np.arange(chunk.first_line, chunk.first_line + count)),
+        "line_number": as_arrow(np.arange(chunk.first_line, chunk.first_line + count)),
         "logged_at": _times(chunk.logged_at),
         "resolution": code_texts(_RESOLUTIONS, _resolution(rows)),
         "host": code_texts(names, rows.host.astype(np.int64)),
@@ -138,8 +138,8 @@ def event_batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBa
         "program": code_texts(programs, rows.service.astype(np.int64)),
         "pid": _integers(rows.pid),
         "kind": code_texts(kinds, codes),
-        "structured": pa.array(structured[rows.template] & ~ununderstood),
-        "repeat_count": pa.array(rows.repeat_count),
+        "structured": as_arrow(structured[rows.template] & ~ununderstood),
+        "repeat_count": as_arrow(rows.repeat_count),
     }
     present = np.unique(rows.template[rows.template >= 0])
     occurring = np.any(catalogue.slot_of[present] >= 0, axis=0)
@@ -164,9 +164,9 @@ def _column(chunk: Chunk, info: FieldInfo, names: list[str], *, machine_code: bo
     if kind is Kind.INTEGER:
         return _integers(values)
     if kind is Kind.DECIMAL:
-        return pa.array(values / 1e6, mask=values == NULL)
+        return as_arrow(values / 1e6, values == NULL)
     if kind is Kind.FLAG:
-        return pa.array(values == 1, mask=values == NULL)
+        return as_arrow(values == 1, values == NULL)
     if kind is Kind.TIME:
         return _times(chunk.accepted_at if info.name == "accepted_at" else values)
     if kind is Kind.DSN:
@@ -205,8 +205,8 @@ def _resolution(rows: Rows) -> NDArray[np.int64]:
 
 
 def _integers(values: NDArray[np.int64]) -> pa.Array:
-    return pa.array(values, mask=values == NULL)
+    return as_arrow(values, values == NULL)
 
 
 def _times(values: NDArray[np.int64]) -> pa.Array:
-    return pa.array(values, mask=values == NULL).cast(_TIMES)
+    return as_arrow(values, values == NULL, TIMES)

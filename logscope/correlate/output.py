@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from logscope import engine
+from logscope.arrow import TIMES, as_arrow, as_lists
 from logscope.correlate import balancers as balancer_addresses
 from logscope.correlate.balancers import CHECK_COMMANDS
 from logscope.correlate.layout import *
@@ -421,9 +422,9 @@ class Finished:
         sources, lines = np.empty(total, np.int64), np.empty(total, np.int64)
         run(self._memory, self._b, self._p, self._s, offsets, sources, lines)
         struct = pa.StructArray.from_arrays(
-            [code_texts(self._sources, sources), pa.array(lines)], names=["source", "line_number"]
+            [code_texts(self._sources, sources), as_arrow(lines)], names=["source", "line_number"]
         )
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), struct)
+        return as_lists(offsets, struct)
 
     def queue_ids(self) -> pa.Array:
         run = self._kernel(collect_messages)
@@ -431,9 +432,7 @@ class Finished:
         total = int(run(self._memory, self._s, offsets, np.empty(0, np.int64)))
         rows = np.empty(total, np.int64)
         run(self._memory, self._s, offsets, rows)
-        return pa.ListArray.from_arrays(
-            pa.array(offsets, pa.int32()), self.heap(self._memory[rows + M_QUEUE_ID])
-        )
+        return as_lists(offsets, self.heap(self._memory[rows + M_QUEUE_ID]))
 
     def reject_list(self) -> pa.Array:
         run = self._kernel(collect_rejects)
@@ -453,7 +452,7 @@ class Finished:
             ],
             names=["stage", "code", "dsn", "text", "sender", "recipient"],
         )
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), struct)
+        return as_lists(offsets, struct)
 
     def links(self) -> pa.Array:
         both = self.has_balancer & (self.has_screen | self.has_smtpd)
@@ -494,19 +493,17 @@ class Finished:
                 code_texts(hops, end),
                 code_texts(METHODS, method),
                 code_texts(CONFIDENCES, sure),
-                pa.array(probability),
+                as_arrow(probability),
             ],
             names=["from", "to", "method", "confidence", "probability"],
         )
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), struct)
+        return as_lists(offsets, struct)
 
     def flags(self, words: Sequence[str], masks: Sequence[NDArray[np.bool_]]) -> pa.Array:
         """list<string> of the words whose mask is set, in the order given."""
         matrix = np.stack(masks, axis=1) if masks else np.zeros((self.count, 0), np.bool_)
         offsets = np.concatenate(([0], np.cumsum(matrix.sum(axis=1))))
-        return pa.ListArray.from_arrays(
-            pa.array(offsets, pa.int32()), code_texts(words, np.nonzero(matrix)[1])
-        )
+        return as_lists(offsets, code_texts(words, np.nonzero(matrix)[1]))
 
     def hops(self) -> pa.Array:
         queue = np.maximum(self.smtpd(S_MESSAGE_COUNT), 0) > 0
@@ -524,9 +521,7 @@ class Finished:
 
     def balancer_list(self) -> pa.Array:
         offsets = np.concatenate(([0], np.cumsum(self.has_balancer)))
-        return pa.ListArray.from_arrays(
-            pa.array(offsets, pa.int32()), self.hosts(self.balancer(B_HOST)[self.has_balancer])
-        )
+        return as_lists(offsets, self.hosts(self.balancer(B_HOST)[self.has_balancer]))
 
     def server(self) -> Codes:
         """Code of the server's name; NULL where none was reached."""
@@ -604,7 +599,7 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "peer_address": lambda f: f.addresses(f.peer[0], f.peer[1]),
     "peer_port": lambda f: _integers(f.peer[2]),
     "destination_logged": Finished.destination,
-    "masked": lambda f: pa.array(f.masked == 1, mask=f.masked == NULL),
+    "masked": lambda f: as_arrow(f.masked == 1, f.masked == NULL),
     "balancer": lambda f: f.hosts(f.balancer(B_HOST)),
     "balancers": Finished.balancer_list,
     "frontend": lambda f: f.names(f.balancer(B_FRONTEND)),
@@ -653,20 +648,20 @@ def _gather(memory: Memory, rows: Codes, column: int) -> Codes:
 
 
 def _integers(values: Codes) -> pa.Array:
-    return pa.array(values, mask=values == NULL)
+    return as_arrow(values, values == NULL)
 
 
 def _durations(values: Codes) -> pa.Array:
     """HAProxy's -1 means that the phase was not reached."""
-    return pa.array(values, mask=values < 0)
+    return as_arrow(values, values < 0)
 
 
 def _times(values: Codes) -> pa.Array:
-    return pa.array(values, mask=values == NULL).cast(pa.timestamp("ns", tz="UTC"))
+    return as_arrow(values, values == NULL, TIMES)
 
 
 def _decimals(values: Codes) -> pa.Array:
-    return pa.array(values / 1e6, mask=values == NULL)
+    return as_arrow(values / 1e6, values == NULL)
 
 
 def _by_termination(state: str) -> int:

@@ -11,6 +11,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from logscope import engine
+from logscope.arrow import as_arrow
 from logscope.correlate.layout import NULL
 from logscope.engine import kernel
 from logscope.grammar.fields import dsn_text
@@ -20,7 +21,7 @@ Codes = NDArray[np.int64]
 
 def code_texts(words: Sequence[str], codes: Codes) -> pa.Array:
     """string[n]: the word of each code; null for a negative one."""
-    indices = pa.array(np.maximum(codes, 0), pa.int32(), mask=codes < 0)
+    indices = as_arrow(np.maximum(codes, 0).astype(np.int32), codes < 0)
     return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string())).cast(pa.string())
 
 
@@ -28,7 +29,7 @@ def dsn_texts(values: Codes) -> pa.Array:
     """string[n]: enhanced status codes (RFC 3463) such as 4.7.1."""
     unique, inverse = np.unique(values, return_inverse=True)
     words = [None if value == NULL else dsn_text(value) for value in unique.tolist()]
-    return pa.array(words, pa.string()).take(pa.array(inverse.reshape(-1)))
+    return pa.array(words, pa.string()).take(as_arrow(inverse.reshape(-1)))
 
 
 COUNTER_MAP = pa.map_(pa.string(), pa.list_(pa.int64()))

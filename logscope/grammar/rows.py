@@ -210,7 +210,7 @@ class Rows:
         offsets = np.zeros(len(values) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         data = self.buffer[_positions(starts, lengths, offsets)]
-        validity = pa.array(present).buffers()[1] if not present.all() else None
+        validity = pa.py_buffer(np.packbits(present, bitorder="little")) if not present.all() else None
         missing = int(len(present) - present.sum())
         return pa.Array.from_buffers(
             pa.large_string(),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from logscope.report.arrow_arrays import longs
+from logscope.arrow import as_arrow
 from logscope.report.arrow_schema import arrow_type
 from logscope.report.model import Cell, Column, Facts, Item, Note, Report, Section, Series, Table
 from logscope.report.text import visible
@@ -80,7 +80,7 @@ def findings_table(findings: Sequence[Finding]) -> pa.Table:
 def _times(values: Sequence[int | None]) -> pa.Array:
     import numpy as np
 
-    known = longs(
+    known = as_arrow(
         np.array([0 if value is None else value for value in values], np.int64),
         np.array([value is None for value in values], np.bool_),
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from logscope.report.arrow_arrays import longs
+from logscope.arrow import as_arrow
 from logscope.report.groups import FAR, Groups, Longs, Part, distinct, listed, percentiles
 from logscope.report.model import Cell, Column, Facts, Report, Section, Table
 from logscope.report.tones import OUTCOME_TONES
@@ -298,12 +298,12 @@ def _table(part: Part) -> pa.Table:
     sets = {name: listed(*pairs, count) for name, pairs in part.sets.items()}
     columns: dict[str, pa.Array] = {
         "client": part.keys,
-        "sessions": longs(part.sums["sessions"]),
+        "sessions": as_arrow(part.sums["sessions"]),
         "first_seen": _known(part.least["first_seen"], FAR).cast(_TIME),
         "last_seen": _known(part.greatest["last_seen"], -FAR).cast(_TIME),
     }
     for name in (*COUNTED, "messages", "recipients", "bytes_to_client", "bytes_to_server", "rejects"):
-        columns[name] = longs(part.sums[name])
+        columns[name] = as_arrow(part.sums[name])
     columns["screen_tests"] = sets["screen_tests"]
     columns["dnsbl_rank_max"] = _known(part.greatest["dnsbl_rank_max"], -FAR)
     for name in ("sasl_usernames", "helos", "servers"):
@@ -311,7 +311,7 @@ def _table(part: Part) -> pa.Table:
     columns["duration_ms_p50"] = median
     columns["duration_ms_p95"] = high
     for name in ("masked_sessions", "recovered_sessions"):
-        columns[name] = longs(part.sums[name])
+        columns[name] = as_arrow(part.sums[name])
     table = pa.table(columns)
     # Ties in the order of the address, so that the same logs always give the same report.
     order = pc.sort_indices(
@@ -321,7 +321,7 @@ def _table(part: Part) -> pa.Table:
 
 
 def _known(values: Longs, nothing: int) -> pa.Array:
-    return longs(values, values == nothing)
+    return as_arrow(values, values == nothing)
 
 
 def _empty() -> pa.Table:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logscope.report.arrow_arrays import lists, longs
+from logscope.arrow import as_arrow, as_lists
 
 Longs = NDArray[np.int64]
 
@@ -101,7 +101,7 @@ def moved(pairs: Longs, places: Longs) -> Longs:
 
 def distinct(values: Longs) -> Longs:
     """The distinct values, in no order; a hash table is several times faster than sorting."""
-    unique: Longs = longs(values).unique().to_numpy()
+    unique: Longs = as_arrow(values).unique().to_numpy()
     return unique
 
 
@@ -122,7 +122,7 @@ def percentiles(pairs: Longs, count: int, wanted: tuple[float, ...]) -> list[pa.
         rank = np.maximum(np.ceil(part * sizes).astype(np.int64) - 1, 0)
         result = np.zeros(count, dtype=np.int64)
         result[known] = ordered[(starts[:-1] + rank)[known]] & 0xFFFFFFFF
-        found.append(longs(result, ~known))
+        found.append(as_arrow(result, ~known))
     return found
 
 
@@ -133,7 +133,7 @@ def listed(pairs: Longs, values: pa.Array, count: int) -> pa.Array:
     rank[order] = np.arange(len(order))
     ordered = np.sort(((pairs >> 32) << 32) | rank[pairs & 0xFFFFFFFF]) if len(pairs) else pairs
     offsets = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32)
-    return lists(offsets, values.take(longs(order[ordered & 0xFFFFFFFF])))
+    return as_lists(offsets, values.take(as_arrow(order[ordered & 0xFFFFFFFF])))
 
 
 def _unified(columns: list[pa.Array]) -> tuple[pa.Array, list[Longs]]:

@@ -149,9 +149,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(tmp_path: Path, statement: 
     "module",
     [
         "numba",
-        # The joins' tables and the events are made with pyarrow.array, which imports pandas when given NumPy
-        # arrays.
-        pytest.param("pandas", marks=pytest.mark.xfail(strict=True)),
+        "pandas",
     ],
 )
 def test_small_work_does_without(tmp_path: Path, module: str) -> None:
