@@ -1,11 +1,13 @@
-"""NumPy arrays as Arrow columns, over the same memory.
+"""NumPy arrays and lists of words as Arrow columns.
 
-`pyarrow.array` would do, but given a NumPy array it imports pandas to find out whether it was given something
-of pandas', which takes half a second.
+`pyarrow.array` would do, but it imports pandas to find out whether it was given something of pandas', which
+takes half a second; and these do not copy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -45,4 +47,17 @@ def as_lists(offsets: NDArray[np.int64], items: pa.Array) -> pa.Array:
     bounds = np.ascontiguousarray(offsets, dtype=np.int32)
     return pa.Array.from_buffers(
         pa.list_(items.type), len(offsets) - 1, [None, pa.py_buffer(bounds)], children=[items]
+    )
+
+
+def as_texts(words: Sequence[str | None]) -> pa.Array:
+    """A column of text."""
+    encoded = [b"" if word is None else word.encode() for word in words]
+    bounds = np.fromiter(accumulate(map(len, encoded), initial=0), np.int32, len(words) + 1)
+    validity = None
+    if None in words:
+        known = np.fromiter((word is not None for word in words), np.bool_, len(words))
+        validity = pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.StringArray.from_buffers(
+        len(words), pa.py_buffer(bounds), pa.py_buffer(b"".join(encoded)), validity
     )

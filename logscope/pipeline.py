@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from logscope import engine
 from logscope.correlate.inputs import Plans, extract
-from logscope.correlate.layout import E_WIDTH, NULL
+from logscope.correlate.layout import E_WIDTH, LONGEST_LINE, NULL
 from logscope.detect.signals import Collector, Signals, merged
 from logscope.errors import InputError
 from logscope.grammar import ops
@@ -34,7 +34,7 @@ MACHINE_CODE_FROM = 6 << 20
 """Bytes of input from which compiling pays, seconds of it included."""
 CACHED_CODE_FROM = 1 << 20
 """The same where the machine code is on disk already."""
-CHUNK = 2 << 20
+CHUNK = LONGEST_LINE
 SMALL_CHUNK = 1 << 18
 _PADDING = 64
 _HEAD = 1 << 14
@@ -543,7 +543,7 @@ class Pipeline:
         self._turns = [0] * len(sources)
 
     def finished(self) -> Iterator[Any]:
-        """`output.Finished` of each step that finished something; valid until the next one is asked for."""
+        """`output.Finished` of some thousand at a time; each is valid until the next one is asked for."""
         from logscope.correlate.output import Finished
 
         def flush() -> Iterator[Any]:
@@ -566,6 +566,7 @@ class Pipeline:
         yield from flush()
 
     def _steps(self) -> Iterator[None]:
+        """Join all that is read; stops now and then for what is finished to be taken."""
         count = len(self._feeds)
         cursor, limit = np.zeros(count, np.int64), np.zeros(count, np.int64)
         live = np.ones(count, np.int64)
@@ -589,7 +590,6 @@ class Pipeline:
                 elif pool:
                     waiting[needy] = pool.submit(self._fill, needy)
                 self._progress(sum(source.position for source in self._sources))
-                yield
         finally:
             if pool:
                 pool.shutdown(cancel_futures=True)

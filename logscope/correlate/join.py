@@ -15,8 +15,9 @@ from logscope.correlate.tables import *
 from logscope.engine import kernel
 
 STEP, ADVANCE, FINISH, RELEASE = range(4)
-EVENTS_A_STEP = 1 << 13
-WORDS_AN_EVENT = 256  # more than one event can ever take
+ENOUGH = 1 << 13
+"""Sessions, messages and deliveries after which a step ends, so that what is finished does not pile up."""
+_WORDS_AN_EVENT = 256  # more than one event can ever take
 
 _TEXT_COLUMNS = (  # kind of row, column
     (SCREEN, P_HELO),
@@ -77,14 +78,11 @@ class Joiner:
 
     def step(self, events: Matrix, pool: Bytes, cursor: Vector, limit: Vector, live: Vector) -> int:
         """Take events in merged order; returns the source that has none left, -1 when all are taken, -2 for
-        "call again".
+        "release what is finished and call again".
         """
-        count = min(int((limit - cursor).sum()), EVENTS_A_STEP)
-        self._reserve(count, min(len(pool), count << 16))
+        self._reserve()
         rows: Any = events if self._machine_code else _Lists(events)
-        return int(
-            self._run(move)(STEP, self._memory, self.heap, rows, pool, cursor, limit, live, EVENTS_A_STEP)
-        )
+        return int(self._run(move)(STEP, self._memory, self.heap, rows, pool, cursor, limit, live, ENOUGH))
 
     @property
     def now(self) -> int:
@@ -98,7 +96,7 @@ class Joiner:
 
     def advance(self, until: int) -> None:
         """Decide what falls due up to a moment before which no more lines are expected."""
-        self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)
+        self._reserve()
         self._move(ADVANCE, until)
 
     def use_machine_code(self) -> None:
@@ -108,7 +106,7 @@ class Joiner:
 
     def finish(self) -> None:
         """No more input: decide what can be decided, hand out all the rest."""
-        self._reserve(int(self._memory[TOP]) // WORDS_AN_EVENT + 1, 0)
+        self._reserve()
         self._move(FINISH)
 
     def release(self) -> None:
@@ -120,20 +118,30 @@ class Joiner:
         events, pool = np.empty((0, E_WIDTH), np.int64), np.empty(0, np.uint8)
         self._run(move)(what, self._memory, self.heap, events, pool, nothing, nothing, nothing, until)
 
-    def _reserve(self, events: int, text: int) -> None:
-        """Make room for all that this many events can need, so that no step has to."""
-        needed = int(self._memory[TOP]) + events * WORDS_AN_EVENT
-        if needed > len(self._memory):
-            more = needed + needed // 2 - len(self._memory)
-            if self._machine_code:
-                self._memory = np.concatenate([self._memory, np.zeros(more, np.int64)])
-            else:
-                self._memory.extend([0] * more)
-        if self._memory[HEAP_TOP] + text > len(self.heap):
-            live = int(self._run(text_in_use)(self._memory, self._text_columns))
-            heap = np.empty(2 * (live + text) + 1024, np.uint8)
-            self._memory[HEAP_TOP] = self._run(move_text)(self._memory, self._text_columns, self.heap, heap)
+    def _reserve(self) -> None:
+        """Make room for the next event, and for as much as there is already: what the deadlines need that it
+        brings due.
+        """
+        memory = self._memory
+        top, bottom = int(memory[TOP]), int(memory[BOTTOM])
+        needed = 2 * top - bottom + _WORDS_AN_EVENT
+        if needed > len(memory):
+            self._memory = memory = self._extended(needed + needed // 2)
+        memory[ROOM] = (len(memory) + bottom - _WORDS_AN_EVENT) // 2
+        if memory[HEAP_TOP] + LONGEST_LINE > len(self.heap):
+            live = int(self._run(text_in_use)(memory, self._text_columns))
+            heap = np.empty(2 * (live + LONGEST_LINE), np.uint8)
+            memory[HEAP_TOP] = self._run(move_text)(memory, self._text_columns, self.heap, heap)
             self.heap = heap
+        memory[HEAP_ROOM] = len(self.heap) - LONGEST_LINE
+
+    def _extended(self, size: int) -> Any:
+        """The memory, with room for so many words."""
+        if not self._machine_code:
+            return self._memory + [0] * (size - len(self._memory))
+        memory = np.empty(size, np.int64)
+        memory[: self._memory[TOP]] = self._memory[: self._memory[TOP]]
+        return memory
 
 
 @kernel

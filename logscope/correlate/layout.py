@@ -11,6 +11,7 @@ from __future__ import annotations
 
 NULL = -(2**63)
 SECOND = 1_000_000_000
+LONGEST_LINE = 1 << 21  # bytes; no line from which an event is made is longer
 
 # --- events: what the joins read, one row for each line -----------------------------------------------------
 (

@@ -57,17 +57,17 @@ def step(
     cursor: Vector,
     limit: Vector,
     live: Vector,
-    most: int,
+    enough: int,
 ) -> int:
     """Take events in merged order until a live source has none left; returns that source.
 
-    Returns -1 when all are taken and no source is live, -2 when `most` events were taken and there are more.
+    Returns -1 when all are taken and no source is live, -2 when there are more, but no room for another one,
+    or `enough` is finished.
 
     `cursor` and `limit` are each source's first unread row of `events` and the row after its last; `live`
     is 1 for a source that can bring more.
     """
     sources = cursor.shape[0]
-    taken = 0
     while True:
         first = -1
         for source in range(sources):
@@ -79,24 +79,28 @@ def step(
                 first = source
         if first < 0:
             return -1
-        second = FOREVER  # the earliest row of the others: up to there this source's rows need no comparison
+        # The earliest row of the others: up to there this source's rows need no comparison. Of equal ones the
+        # source with the lower number goes first.
+        second = FOREVER
         for source in range(sources):
             if source != first and cursor[source] < limit[source]:
                 order = events[cursor[source], E_ORDER]
-                if order < second or (order == second and source < first):
-                    second = order if source > first else order - 1
+                second = min(second, order if source > first else order - 1)
         at = cursor[first]
-        last = min(limit[first], at + most - taken)
-        while at < last and events[at, E_ORDER] <= second:
+        while at < limit[first] and (at == cursor[first] or events[at, E_ORDER] <= second):
+            if is_full(m, enough):
+                cursor[first] = at
+                return -2
             take_event(m, heap, pool, events[at])
             at += 1
-        if at == cursor[first]:  # equal order and a lower number: still this one's turn
-            take_event(m, heap, pool, events[at])
-            at += 1
-        taken += at - cursor[first]
         cursor[first] = at
-        if taken >= most:
-            return -2
+
+
+@kernel
+def is_full(m: Memory, enough: int) -> bool:
+    """Whether the memory has to grow, or the caller to take what is finished, before the next event."""
+    finished = m[SESSIONS_COUNT] + m[MESSAGES_COUNT] + m[DELIVERIES_COUNT]
+    return m[TOP] > m[ROOM] or m[HEAP_TOP] > m[HEAP_ROOM] or finished >= enough
 
 
 @kernel

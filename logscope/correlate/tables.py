@@ -32,6 +32,8 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     MOMENT,
     MOMENTS,  # where those counts begin, one for each host
     TOP,  # first word that no row has used yet
+    ROOM,  # up to here the next event is sure to find room for its rows
+    HEAP_ROOM,  # and up to here for its text
     BOTTOM,  # first word of the first row
     HEADS_MASK,
     KEY_HEADS,  # where each table of chain heads begins
@@ -61,7 +63,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_COUNT,
     OPEN_SESSIONS,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(33)
+) = range(35)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,

@@ -11,7 +11,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from logscope import engine
-from logscope.arrow import as_arrow
+from logscope.arrow import as_arrow, as_lists, as_texts
 from logscope.correlate.layout import NULL
 from logscope.engine import kernel
 from logscope.grammar.fields import dsn_text
@@ -22,14 +22,14 @@ Codes = NDArray[np.int64]
 def code_texts(words: Sequence[str], codes: Codes) -> pa.Array:
     """string[n]: the word of each code; null for a negative one."""
     indices = as_arrow(np.maximum(codes, 0).astype(np.int32), codes < 0)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(words, pa.string())).cast(pa.string())
+    return as_texts(words).take(indices)
 
 
 def dsn_texts(values: Codes) -> pa.Array:
     """string[n]: enhanced status codes (RFC 3463) such as 4.7.1."""
     unique, inverse = np.unique(values, return_inverse=True)
     words = [None if value == NULL else dsn_text(value) for value in unique.tolist()]
-    return pa.array(words, pa.string()).take(as_arrow(inverse.reshape(-1)))
+    return as_texts(words).take(as_arrow(inverse.reshape(-1)))
 
 
 COUNTER_MAP = pa.map_(pa.string(), pa.list_(pa.int64()))
