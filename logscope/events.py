@@ -141,7 +141,7 @@ def event_batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBa
         "structured": as_arrow(structured[rows.template] & ~ununderstood),
         "repeat_count": as_arrow(rows.repeat_count),
     }
-    present = np.unique(rows.template[rows.template >= 0])
+    present = rows.templates
     occurring = np.any(catalogue.slot_of[present] >= 0, axis=0)
     for info in message_fields(catalogue):
         if occurring[info.id]:

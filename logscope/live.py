@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from logscope.correlate.inputs import Plans
 from logscope.correlate.layout import E_ORDER, E_WIDTH, NULL, SECOND
+from logscope.correlate.tables import ALL_TEXT
 from logscope.detect.signals import Signals, merged
 from logscope.errors import InputError
 from logscope.grammar.catalogue import Catalogue
@@ -201,7 +202,8 @@ class Live:
         catalogue: compiled grammars.
         options: how to read; `machine_code` None means plain Python, see `use_machine_code`.
         grace: nanoseconds that a line waits for lines of silent inputs.
-        events, deliveries, text: what the caller wants of the tables; the rest is not kept.
+        events, deliveries: what the caller wants of the tables; the rest is not kept.
+        text: see `pipeline.text_of`.
         lines: whether the caller will `take_lines`.
     """
 
@@ -213,7 +215,7 @@ class Live:
         grace: int = GRACE,
         events: bool = True,
         deliveries: bool = False,
-        text: bool = True,
+        text: int = ALL_TEXT,
         lines: bool = False,
     ) -> None:
         from logscope.correlate.balancers import Balancers

@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 from logscope import engine
 from logscope.correlate.inputs import Plans, extract
 from logscope.correlate.layout import E_WIDTH, LONGEST_LINE, NULL
+from logscope.correlate.tables import (
+    ALL_TEXT,
+    TEXT_OF_DELIVERIES,
+    TEXT_OF_MESSAGES,
+    TEXT_OF_REJECTS,
+    TEXT_OF_SESSIONS,
+)
 from logscope.detect.signals import Collector, Signals, merged
 from logscope.errors import InputError
 from logscope.grammar import ops
@@ -493,7 +500,8 @@ class Pipeline:
         sources: open inputs.
         catalogue: compiled grammars.
         options: how to read.
-        events, deliveries, text: what the caller wants of the tables; the rest is not kept.
+        events, deliveries: what the caller wants of the tables; the rest is not kept.
+        text: see `text_of`.
         progress: told the bytes consumed after each chunk.
     """
 
@@ -505,7 +513,7 @@ class Pipeline:
         *,
         events: bool = True,
         deliveries: bool = False,
-        text: bool = True,
+        text: int = ALL_TEXT,
         progress: Callable[[int], None] | None = None,
         now: int = 0,
     ) -> None:
@@ -701,7 +709,7 @@ def run(
         options,
         events="events" in columns,
         deliveries="deliveries" in tables,
-        text=bool(TEXT_COLUMNS.intersection(columns)) or "messages" in tables or "deliveries" in tables,
+        text=text_of(tables),
         progress=progress,
         now=now,
     )
@@ -715,17 +723,23 @@ def run(
     return joining.result()
 
 
-TEXT_COLUMNS = frozenset(
-    (
-        "client_name",
-        "helo",
-        "tls_protocol",
-        "tls_cipher",
-        "sasl_method",
-        "sasl_username",
-        "commands",
-        "rejects",
-        "queue_ids",
-    )
-)
-"""Columns of `sessions` whose text must be kept while a session is open."""
+def text_of(tables: Mapping[str, Sequence[str]]) -> int:
+    """Whose text must be kept while a session is open for these tables and columns, as the joins' bits."""
+    text = 0
+    for name in tables.get("sessions", ()):
+        text |= _TEXT_OF.get(name, 0)
+    if "messages" in tables:
+        text |= TEXT_OF_MESSAGES
+    if "deliveries" in tables:
+        text |= TEXT_OF_MESSAGES | TEXT_OF_DELIVERIES
+    return text
+
+
+_TEXT_OF = {
+    "client_name": TEXT_OF_SESSIONS,
+    "helo": TEXT_OF_SESSIONS,
+    "sasl_username": TEXT_OF_SESSIONS,
+    "commands": TEXT_OF_SESSIONS,
+    "rejects": TEXT_OF_REJECTS,
+    "queue_ids": TEXT_OF_MESSAGES,
+}

@@ -62,6 +62,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
     """
     from logscope.cli.streams import opened_live
     from logscope.cli.view import View
+    from logscope.correlate.tables import ALL_TEXT
     from logscope.live import Live
     from logscope.sources.following import Following
     from logscope.sources.reading import condition_of, prepare
@@ -93,7 +94,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
                 ready.options,
                 grace=wishes.grace,
                 events=view.wants_evidence,
-                text=not wishes.events,
+                text=0 if wishes.events else ALL_TEXT,
                 lines=wishes.events,
             )
             loop = Loop(live, following, view, tell=run.note, complain=run.complain)

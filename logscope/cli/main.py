@@ -92,6 +92,16 @@ def _options(
     """See HELP."""
 
 
+class _WithoutPandas:
+    """Refuses to import pandas: no command needs it, but Arrow imports it to ask whether values are its own,
+    which takes a quarter of a second.
+    """
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("commands do without pandas", name=name)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -99,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit code; the console script hands it to the shell.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # a process of our own
+        sys.meta_path.insert(0, _WithoutPandas())
     return guarded(lambda: _dispatch(given), sys.stderr, os.environ)
 
 

@@ -204,7 +204,7 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
     elif role == R_SCREEN_REJECT:
         push_reject(m, heap, pool, p + P_REJECTS, e)
         if e[E_T1] != NULL:
-            m[p + P_HELO] = keep(m, heap, pool, e[E_T1])
+            m[p + P_HELO] = keep(m, heap, pool, e[E_T1], TEXT_OF_SESSIONS)
         if e[E_N3] != NULL:
             m[p + P_TESTS] |= 1 << e[E_N3]
     elif role == R_SCREEN_DISCONNECT:
@@ -296,7 +296,7 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
     m[s + S_HI] = e[E_HI]
     m[s + S_LO] = e[E_LO]
     m[s + S_PORT] = e[E_PORT]
-    m[s + S_NAME] = keep(m, heap, pool, e[E_T0]) if e[E_ROLE] == R_SMTPD_CONNECT else NULL
+    m[s + S_NAME] = keep(m, heap, pool, e[E_T0], TEXT_OF_SESSIONS) if e[E_ROLE] == R_SMTPD_CONNECT else NULL
     push_event(m, s + S_EVENTS, e)
     if e[E_HI] == NULL:  # connect from unknown[unknown]
         return
@@ -366,7 +366,7 @@ def on_smtpd(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
 @kernel
 def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int) -> None:
     if role == R_SMTPD_DISCONNECT:
-        m[s + S_COMMANDS] = keep(m, heap, pool, e[E_T0])
+        m[s + S_COMMANDS] = keep(m, heap, pool, e[E_T0], TEXT_OF_SESSIONS)
         if e[E_T0] != NULL:
             m[s + S_SIGNATURE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), m[s + S_HOST])
         m[s + S_COMMANDS_OK] = e[E_N0]
@@ -381,12 +381,12 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
             m[s + S_QUEUED_US] = part
         if e[E_T4] != NULL:
             m[s + S_SASL_METHOD] = e[E_N4]
-            m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4])
+            m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4], TEXT_OF_SESSIONS)
     elif role == R_SMTPD_DECISION:
         if e[E_N0] == 0:  # a refusal; the other actions let the command pass
             push_reject(m, heap, pool, s + S_REJECTS, e)
         if e[E_T1] != NULL and m[s + S_HELO] == NULL:
-            m[s + S_HELO] = keep(m, heap, pool, e[E_T1])
+            m[s + S_HELO] = keep(m, heap, pool, e[E_T1], TEXT_OF_SESSIONS)
     elif role == R_SMTPD_LOST:
         m[s + S_LOST] = e[E_N0]
     elif role == R_SMTPD_TLS:
@@ -396,7 +396,7 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
         m[s + S_SASL_FAILURES] += 1
         if e[E_T4] != NULL and m[s + S_SASL_USER] == NULL:
             m[s + S_SASL_METHOD] = e[E_N4]
-            m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4])
+            m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4], TEXT_OF_SESSIONS)
     elif e[E_N1] > 0:
         m[s + S_HEADER] = e[E_N1]
         if (

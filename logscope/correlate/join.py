@@ -24,6 +24,7 @@ _TEXT_COLUMNS = (  # kind of row, column
     *((SMTPD, c) for c in (S_NAME, S_HELO, S_SASL_USER, S_COMMANDS)),
     *((MESSAGE, c) for c in (M_QUEUE_ID, M_MESSAGE_ID, M_SENDER, M_NEXT_QUEUE_ID)),
     *((REJECT, c) for c in (J_TEXT, J_SENDER, J_RECIPIENT)),
+    *((DELIVERY, c) for c in (Y_QUEUE_ID, Y_RECIPIENT, Y_ORIGINAL, Y_RELAY, Y_REPLY, Y_TLS)),
 )
 
 
@@ -35,11 +36,12 @@ class Joiner:
 
     Args:
         machine_code: run the compiled steps; plain Python otherwise (the same functions).
-        events, deliveries, text: what the caller wants kept; what is not wanted costs nothing.
+        events, deliveries: whether the caller wants them; what is not wanted costs nothing.
+        text: whose text the caller wants, `TEXT_OF_SESSIONS` and others as bits.
     """
 
     def __init__(
-        self, *, machine_code: bool, events: bool = True, deliveries: bool = True, text: bool = True
+        self, *, machine_code: bool, events: bool = True, deliveries: bool = True, text: int = ALL_TEXT
     ) -> None:
         self._machine_code = machine_code
         memory = _new_memory(1 << (19 if machine_code else 12))
@@ -47,7 +49,7 @@ class Joiner:
         self._memory: Any = (
             memory if machine_code else memory.tolist()
         )  # a list is what plain Python is quick with
-        self.heap = np.empty(1 << 16, np.uint8)
+        self.heap = np.empty(0, np.uint8)
         columns = np.full((KINDS, 8), -1, np.int64)
         for kind, column in _TEXT_COLUMNS:
             columns[kind, np.argmin(columns[kind])] = column

@@ -43,7 +43,7 @@ def message_of(m: Memory, heap: Bytes, pool: Bytes, e: Vector, begins: bool) -> 
         m[q + M_HOST] = e[E_HOST]
         m[q + M_QUEUE] = e[E_QUEUE]
         m[q + M_QUEUED] = e[E_TIME]
-        m[q + M_QUEUE_ID] = keep(m, heap, pool, e[E_T0])
+        m[q + M_QUEUE_ID] = keep(m, heap, pool, e[E_T0], TEXT_OF_MESSAGES)
         enchain(m, queue_chain(m, e[E_HOST], e[E_QUEUE]), M_NEXT, q)
     m[q + M_LAST] = m[NOW]
     return q
@@ -55,9 +55,9 @@ def on_queue(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
     q = message_of(m, heap, pool, e, False)
     push_event(m, q + M_EVENTS, e)
     if role == R_MESSAGE_ID:
-        m[q + M_MESSAGE_ID] = keep(m, heap, pool, e[E_T1])
+        m[q + M_MESSAGE_ID] = keep(m, heap, pool, e[E_T1], TEXT_OF_MESSAGES)
     elif role == R_QUEUE_ACTIVE:
-        m[q + M_SENDER] = keep(m, heap, pool, e[E_T1])
+        m[q + M_SENDER] = keep(m, heap, pool, e[E_T1], TEXT_OF_MESSAGES)
         m[q + M_SIZE] = e[E_N0]
         m[q + M_RECIPIENTS] = e[E_N1]
     elif role == R_QUEUE_REMOVED:
@@ -74,7 +74,7 @@ def on_queue(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
         elif status == D_EXPIRED:
             m[q + M_EXPIRED] += 1
         if e[E_T5] != NULL:
-            m[q + M_NEXT_QUEUE_ID] = keep(m, heap, pool, e[E_T5])
+            m[q + M_NEXT_QUEUE_ID] = keep(m, heap, pool, e[E_T5], TEXT_OF_MESSAGES)
         if m[WANT_DELIVERIES]:
             add_delivery(m, heap, pool, q, e)
     elif e[E_N0] == 1:
@@ -103,12 +103,12 @@ def add_delivery(m: Memory, heap: Bytes, pool: Bytes, q: int, e: Vector) -> None
     m[y + Y_DELAY_B] = e[E_N3]
     m[y + Y_DELAY_C] = e[E_N4]
     m[y + Y_DELAY_D] = e[E_N5]
-    m[y + Y_RECIPIENT] = keep(m, heap, pool, e[E_T1])
-    m[y + Y_ORIGINAL] = keep(m, heap, pool, e[E_T2])
-    m[y + Y_RELAY] = keep(m, heap, pool, e[E_T3])
-    m[y + Y_REPLY] = keep(m, heap, pool, e[E_T4])
+    m[y + Y_RECIPIENT] = keep(m, heap, pool, e[E_T1], TEXT_OF_DELIVERIES)
+    m[y + Y_ORIGINAL] = keep(m, heap, pool, e[E_T2], TEXT_OF_DELIVERIES)
+    m[y + Y_RELAY] = keep(m, heap, pool, e[E_T3], TEXT_OF_DELIVERIES)
+    m[y + Y_REPLY] = keep(m, heap, pool, e[E_T4], TEXT_OF_DELIVERIES)
     m[y + Y_DSN] = e[E_HI2]
-    m[y + Y_TLS] = keep(m, heap, pool, e[E_LO2])
+    m[y + Y_TLS] = keep(m, heap, pool, e[E_LO2], TEXT_OF_DELIVERIES)
     m[y + Y_SOURCE] = e[E_SOURCE]
     m[y + Y_LINE] = e[E_LINE]
     append(m, DELIVERIES_FIRST, y)

@@ -84,14 +84,35 @@ class Finished:
 
     # --- numbers of the three hops, NULL where the hop is missing -------------------------------------------
 
+    @cached_property
+    def _balancer_columns(self) -> Matrix:
+        return self._columns(self._b, B_WIDTH)
+
+    @cached_property
+    def _screen_columns(self) -> Matrix:
+        return self._columns(self._p, P_WIDTH)
+
+    @cached_property
+    def _smtpd_columns(self) -> Matrix:
+        return self._columns(self._s, S_WIDTH)
+
+    def _columns(self, rows: Codes, width: int) -> Matrix:
+        """int64[width, rows]: all columns of some rows, read while each row is at hand."""
+        columns = np.empty((width, len(rows)), np.int64)
+        self._kernel(gather_columns)(self._memory, rows, columns)
+        return columns
+
     def balancer(self, column: int) -> Codes:
-        return _gather(self._memory, self._b, column)
+        values: Codes = self._balancer_columns[column]
+        return values
 
     def screen(self, column: int) -> Codes:
-        return _gather(self._memory, self._p, column)
+        values: Codes = self._screen_columns[column]
+        return values
 
     def smtpd(self, column: int) -> Codes:
-        return _gather(self._memory, self._s, column)
+        values: Codes = self._smtpd_columns[column]
+        return values
 
     @cached_property
     def has_balancer(self) -> NDArray[np.bool_]:
@@ -401,11 +422,9 @@ class Finished:
 
     def destination(self) -> pa.Array:
         hi, lo, port = self.screen(P_DEST_HI), self.screen(P_DEST_LO), self.screen(P_DEST_PORT)
-        texts = address_texts(hi, lo, machine_code=self._machine_code).to_pylist()
-        return pa.array(
-            [None if t is None else f"[{t}]:{p}" for t, p in zip(texts, port.tolist(), strict=True)],
-            pa.string(),
-        )
+        addresses = address_texts(hi, lo, machine_code=self._machine_code)
+        ports = as_arrow(port).cast(pa.string())
+        return pa.compute.binary_join_element_wise("[", addresses, "]:", ports, "")
 
     def addresses(self, hi: Codes, lo: Codes) -> pa.Array:
         return address_texts(hi, lo, machine_code=self._machine_code)
@@ -643,10 +662,6 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
 # --- numbers to Arrow ---------------------------------------------------------------------------------------
 
 
-def _gather(memory: Memory, rows: Codes, column: int) -> Codes:
-    return np.where(rows >= 0, memory[np.maximum(rows, 0) + column], NULL)
-
-
 def _integers(values: Codes) -> pa.Array:
     return as_arrow(values, values == NULL)
 
@@ -704,6 +719,17 @@ def walk(m: Memory, first: int, rows: Vector) -> None:
     for i in range(rows.shape[0]):
         rows[i] = first
         first = m[first + LINK]
+
+
+@kernel
+def gather_columns(m: Memory, rows: Vector, columns: Matrix) -> None:
+    """The rows as columns, eight rows at a time: a row's words lie side by side, and so do a column's."""
+    count = rows.shape[0]
+    for first in range(0, count, 8):
+        last = min(first + 8, count)
+        for column in range(columns.shape[0]):
+            for i in range(first, last):
+                columns[column, i] = m[rows[i] + column] if rows[i] >= 0 else NULL
 
 
 @kernel

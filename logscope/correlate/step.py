@@ -100,7 +100,7 @@ def step(
 def is_full(m: Memory, enough: int) -> bool:
     """Whether the memory has to grow, or the caller to take what is finished, before the next event."""
     finished = m[SESSIONS_COUNT] + m[MESSAGES_COUNT] + m[DELIVERIES_COUNT]
-    return m[TOP] > m[ROOM] or m[HEAP_TOP] > m[HEAP_ROOM] or finished >= enough
+    return bool(m[TOP] > m[ROOM] or m[HEAP_TOP] > m[HEAP_ROOM] or finished >= enough)
 
 
 @kernel

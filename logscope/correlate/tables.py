@@ -49,7 +49,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     HEAP_TOP,
     WANT_EVENTS,
     WANT_DELIVERIES,
-    WANT_TEXT,
+    WANT_TEXT,  # of what: bits
     FINISHING,  # no more input: sessions without an end are decided too
     UNTOLD,  # lines that name a session nobody knows
     SESSIONS_FIRST,  # handed out and not yet released
@@ -107,6 +107,10 @@ MOST_TICKS = 512
 HOST_PLACES = 256
 
 
+TEXT_OF_SESSIONS, TEXT_OF_REJECTS, TEXT_OF_MESSAGES, TEXT_OF_DELIVERIES = 1, 2, 4, 8
+ALL_TEXT = 15
+
+
 # --- hashing ------------------------------------------------------------------------------------------------
 # Products stay below 2**62, so that plain Python and machine code agree and nothing overflows.
 
@@ -144,9 +148,9 @@ def copy(source: Bytes, start: int, target: Bytes, at: int, length: int) -> None
 
 
 @kernel
-def keep(m: Memory, heap: Bytes, pool: Bytes, span: int) -> int:
-    """Copy a span of the byte pool to the heap; NULL stays NULL."""
-    if span == NULL or m[WANT_TEXT] == 0:
+def keep(m: Memory, heap: Bytes, pool: Bytes, span: int, whose: int) -> int:
+    """Copy a span of the byte pool to the heap; NULL stays NULL, and so is text that nobody wants."""
+    if span == NULL or m[WANT_TEXT] & whose == 0:
         return NULL
     start = span >> 24
     length = span & 0xFFFFFF
@@ -222,16 +226,16 @@ def push_event(m: Memory, first: int, e: Vector) -> None:
 def push_reject(m: Memory, heap: Bytes, pool: Bytes, first: int, e: Vector) -> None:
     """Append a refusal to the list at `first`; its count is the word behind the list."""
     m[first + 2] += 1
-    if m[WANT_TEXT] == 0:
+    if m[WANT_TEXT] & TEXT_OF_REJECTS == 0:
         return
     node = take(m, REJECT, J_WIDTH)
     m[node + J_ACTION] = e[E_N0]
     m[node + J_STAGE] = e[E_N1]
     m[node + J_CODE] = e[E_N2]
     m[node + J_DSN] = e[E_T2]
-    m[node + J_TEXT] = keep(m, heap, pool, e[E_T3])
-    m[node + J_SENDER] = keep(m, heap, pool, e[E_T4])
-    m[node + J_RECIPIENT] = keep(m, heap, pool, e[E_T5])
+    m[node + J_TEXT] = keep(m, heap, pool, e[E_T3], TEXT_OF_REJECTS)
+    m[node + J_SENDER] = keep(m, heap, pool, e[E_T4], TEXT_OF_REJECTS)
+    m[node + J_RECIPIENT] = keep(m, heap, pool, e[E_T5], TEXT_OF_REJECTS)
     append(m, first, node)
 
 

@@ -11,7 +11,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from logscope import engine
-from logscope.arrow import as_arrow, as_lists, as_texts
+from logscope.arrow import as_arrow, as_texts
 from logscope.correlate.layout import NULL
 from logscope.engine import kernel
 from logscope.grammar.fields import dsn_text

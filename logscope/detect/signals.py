@@ -28,6 +28,8 @@ _HAPPENED = {
     "master.reloaded": "Postfix was reloaded",
 }
 _NEW_PROCESS = "HAProxy was reloaded"
+_BALANCER, _MAIL, _SESSION, _STATE, _CHANGE, _HEADER, _ADDRESS = (1 << bit for bit in range(7))
+_NONE = np.empty(0, np.intp)
 
 
 class Change(NamedTuple):
@@ -102,22 +104,10 @@ class Collector:
     """Gathers the signals of one source. Memory is bounded by the number of listeners and hosts."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        kinds = [template.kind for template in catalogue.templates] + [""]  # the last is that of no template
-        self._meaning = np.array([_meaning(kind) for kind in kinds], np.int8)
-        self._balancers = np.array([kind.startswith("haproxy.") for kind in kinds])
-        self._sessions = np.array([kind == "haproxy.tcp_session" for kind in kinds])
-        self._states = np.array([kind == "haproxy.server_state" for kind in kinds])
-        self._happened = np.array([kind in _HAPPENED for kind in kinds])
-        whats = list(address_lines.MOST_LOOKED_AT)
-        self._about = np.array(
-            [
-                1 + whats.index(address_lines.KINDS[kind]) if kind in address_lines.KINDS else 0
-                for kind in kinds
-            ]
-        )
-        self._left = {1 + place: address_lines.MOST_LOOKED_AT[what] for place, what in enumerate(whats)}
-        self._whats = ["", *whats]
-        self._kinds = kinds
+        self._kinds = [template.kind for template in catalogue.templates]
+        # Two more for rows of no template, whose numbers are negative.
+        self._tells = np.array([_tells(kind) for kind in self._kinds] + [0, 0], np.uint8)
+        self._left = dict(address_lines.MOST_LOOKED_AT)
         self._found: dict[tuple[int, str | None, str | None], HeaderLines] = {}
         self.signals = Signals()
         """What was gathered so far."""
@@ -129,32 +119,33 @@ class Collector:
             logged_at: the rows' times, ns since 1970 UTC; NULL without a stamp.
             source, first_line: where the rows were read.
         """
-        if not rows.count:
-            return
-        known = rows.template >= 0
-        template = np.where(known, rows.template, -1)
-        balancer = self._balancers[template]
-        _cover(self.signals.balancer_hosts, rows, logged_at, balancer)
-        _cover(self.signals.mail_hosts, rows, logged_at, known & ~balancer)
-        self._note_processes(rows, logged_at, self._sessions[template])
-        for row in np.flatnonzero(self._meaning[template]).tolist():
+        tells = self._tells[rows.template]
+        occurring = int(np.bitwise_or.reduce(tells, initial=0))
+
+        def telling(what: int) -> NDArray[np.intp]:
+            return np.flatnonzero(tells & what) if occurring & what else _NONE
+
+        _cover(self.signals.balancer_hosts, rows, logged_at, telling(_BALANCER))
+        _cover(self.signals.mail_hosts, rows, logged_at, telling(_MAIL))
+        self._note_processes(rows, logged_at, telling(_SESSION))
+        for row in telling(_HEADER).tolist():
             self._note_header(
                 rows, row, int(logged_at[row]), Example(source, first_line + row, rows.line(row))
             )
-        self._note_addresses(rows, self._about[template], source, first_line)
-        for row in np.flatnonzero(self._states[template]).tolist():
+        self._note_addresses(rows, telling(_ADDRESS), source, first_line)
+        for row in telling(_STATE).tolist():
             values = rows.values(row)
             if values.get("backend") and values.get("server"):
                 self.signals.servers[values["backend"], values["server"]] = str(values.get("server_state"))
-        for row in np.flatnonzero(self._happened[template] & (logged_at != NULL)).tolist():
-            what = _HAPPENED[self._kinds[template[row]]]
-            if len(self.signals.happened) < MOST_CHANGES:
+        for row in telling(_CHANGE).tolist():
+            what = _HAPPENED[self._kinds[rows.template[row]]]
+            if logged_at[row] != NULL and len(self.signals.happened) < MOST_CHANGES:
                 self.signals.happened.add(Change(int(logged_at[row]), _host(rows, row), what))
 
     def _note_header(self, rows: Rows, row: int, at: int, example: Example) -> None:
         service = int(rows.service[row])
         key = (
-            int(self._meaning[rows.template[row]]),
+            _meaning(self._kinds[rows.template[row]]),
             _host(rows, row),
             rows.names.text(service) if service >= 0 else None,
         )
@@ -164,14 +155,15 @@ class Collector:
             self.signals.lines.append(lines)
         lines.add(None if at == NULL else at, int(rows.repeat_count[row]), example)
 
-    def _note_addresses(self, rows: Rows, about: NDArray[np.int64], source: str, first_line: int) -> None:
-        for number in np.unique(about[about > 0]).tolist():
-            some = np.flatnonzero(about == number)[: self._left[number]]
-            self._left[number] -= len(some)
-            for row in some.tolist():
+    def _note_addresses(self, rows: Rows, some: NDArray[np.intp], source: str, first_line: int) -> None:
+        for template in np.unique(rows.template[some]).tolist():
+            what = address_lines.KINDS[self._kinds[template]]
+            looked_at = some[rows.template[some] == template][: self._left[what]]
+            self._left[what] -= len(looked_at)
+            for row in looked_at.tolist():
                 values = rows.values(row)
                 address = values.get("client_address")
-                key = (self._whats[number], _host(rows, row), str(address))
+                key = (what, _host(rows, row), str(address))
                 known = self.signals.addresses
                 if address and (key in known or len(known) < address_lines.MOST_ADDRESSES):
                     example = Example(source, first_line + row, rows.line(row))
@@ -179,8 +171,8 @@ class Collector:
                         values, int(rows.repeat_count[row]), example
                     )
 
-    def _note_processes(self, rows: Rows, logged_at: NDArray[np.int64], mask: NDArray[np.bool_]) -> None:
-        some = np.flatnonzero(mask & (logged_at != NULL))
+    def _note_processes(self, rows: Rows, logged_at: NDArray[np.int64], sessions: NDArray[np.intp]) -> None:
+        some = sessions[logged_at[sessions] != NULL]
         changed = np.ones(len(some), np.bool_)
         changed[1:] = (np.diff(rows.pid[some]) != 0) | (np.diff(rows.host[some]) != 0)
         for row in some[changed].tolist():
@@ -215,6 +207,18 @@ def merged(parts: Iterable[Signals]) -> Signals:
     return result
 
 
+def _tells(kind: str) -> int:
+    """What lines of a kind tell, as bits."""
+    return (
+        (_BALANCER if kind.startswith("haproxy.") else _MAIL)
+        | _SESSION * (kind == "haproxy.tcp_session")
+        | _STATE * (kind == "haproxy.server_state")
+        | _CHANGE * (kind in _HAPPENED)
+        | _HEADER * (_meaning(kind) != 0)
+        | _ADDRESS * (kind in address_lines.KINDS)
+    )
+
+
 def _meaning(kind: str) -> int:
     if kind.endswith(".haproxy_error"):
         return REFUSED
@@ -227,13 +231,12 @@ def _host(rows: Rows, row: int) -> str | None:
 
 
 def _cover(
-    hosts: dict[str | None, Covered], rows: Rows, logged_at: NDArray[np.int64], mask: NDArray[np.bool_]
+    hosts: dict[str | None, Covered], rows: Rows, logged_at: NDArray[np.int64], some: NDArray[np.intp]
 ) -> None:
     """Widen what each host's lines cover."""
-    codes = rows.host[mask]
-    for code in np.unique(codes).tolist():
-        times = logged_at[mask][codes == code]
-        times = times[times != NULL]
-        covered = Covered(int(times.min()), int(times.max())) if len(times) else NEVER
+    codes, times = rows.host[some], logged_at[some]
+    for code in (np.flatnonzero(np.bincount(codes + 1)) - 1).tolist():
+        own = times[(codes == code) & (times != NULL)]
+        covered = Covered(int(own.min()), int(own.max())) if len(own) else NEVER
         host = rows.names.text(code) if code >= 0 else None
         hosts[host] = hosts.get(host, NEVER).join(covered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,6 +153,16 @@ class Rows:
 
     # --- columns ---------------------------------------------------------------------------------
 
+    @cached_property
+    def templates(self) -> NDArray[np.intp]:
+        """The templates that occur, in order."""
+        occurring = np.flatnonzero(np.bincount(self.template - FOREIGN)) + FOREIGN
+        return occurring[occurring >= 0]
+
+    def has(self, field_id: int) -> bool:
+        """Whether any row has a field."""
+        return field_id >= 0 and bool((self.catalogue.slot_of[self.templates, field_id] >= 0).any())
+
     def slots(self, field_id: int) -> NDArray[np.int64]:
         """Where each row keeps a field in the arena, -1 where it has no such field."""
         if field_id < 0 or not self.count:
@@ -161,6 +172,8 @@ class Rows:
 
     def integers(self, field_id: int) -> NDArray[np.int64]:
         """int64[count]: the first slot of a field, NULL where a row lacks it."""
+        if not self.has(field_id):
+            return np.full(self.count, NULL, np.int64)
         return self._at(self.slots(field_id))
 
     def addresses(self, field_id: int) -> NDArray[np.int64]:

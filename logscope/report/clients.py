@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from logscope.arrow import as_arrow
+from logscope.arrow import as_arrow, as_texts
 from logscope.report.groups import FAR, Groups, Longs, Part, distinct, listed, percentiles
 from logscope.report.model import Cell, Column, Facts, Report, Section, Table
 from logscope.report.tones import OUTCOME_TONES
@@ -239,7 +239,7 @@ def _sums(batch: pa.RecordBatch, codes: Longs, count: int) -> dict[str, Longs]:
         sums["unknown"] = sums["unknown"] + by_outcome[:, words.index(None)]
     masked = pc.fill_null(batch.column("masked"), False)
     recovered = pc.and_(
-        masked, pc.is_in(_plain_text(batch.column("client_known_from")), pa.array(_RECOVERED_FROM))
+        masked, pc.is_in(_plain_text(batch.column("client_known_from")), as_texts(_RECOVERED_FROM))
     )
     sums["messages"] = _sum(batch.column("message_count"), codes, count)
     sums["recipients"] = _sum(batch.column("recipient_count"), codes, count)
@@ -268,7 +268,7 @@ def _extreme(choose: np.ufunc, values: pa.Array, codes: Longs, count: int, start
 
 def _pairs(codes: Longs, column: pa.Array) -> tuple[Longs, pa.Array]:
     if column.null_count == len(column):
-        return np.empty(0, dtype=np.int64), pa.array([], pa.string())
+        return np.empty(0, dtype=np.int64), as_texts([])
     encoded = _plain_text(column).dictionary_encode()
     known = encoded.indices.is_valid().to_numpy(zero_copy_only=False)
     values = pc.fill_null(encoded.indices, 0).to_numpy().astype(np.int64)
@@ -325,7 +325,7 @@ def _known(values: Longs, nothing: int) -> pa.Array:
 
 
 def _empty() -> pa.Table:
-    nothing = Part(pa.array([], pa.string()))
+    nothing = Part(as_texts([]))
     empty = np.empty(0, dtype=np.int64)
     names = ("messages", "recipients", "bytes_to_client", "bytes_to_server", "rejects")
     nothing.sums = dict.fromkeys(
@@ -333,6 +333,6 @@ def _empty() -> pa.Table:
     )
     nothing.least = {"first_seen": empty}
     nothing.greatest = {"last_seen": empty, "dnsbl_rank_max": empty}
-    nothing.sets = dict.fromkeys((*_SETS, "screen_tests"), (empty, pa.array([], pa.string())))
+    nothing.sets = dict.fromkeys((*_SETS, "screen_tests"), (empty, as_texts([])))
     nothing.samples = {"duration_ms": empty}
     return _table(nothing)

@@ -13,7 +13,7 @@ the duration, is the offset between the two clocks' zones, a multiple of a quart
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -116,9 +116,12 @@ class Clock:
         local = self._with_years(stamp, present & (kind & YEARLESS != 0), ended, has_accepted)
         if np.any(present & (kind & YEARLESS == 0)):
             self.year_origins.add(YearOrigin.STAMP)
+        hosts = _hosts(host, present)
+        if not has_accepted.any() and not np.any(kind & ZONED) and self._all_in_utc(hosts, host_name):
+            return Resolved(local, accepted)
         logged_at = np.full_like(stamp, NULL)
         accepted_at = accepted.copy()
-        for code, rows in _by_host(host, present):
+        for code, rows in _by_host(hosts, host, present):
             pairs = has_accepted[rows]
             logged_at[rows] = self._utc(
                 code, host_name, local[rows], kind[rows] & ZONED != 0, ended[rows], pairs & accepted_in_utc
@@ -165,6 +168,14 @@ class Clock:
             self.year_origins.add(YearOrigin.ACCEPT_DATE)
 
     # --- zones ----------------------------------------------------------------------------------------------
+
+    def _all_in_utc(self, hosts: Sequence[int], host_name: Callable[[int], str]) -> bool:
+        """Whether all stamps without a zone are in UTC as far as anybody knows."""
+        if any(code in self._stamp_offsets or self._named(code, host_name) is not None for code in hosts):
+            return False
+        for code in hosts:
+            self._note_zone(host_name(code) if code >= 0 else "", ZoneOrigin.ASSUMED)
+        return True
 
     def _named(self, code: int, host_name: Callable[[int], str]) -> ZoneInfo | None:
         return self._zones.of(host_name(code) if code >= 0 else "")
@@ -243,16 +254,17 @@ def _corrected(years: Times, anchors: NDArray[np.intp], said: Times) -> Times:
     return years + np.where(latest < 0, 0, correction[np.maximum(latest, 0)])
 
 
-def _by_host(host: Codes, present: Mask) -> Iterator[tuple[int, NDArray[np.intp]]]:
+def _hosts(host: Codes, present: Mask) -> list[int]:
+    """The hosts of the rows that have a stamp."""
+    codes = host if present.all() else host[present]
+    found: list[int] = (np.flatnonzero(np.bincount(codes + 1)) - 1).tolist()
+    return found
+
+
+def _by_host(hosts: Sequence[int], host: Codes, present: Mask) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """The rows of each host that have a stamp."""
-    if not present.any():
-        return
-    codes = host[present]
-    if codes.min() == codes.max():
-        yield int(codes[0]), np.flatnonzero(present)
-        return
-    for code in (np.flatnonzero(np.bincount(codes + 1)) - 1).tolist():
-        yield code, np.flatnonzero(present & (host == code))
+    for code in hosts:
+        yield code, np.flatnonzero(present if len(hosts) == 1 else present & (host == code))
 
 
 class OffsetTracker:

@@ -145,18 +145,13 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(tmp_path: Path, statement: 
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "numba",
-        "pandas",
-    ],
-)
+@pytest.mark.parametrize("module", ["numba", "pandas"])
 def test_small_work_does_without(tmp_path: Path, module: str) -> None:
     line = "Jul 26 10:00:00 mx-a postfix/postscreen[7]: CONNECT from [203.0.113.9]:1024 to [192.0.2.25]:25\n"
     (tmp_path / "mail.log").write_text(line)
     code = (
-        "import sys; from logscope.cli.main import main; main(['-q', 'mail.log', '--to', 'x.txt']);"
+        "import sys; from logscope.cli.main import main;"
+        "sys.argv[1:] = ['-q', 'mail.log', '--to', 'x.txt']; main();"
         f"sys.stderr.write({module!r} * ({module!r} in sys.modules))"
     )
     done = subprocess.run(
