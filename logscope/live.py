@@ -126,6 +126,23 @@ class SourceState:
     waiting: int
 
 
+class _Gone:
+    """An input of an earlier process that is not there any more: nothing comes of it."""
+
+    name, head, position, follows = "", b"", 0, False
+    compression: str | None = None
+    size: int | None = None
+    modified_at: int | None = None
+    lines_before: int | None = None
+    problem: InputError | None = None
+
+    def ready(self) -> bool:
+        return False
+
+    def read_into(self, _buffer: NDArray[np.uint8], _at: int) -> int:
+        return 0
+
+
 class _Stream:
     """One input on its way: what was read of it, and what waits for the others.
 
@@ -159,6 +176,9 @@ class _Stream:
         if count and self.source.lines_before is not None:
             self.feed.lines = self.source.lines_before
         return count
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "source"}
 
     @property
     def waiting(self) -> int:
@@ -221,7 +241,7 @@ class Live:
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
 
-        self._catalogue = catalogue
+        self.catalogue = catalogue
         self.options = options or Options()
         self._grace = grace
         self.machine_code = bool(self.options.machine_code)
@@ -246,20 +266,41 @@ class Live:
             now: the time as `pump` is told it.
             today: nanoseconds since 1970, for stamps without a year.
         """
-        scanned = heads(sources, self._catalogue)
-        known = references(sources, scanned, self._catalogue, self.options.year, today, self._dates)
+        scanned = heads(sources, self.catalogue)
+        known = references(sources, scanned, self.catalogue, self.options.year, today, self._dates)
         for source, reference in zip(sources, known, strict=True):
             stream = _Stream(source, len(self._names), now)
             self._names.append(source.name)
             stream.feed = Feed(
                 stream,
-                self._catalogue,
+                self.catalogue,
                 Clock(reference, self.options.zones),
                 [input_buffer(SMALL_CHUNK)],
                 machine_code=self.machine_code,
                 envelope=self.options.envelope,
             )
             self._streams.append(stream)
+
+    def go_on(self, sources: Sequence[LiveInput], now: int) -> list[LiveInput]:
+        """Take up the inputs again where another process left them (this object has been pickled there).
+
+        What waits is given the grace anew. An input that is not there any more has ended.
+
+        Args:
+            now: the time as `pump` is told it.
+
+        Returns:
+            the inputs that this run has not had yet; `add` takes them.
+        """
+        by_name = {source.name: source for source in sources}
+        for stream in self._streams:
+            stream.source = by_name.pop(stream.name) if stream.name in by_name else _Gone()
+            stream.heard_at, stream.caught_up = now, False
+            for part in stream.held:
+                part.came_at = now
+            if self.machine_code:
+                stream.feed.use_machine_code()
+        return list(by_name.values())
 
     def use_machine_code(self) -> None:
         """Go on in machine code, compiling it if need be: for more lines than plain Python can read."""

@@ -146,6 +146,12 @@ class Dictionary:
     def texts(self) -> list[str]:
         return self._names.texts()
 
+    def __getstate__(self) -> Names:
+        return self._names  # who asked for what goes by identity, which ends with the process
+
+    def __setstate__(self, names: Names) -> None:
+        self._names, self._lock, self._known = names, Lock(), {}
+
 
 class Hosts:
     """Numbers hosts from 0 in the order in which they appear, so that pairs of hosts can be kept in small
@@ -168,6 +174,12 @@ class Hosts:
 
     def names(self, texts: Sequence[str]) -> list[str]:
         return [texts[code] for code in self._numbers]
+
+    def __getstate__(self) -> dict[int, int]:
+        return self._numbers
+
+    def __setstate__(self, numbers: dict[int, int]) -> None:
+        self._numbers, self._lock = numbers, Lock()
 
 
 class Extractor:
@@ -269,6 +281,18 @@ class Feed:
         self._accepted = catalogue.field_id("accepted_at")
         self._accepted_utc = catalogue.field_id("accepted_at_utc")
         self._duration = catalogue.field_id("duration_ms")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What lasts from chunk to chunk, for another process; buffers and scanner are made anew."""
+        state = dict(vars(self))
+        state["_buffers"] = [len(buffer) - _PADDING for buffer in self._buffers]
+        del state["_scanner"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._buffers = [input_buffer(size) for size in state["_buffers"]]
+        self._scanner = Scanner(self._catalogue, compiled=False, names=self.names, envelope=self._envelope)
 
     def use_machine_code(self) -> None:
         """Scan the rest in machine code."""

@@ -6,13 +6,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 from logscope.report.wording import number, plural, span
 
 if TYPE_CHECKING:
+    from logscope.cli.keep import Keeper
     from logscope.cli.run import Run
     from logscope.cli.view import View
     from logscope.errors import ExitCode
@@ -43,6 +45,7 @@ class Wishes:
         follow: wait for more.
         grace: see `live.Live`.
         events: lines are shown, not sessions.
+        state: directory where the run is kept, so that the next one goes on; None for none.
     """
 
     files: Sequence[str] | None
@@ -52,6 +55,7 @@ class Wishes:
     follow: bool
     grace: int
     events: bool
+    state: Path | None = None
 
 
 def run_live(run: Run, wishes: Wishes) -> ExitCode:
@@ -60,7 +64,6 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
     Raises:
         LogscopeError: nothing can be read, or the output cannot be written.
     """
-    from logscope.cli.streams import opened_live
     from logscope.cli.view import View
     from logscope.correlate.tables import ALL_TEXT
     from logscope.live import Live
@@ -68,44 +71,81 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
     from logscope.sources.reading import condition_of, prepare
 
     started_at = time.monotonic()
-    warm_up = wishes.follow and not wishes.from_start
     names = run.named(wishes.files) if wishes.files or not wishes.endpoints else []
-    with (
-        closing(Following(names, from_end=_WARM_UP if warm_up else None)) as following,
-        Stop().listening() as stop,
-    ):
+    with ExitStack() as stack:
+        keeper = stack.enter_context(_keeper(run, wishes)) if wishes.state else None
+        resumes = keeper is not None and keeper.resumes
+        warm_up = wishes.follow and not wishes.from_start and not resumes
+        following = Following(
+            names, from_end=_WARM_UP if warm_up else None, resume=keeper.positions if keeper else None
+        )
+        stack.enter_context(closing(following))
+        stop = stack.enter_context(Stop().listening())
         _listen(run, wishes, following)
         if following.over and following.problems:
             raise following.problems[0]
         ready = prepare(run.settings)
         for note in ready.notes:
             run.note(note)
-        condition = (
-            condition_of(run.settings, "events", ready.catalogue)
-            if wishes.events
-            else condition_of(run.settings, "sessions")
+        table, of = ("events", ready.catalogue) if wishes.events else ("sessions", None)
+        condition = condition_of(run.settings, table, of)
+        stream = stack.enter_context(_output(run, keeper))
+        view = View(
+            run.target,
+            stream,
+            run.canvas,
+            ready.catalogue,
+            events=wishes.events,
+            condition=condition,
+            continues=keeper is not None and keeper.continues,
         )
-        with opened_live(run.target) as stream:
-            view = View(
-                run.target, stream, run.canvas, ready.catalogue, events=wishes.events, condition=condition
-            )
-            live = Live(
-                ready.catalogue,
-                ready.options,
-                grace=wishes.grace,
-                events=view.wants_evidence,
-                text=0 if wishes.events else ALL_TEXT,
-                lines=wishes.events,
-            )
-            loop = Loop(live, following, view, tell=run.note, complain=run.complain)
-            if warm_up:
-                loop.warm_up(stop)
-            loop.run(stop, follow=wishes.follow)
+        kept = keeper.live(ready) if keeper else None
+        live = kept or Live(
+            ready.catalogue,
+            ready.options,
+            grace=wishes.grace,
+            events=view.wants_evidence,
+            text=0 if wishes.events else ALL_TEXT,
+            lines=wishes.events,
+        )
+        loop = Loop(live, following, view, tell=run.note, complain=run.complain, keeper=keeper)
+        if keeper:
+            view.since = keeper.since
+            for note in keeper.notes:
+                run.note(note)
+        if kept:
+            loop.go_on()
+        elif warm_up:
+            loop.warm_up(stop)
+        if loop.run(stop, follow=wishes.follow) and keeper:
+            loop.pause()
+        else:
             loop.finish()
         run.note(summary(live, started_at))
         for loss in losses(following):
             run.note(loss)
     return run.exit_code()
+
+
+@contextmanager
+def _keeper(run: Run, wishes: Wishes) -> Iterator[Keeper]:
+    from logscope.cli.keep import Keeper
+
+    assert wishes.state is not None
+    with closing(Keeper(wishes.state, run.target)) as keeper:
+        yield keeper
+
+
+@contextmanager
+def _output(run: Run, keeper: Keeper | None) -> Iterator[IO[bytes]]:
+    """What the view writes to."""
+    from logscope.cli.streams import opened_live
+
+    if keeper is not None and run.target.path is not None:
+        yield keeper.stream(None)
+    else:
+        with opened_live(run.target) as stream:
+            yield keeper.stream(stream) if keeper is not None else stream
 
 
 def _listen(run: Run, wishes: Wishes, following: Following) -> None:
@@ -152,6 +192,7 @@ class Loop:
         view: shows what the stage hands out.
         tell: takes remarks for the user.
         complain: takes inputs that cannot be read.
+        keeper: keeps what was done; None where nothing is kept.
     """
 
     def __init__(
@@ -162,12 +203,14 @@ class Loop:
         *,
         tell: Callable[[str], None],
         complain: Callable[[Any], None],
+        keeper: Keeper | None = None,
     ) -> None:
         self._live = live
         self._following = following
         self._view = view
         self._tell = tell
         self._complain = complain
+        self._keeper = keeper
         self._machine_code_from = _machine_code_from()
 
     def warm_up(self, stop: Stop) -> None:
@@ -184,48 +227,81 @@ class Loop:
         self._view.since = max((one.latest or 0 for one in live.sources()), default=0)
         live.add(others, time.monotonic_ns(), time.time_ns())
 
-    def run(self, stop: Stop, *, follow: bool = True) -> None:
-        """Go on until the end.
+    def go_on(self) -> None:
+        """Take up what an earlier run left."""
+        now = time.monotonic_ns()
+        new = self._live.go_on(self._following.look(now, at_once=True), now)
+        self._live.add(new, now, time.time_ns())
+
+    def run(self, stop: Stop, *, follow: bool = True) -> bool:
+        """Go on until the end; whether that came because somebody asked for it.
 
         Args:
             follow: wait for more; else what is there now is all.
         """
         following, live = self._following, self._live
         following.wake_by(stop.reader)
+        self._begin()
         if not follow:
             following.stop()
         while not stop.asked:
             now = time.monotonic_ns()
-            new = following.look(now)
-            if new:
-                live.add(new, now, time.time_ns())
+            self._look(now)
             self._say()
             for batch in live.pump(now):
                 self._view.show(batch, live)
             self._view.pause(live)
+            self._keep()
             if following.over and not live.busy:
-                return
+                return False
             if live.busy:
                 self._consider_machine_code()
             else:
                 following.wait(IDLE_S)
+        return True
+
+    def _begin(self) -> None:
+        """From here on nothing is lost."""
+        self._look(time.monotonic_ns(), at_once=True)
+        self._keep(at_once=True)
+
+    def _look(self, now: int, *, at_once: bool = False) -> None:
+        new = self._following.look(now, at_once=at_once)
+        if new:
+            self._live.add(new, now, time.time_ns())
 
     def finish(self) -> None:
         """Read what inputs have in hand, and hand out all that is open."""
         live = self._live
-        now = time.monotonic_ns()
-        live.add(self._following.look(now, at_once=True), now, time.time_ns())
+        self._look(time.monotonic_ns(), at_once=True)
         self._following.stop()
-        until = time.monotonic() + _LAST_WORDS_S
-        while any(one.follows for one in self._following.received) and time.monotonic() < until:
-            for batch in live.pump(time.monotonic_ns()):
-                self._view.show(batch, live)
-            self._following.wait(IDLE_S)
+        self._hear_out()
         self._following.look(time.monotonic_ns(), at_once=True)
         for batch in live.finish(time.monotonic_ns()):
             self._view.show(batch, live)
         self._view.pause(live)
+        self._keep(at_once=True, over=True)
         self._say()
+
+    def pause(self) -> None:
+        """Keep what is open for another run. What endpoints have received is read, as nobody has it later."""
+        self._following.stop_receiving()
+        self._hear_out()
+        self._view.pause(self._live)
+        self._keep(at_once=True)
+        self._say()
+
+    def _hear_out(self) -> None:
+        """Read what endpoints have received."""
+        until = time.monotonic() + _LAST_WORDS_S
+        while any(one.follows for one in self._following.received) and time.monotonic() < until:
+            for batch in self._live.pump(time.monotonic_ns()):
+                self._view.show(batch, self._live)
+            self._following.wait(IDLE_S)
+
+    def _keep(self, *, at_once: bool = False, over: bool = False) -> None:
+        if self._keeper is not None and (at_once or self._keeper.is_due()):
+            self._keeper.keep(self._live, self._following, self._view.since, over=over)
 
     def _say(self) -> None:
         for note in self._following.notes():

@@ -24,6 +24,7 @@ class View:
         catalogue: its fields are the columns that events can have.
         events: lines are shown, not sessions.
         condition: of which rows it has to hold that are shown; None for all.
+        continues: rows have been written before, with what stands above them.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class View:
         *,
         events: bool,
         condition: Condition | None = None,
+        continues: bool = False,
     ) -> None:
         self._stream = stream
         self._events = events
         self._for_people = target.output == "table"
         self._on_terminal = target.width is not None
+        self._continues = continues
         self._writer, self._columns = self._prepared(target.output, stream, canvas, catalogue)
         self._condition = condition
         needed = condition.columns if condition else ()
@@ -55,10 +58,11 @@ class View:
         if self._events:
             from logscope import events
 
-            return table_writer(output, "events", stream, canvas, events.schema(catalogue)), ()
+            schema = events.schema(catalogue)
+            return table_writer(output, "events", stream, canvas, schema, continues=self._continues), ()
         if self._for_people:
             return SessionLines(stream, canvas), READS
-        writer = table_writer(output, "sessions", stream, canvas)
+        writer = table_writer(output, "sessions", stream, canvas, continues=self._continues)
         return writer, tuple(column.name for column in TABLES["sessions"])
 
     @property

@@ -26,13 +26,14 @@ class CsvWriter:
     Args:
         stream: written to, not closed.
         names: the header where there are no rows.
+        continues: the header has been written.
     """
 
-    def __init__(self, stream: IO[bytes], names: list[str]) -> None:
+    def __init__(self, stream: IO[bytes], names: list[str], *, continues: bool = False) -> None:
         self._stream = stream
         self._names = names
         self._rows = JsonRows(b"")
-        self._started = False
+        self._started = continues
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""

@@ -156,7 +156,7 @@ def _listing(wanted: Wanted) -> TableWriter:
 def _csv(wanted: Wanted) -> TableWriter:
     from logscope.report.csv_table import CsvWriter
 
-    return _folded(wanted, CsvWriter(wanted.stream, _names(wanted.table)))
+    return _folded(wanted, CsvWriter(wanted.stream, _names(wanted.table), continues=wanted.continues))
 
 
 def _jsonl(wanted: Wanted) -> TableWriter:
@@ -182,12 +182,14 @@ class Wanted:
         stream: written to, not closed.
         canvas: for the format `table`.
         schema: all columns that the table can have, where batches do not have them all (events).
+        continues: what stands above the rows has been written.
     """
 
     table: str
     stream: IO[bytes]
     canvas: Canvas
     schema: pa.Schema | None = None
+    continues: bool = False
 
 
 WRITERS: dict[str, Callable[[Wanted], TableWriter]] = {
@@ -204,15 +206,21 @@ EVENT_COLUMNS = frozenset(column.name for column in EVENTS) - {"fields", "reason
 
 
 def table_writer(
-    output: str, table: str, stream: IO[bytes], canvas: Canvas, schema: pa.Schema | None = None
+    output: str,
+    table: str,
+    stream: IO[bytes],
+    canvas: Canvas,
+    schema: pa.Schema | None = None,
+    *,
+    continues: bool = False,
 ) -> TableWriter:
     """A writer for one of `logscope.schema`'s tables.
 
     Args:
         output: one of `WRITERS`.
-        table, stream, canvas, schema: see `Wanted`.
+        table, stream, canvas, schema, continues: see `Wanted`.
     """
-    return WRITERS[output](Wanted(table, stream, canvas, schema))
+    return WRITERS[output](Wanted(table, stream, canvas, schema, continues))
 
 
 def _folded(wanted: Wanted, writer: TableWriter) -> TableWriter:

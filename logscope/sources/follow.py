@@ -278,25 +278,27 @@ class Followed:
         files = [(modified_at, path) for _, modified_at, path in _siblings(self.path)]
         with suppress(OSError):
             files.append((self.path.stat().st_mtime_ns, self.path))
-        found = [(position, _find(position, [path for _, path in files])) for position in positions]
+        names = [path for _, path in files]
+        found = [(position, _find(position, names)) for position in positions]
         for position, path in found:
             part = opened(path, position.offset) if path else None
             if part is not None:
                 part.lines = position.lines
                 self._parts.append(part)
         latest, path = found[-1]
+        unread = [name for name in names if name not in [place for _, place in found]]
         if path is None:
             self.notes.append(f"{self.name}: the file that was read last is gone: lines may be lost")
-        if path == self.path:
-            return
-        names = [path for _, path in files]
-        newer = (
-            names[names.index(path) + 1 :]
-            if path
-            else [name for modified_at, name in files if modified_at > latest.modified_at]
-        )
-        self._parts += [part for name in newer if name != self.path and (part := opened(name, 0))]
-        self._add_current()
+            times = {name: modified_at for modified_at, name in files}
+            newer = [name for name in unread if times[name] > latest.modified_at]
+        else:
+            if latest.head.length == 0:
+                older = [name for name in unread if names.index(name) < names.index(path)]
+                self._parts[-1:-1] = _written_since(latest, older, positions)
+            newer = [name for name in unread if names.index(name) > names.index(path)]
+        if path != self.path:
+            self._parts += [part for name in newer if name != self.path and (part := opened(name, 0))]
+            self._add_current()
 
     def positions(self) -> list[Position]:
         """How far everything has been read, the latest file last."""
@@ -359,6 +361,20 @@ def _entries(directory: Path) -> Iterator[os.DirEntry[str]]:
             yield from entries
     except OSError:
         return
+
+
+def _written_since(empty: Position, paths: Sequence[Path], positions: Sequence[Position]) -> list[Part]:
+    """What was written to a file that was empty, and copied away before it was cut: of some files those that
+    are newer than it was then, and none of those that had been read.
+    """
+    heads = [position.head for position in positions]
+    return [
+        part
+        for path in paths
+        if path.stat().st_mtime_ns > empty.modified_at
+        if not any(head.fits(head_of(path)) for head in heads)
+        if (part := opened(path, 0))
+    ]
 
 
 def _find(position: Position, paths: Sequence[Path]) -> Path | None:

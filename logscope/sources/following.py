@@ -148,10 +148,14 @@ class Following:
     def stop(self) -> None:
         """Nothing more is waited for; endpoints end when what they have received has been passed on."""
         self._patterns = []
-        if self._listening is not None:
-            self._listening.stop()
+        self.stop_receiving()
         for source in self.inputs:
             source.stop()
+
+    def stop_receiving(self) -> None:
+        """Endpoints take nothing more."""
+        if self._listening is not None:
+            self._listening.stop()
 
     def close(self) -> None:
         """Close everything."""

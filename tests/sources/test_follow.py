@@ -249,6 +249,23 @@ def copied_and_truncated(log: Path) -> bytes:
     return b"in the new one\n"
 
 
+def test_copied_and_truncated_after_it_was_empty(log: Path) -> None:
+    """Its beginning does not tell the copy, its time does; what is older had been read before."""
+    append(log.with_name("mail.log.1"), b"long ago\n")
+    os.truncate(log, 0)
+    before = Followed(log)
+    assert read_all(before) == b""
+    os.utime(log.with_name("mail.log.1"), ns=(0, 0))
+    log.with_name("mail.log.1").rename(log.with_name("mail.log.2"))
+    positions = before.positions()
+    before.close()
+    append(log, b"three\n")
+    shutil.copy2(log, log.with_name("mail.log.1"))
+    os.truncate(log, 0)
+    append(log, b"four\n")
+    assert read_all(Followed(log, resume=positions)) == b"three\nfour\n"
+
+
 @pytest.mark.parametrize(
     "rotate", [unchanged, renamed, renamed_and_none_yet, compressed, rotated_twice, copied_and_truncated]
 )

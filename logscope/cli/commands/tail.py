@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,6 +51,16 @@ def tail(
             metavar="SPAN",
             rich_help_panel=_HOW,
             help="How late a line may come and still be put in its place: 200ms (unless told otherwise), 5s.",
+        ),
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(
+            "--state",
+            metavar="DIR",
+            rich_help_panel=_HOW,
+            help="Keep there what is read and what is open, and go on where the last run stopped, however it "
+            "did. With --to nothing is lost and nothing comes twice.",
         ),
     ] = None,
     listen: Annotated[
@@ -137,5 +148,6 @@ def tail(
         follow=follow,
         grace=GRACE if grace is None else parse_span(grace, "--grace"),
         events=events,
+        state=Path(state) if state else None,
     )
     return run_live(run, wishes)

@@ -1,0 +1,1 @@
+"""What outlives a run: how far it had come, and what it had written."""

@@ -1,0 +1,211 @@
+"""Kills `logscope tail --state DIR --to FILE` at random moments and compares what it wrote with a batch run.
+
+    python -m tests.tail.killing --kills 500 --seed 1
+
+In each round the lines of a capture are brought to two files piece by piece, while runs follow them one after
+the other. Each is killed (SIGKILL), after some milliseconds or at the n-th time that it writes, syncs or
+renames something; in between and meanwhile the files are rotated by rename, or by copytruncate while nobody
+reads, and so is the output. The last run may finish. Then each session is there once, as from files. Runs are
+forked from one process that has everything loaded, so that a run takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from logscope.cli import keep, view  # noqa: F401 - loaded before anything is forked
+from logscope.cli.main import main
+from logscope.grammar import catalogue
+from tests.tail.arriving import stamp_of
+
+SAMPLES = Path(__file__).parents[2] / "samples"
+CAPTURES = ("proxy-v1", "partial-mask", "masked")
+NAMES = ("haproxy.log", "mail.log")
+OPTIONS = ("--year", "2026", "--tz", "UTC", "-q")
+LONGEST_S = 0.6
+PLANNED_S = 3.0
+MOVES = {"fsync": 8, "write": 2, "replace": 3}
+"""Up to which time that it does this a run may live."""
+DEADLINE_S = 120.0
+
+
+class Round:
+    """One capture, followed by many runs."""
+
+    def __init__(self, directory: Path, capture: str, chance: random.Random) -> None:
+        self.directory = directory
+        self.chance = chance
+        self.output = directory / "sessions.jsonl"
+        self.files = [directory / name for name in NAMES]
+        lines = [
+            (stamp_of(line), number, line)
+            for number, name in enumerate(NAMES)
+            for line in (SAMPLES / capture / name).read_bytes().splitlines(keepends=True)
+        ]
+        self.lines = [(number, line) for _, number, line in sorted(lines, key=lambda one: one[0])]
+        self.expected = self.from_files(capture)
+        for path in self.files:
+            path.touch()
+        child, until = self.follow(), time.monotonic() + DEADLINE_S
+        while not (directory / "state" / "state").exists() and time.monotonic() < until:
+            time.sleep(0.005)
+        kill(child)
+
+    def from_files(self, capture: str) -> Counter[str]:
+        logs = [str(SAMPLES / capture / name) for name in NAMES]
+        target = self.directory / "batch.jsonl"
+        waited(forked(lambda: main(["sessions", *OPTIONS, "--to", str(target), *logs])))
+        return rows(target)
+
+    def bring(self, count: int) -> None:
+        """Append some more lines, the last one in two pieces now and then."""
+        for number, line in self.lines[:count]:
+            cut = self.chance.randint(1, 100) if self.chance.random() < 0.05 else len(line)
+            with self.files[number].open("ab", buffering=0) as file:
+                for piece in (line[:cut], line[cut:]):
+                    file.write(piece)
+        del self.lines[:count]
+
+    def rotate(self, *, read: bool) -> None:
+        """Move a log or the output away, `read`: while somebody reads."""
+        path = self.chance.choice([*self.files, self.output])
+        if not path.exists():
+            return
+        shift(path)
+        if path != self.output and not read and self.chance.random() < 0.5:
+            shutil.copy(path, f"{path}.1")
+            os.truncate(path, 0)
+        else:
+            path.rename(f"{path}.1")
+            if path != self.output:
+                path.touch()
+
+    def follow(self, *more: str) -> int:
+        """Begin a run."""
+        command = ["tail", *OPTIONS, "--state", str(self.directory / "state"), "--from-start", *more]
+        command += ["--grace", "60s", "--to", str(self.output), *map(str, self.files)]
+        return forked(lambda: main(command))
+
+    def killed_run(self) -> None:
+        """One run, to its violent end."""
+        planned = self.chance.random() < 0.5
+        ends_at = time.monotonic() + (PLANNED_S if planned else self.chance.uniform(0, LONGEST_S))
+        child = self.mortal() if planned else self.follow()
+        while time.monotonic() < ends_at and os.waitpid(child, os.WNOHANG) == (0, 0):
+            self.bring(self.chance.randint(0, 30))
+            if self.chance.random() < 0.05:
+                self.rotate(read=True)
+            time.sleep(self.chance.uniform(0, 0.08))
+        kill(child)
+
+    def mortal(self) -> int:
+        """A run that is killed when it is about to sync, write or rename something for the n-th time."""
+        name = self.chance.choice(list(MOVES))
+        move, left = getattr(os, name), [self.chance.randint(1, MOVES[name])]
+
+        def dying(*arguments: object) -> object:
+            left[0] -= 1
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return move(*arguments)
+
+        setattr(os, name, dying)
+        try:
+            return self.follow()
+        finally:
+            setattr(os, name, move)
+
+    def check(self) -> None:
+        """Let a last run finish, and compare."""
+        self.bring(len(self.lines))
+        code = waited(self.follow("--no-follow"))
+        found = sum((rows(path) for path in self.directory.glob("sessions.jsonl*")), Counter[str]())
+        lost, more = self.expected - found, found - self.expected
+        if code or lost or more:
+            wrong = f"{lost.total()} sessions lost, {more.total()} too many"
+            raise SystemExit(f"exit code {code}; {wrong}; see {self.directory}")
+
+
+def rows(path: Path) -> Counter[str]:
+    """The sessions in a file, without the places of their lines, which rotation changes."""
+    found = []
+    for line in path.read_bytes().splitlines():
+        row = json.loads(line)
+        del row["events"]
+        found.append(json.dumps(row))
+    return Counter(found)
+
+
+def shift(path: Path) -> None:
+    """Make room for a rotated file: `.1` becomes `.2`."""
+    taken = [number for number in range(1, 1000) if Path(f"{path}.{number}").exists()]
+    for number in reversed(taken):
+        Path(f"{path}.{number}").rename(f"{path}.{number + 1}")
+
+
+def forked(work: Callable[[], int]) -> int:
+    child = os.fork()
+    if child:
+        return child
+    code = 70
+    try:
+        code = work()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def kill(child: int) -> None:
+    try:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass
+
+
+def waited(child: int) -> int:
+    until = time.monotonic() + DEADLINE_S
+    while time.monotonic() < until:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.005)
+    kill(child)
+    raise SystemExit("the last run did not end")
+
+
+def test(kills: int, seed: int, directory: Path) -> None:
+    """So many kills, ten to a round."""
+    chance = random.Random(seed)
+    catalogue.load()
+    for number in range(-(-kills // 10)):
+        place = directory / f"round-{number}"
+        place.mkdir()
+        one = Round(place, CAPTURES[number % len(CAPTURES)], chance)
+        for _ in range(min(10, kills - 10 * number)):
+            one.killed_run()
+            if chance.random() < 0.2:
+                one.rotate(read=False)
+        one.check()
+        shutil.rmtree(place)
+    print(f"{kills} kills: each session once, as from files")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=1)
+    told = parser.parse_args()
+    test(told.kills, told.seed, Path(tempfile.mkdtemp(prefix="logscope-kills-")))
