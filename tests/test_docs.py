@@ -23,10 +23,9 @@ GRAMMARS = sorted((readme.ROOT / "grammars").glob("*.toml"))
 def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
     """Every command of the command line, as it is typed."""
     inner = getattr(command, "commands", None)
-    if not inner:
+    if path and (not inner or command.invoke_without_command):
         yield " ".join(path)
-        return
-    for name, child in inner.items():
+    for name, child in (inner or {}).items():
         yield from commands(child, (*path, name))
 
 

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from logscope.relay.header import Endpoint
 
 HOSTS = ("mx-a", "mx-b", "mx-c", "mx-d", "mx-e", "mx-f", "mx-g", "mx-h")
+USERS = tuple(f"user{number}" for number in range(1, 61))
 LISTS = {
     "zen.dnsbl.example": {"198.51.100.192/27": "127.0.0.4", "2001:db8:bad::/48": "127.0.0.4"},
     "bl.list.example": {"198.51.100.192/28": "127.0.0.2"},
@@ -66,6 +67,11 @@ class Layout:
             found["ft_masked"] = self._port(1)
         return found
 
+    @property
+    def masked_too(self) -> tuple[bool, ...]:
+        """For each way to the servers whether it is without a header though the other has one."""
+        return (False, True)[: 1 + self.masked]
+
     def server(self, number: int, masked: bool) -> Endpoint:
         """Where a mail server listens, with or without a PROXY header."""
         return self._port(10 + 10 * number + masked)
@@ -99,14 +105,19 @@ def _balancer(layout: Layout) -> str:
     for name, bind in layout.frontends.items():
         masked = name == "ft_masked"
         lines += ["[[balancer.frontend]]", f"name = {_quoted(name)}", f"bind = {_quoted(str(bind))}"]
-        lines.append(f"backend = {_quoted(_backend(masked))}")
+        lines.append(f"backend = {_quoted(backend_name(masked))}")
         if layout.log_format:
             lines.append(f"log_format = {_quoted(layout.log_format)}")
         if layout.trusted:
             lines.append(f"accept_proxy_from = {json.dumps(list(layout.trusted))}")
         lines.append("")
-    for masked in (False, True)[: 1 + layout.masked]:
-        lines += ["[[balancer.backend]]", f"name = {_quoted(_backend(masked))}", 'balance = "roundrobin"', ""]
+    for masked in layout.masked_too:
+        lines += [
+            "[[balancer.backend]]",
+            f"name = {_quoted(backend_name(masked))}",
+            'balance = "roundrobin"',
+            "",
+        ]
         for number in range(layout.servers):
             send_proxy = "none" if masked else layout.send_proxy
             lines += [
@@ -119,7 +130,8 @@ def _balancer(layout: Layout) -> str:
     return "\n".join(lines)
 
 
-def _backend(masked: bool) -> str:
+def backend_name(masked: bool) -> str:
+    """Name of the backend, of the servers that get a header or of those that do not."""
     return "bk_masked" if masked else "bk_postfix"
 
 
@@ -137,7 +149,7 @@ def _server(layout: Layout, number: int) -> str:
         lines.append('certificate = "self-signed"')
     lines += ["", "[mta.domains]", f'{_quoted(layout.domain)} = {{ mailboxes = ["*"], deliver = "maildir" }}']
     if layout.domain == "example.com":
-        users = ", ".join(_quoted(f"user{user}") for user in range(1, 61))
+        users = ", ".join(map(_quoted, USERS))
         lines[-1] = f'"example.com" = {{ mailboxes = [{users}], deliver = "maildir" }}'
         lines.append('"example.org" = { deliver = "discard" }')
     lines += ["", "[mta.names]"]
@@ -155,7 +167,7 @@ def _server(layout: Layout, number: int) -> str:
         "dnsbl_threshold = 2",
     ]
     peer = f"{layout.listen.address}/{ip_address(layout.listen.address).max_prefixlen}"
-    for masked in (False, True)[: 1 + layout.masked]:
+    for masked in layout.masked_too:
         lines += ["", "[[mta.listener]]", f"bind = {_quoted(str(layout.server(number, masked)))}"]
         lines.append(f"screen = {_boolean(layout.screen)}")
         if masked:

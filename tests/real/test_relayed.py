@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -46,33 +46,35 @@ RUNS = {
 }
 
 
+def run(name: str, lab: str, home: Path) -> dict[str, Story]:
+    """Send the clients of a scenario through a lab."""
+    directory = home / name / lab.replace(" ", "-")
+    found = capture(
+        name,
+        directory,
+        sessions=RUNS[name, lab],
+        concurrency=RUNS[name, lab],
+        address_pool=3000,
+        seed=5,
+        limit_s=120,
+        make_lab=LABS[lab],
+    )["found"]
+    assert found["connections"] >= RUNS[name, lab]
+    assert found["queue id not in the lines"] == 0
+    return stories(directory)
+
+
 @pytest.fixture(scope="module")
 def story_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, str], dict[str, Story]]]:
     """Gives the stories of a run, once it is done. All runs go on at the same time: they mostly wait."""
     home = tmp_path_factory.mktemp("relayed")
     catalogue.load()  # compiled once, not by every process at the same time
     with ThreadPoolExecutor(len(RUNS)) as pool:
-        running: dict[tuple[str, str], Future[dict[str, Any]]] = {
-            (name, lab): pool.submit(
-                capture,
-                name,
-                home / name / lab.replace(" ", "-"),
-                sessions=sessions,
-                concurrency=sessions,
-                address_pool=3000,
-                seed=5,
-                limit_s=120,
-                make_lab=LABS[lab],
-            )
-            for (name, lab), sessions in RUNS.items()
-        }
+        running = {(name, lab): pool.submit(run, name, lab, home) for name, lab in RUNS}
 
         @cache
         def told(name: str, lab: str) -> dict[str, Story]:
-            found = running[name, lab].result(timeout=170)["found"]
-            assert found["connections"] >= RUNS[name, lab]
-            assert found["queue id not in the lines"] == 0
-            return stories(home / name / lab.replace(" ", "-"))
+            return running[name, lab].result(timeout=170)
 
         yield told
         for future in running.values():
@@ -80,8 +82,14 @@ def story_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
 
 @pytest.mark.parametrize(("name", "lab"), [run for run in RUNS if run[1] != "real"])
-def test_the_story_is_the_same(story_of: Callable[[str, str], dict[str, Story]], name: str, lab: str) -> None:
+def test_the_story_is_the_same(
+    story_of: Callable[[str, str], dict[str, Story]], name: str, lab: str, tmp_path: Path
+) -> None:
+    """Where a busy machine made a story another one, the next run tells whether it was the machine."""
     found, _ = differences(story_of(name, "real"), story_of(name, lab), known())
+    if found:
+        again, _ = differences(story_of(name, "real"), run(name, lab, tmp_path), known())
+        found = found & again
     assert found == {}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from logscope.errors import ExitCode, UsageError
+from logscope.errors import ExitCode, OutputError, UsageError
 from logscope.relay.layout import HOSTS, Layout, to_toml
 from logscope.relay.traffic.plan import PROFILES
 
@@ -119,34 +119,65 @@ def relay(
     It listens on the loopback unless told otherwise, and takes mail for its own domains only. Ctrl-C, or
     SIGTERM, lets open sessions come to their end; SIGHUP opens the logs anew.
     """
-    if context.invoked_subcommand is not None:
-        return None
     from logscope.relay import config
 
-    if file is not None:
-        settings = config.read(Path(file))
-    else:
-        layout = Layout(
-            listen=_checked("--listen", config.endpoint, listen),
-            servers=servers,
-            send_proxy=_word("--send-proxy", send_proxy, ("v1", "v2", "none")),
-            masked=masked,
-            screen=not no_screen,
-            domain=domain,
-            form=_word("--envelope", form, config.FORMS),
-            balancer_log=balancer_log,
-            mail_log=mail_log,
-            log_format=log_format,
-            greet_wait_s=greet_wait,
-            port_logging=port_logging,
-            tls=traffic is not None and _has_cryptography(),
-            trusted=(_address(listen),) if traffic is not None else (),
-        )
-        settings = config.parse(to_toml(layout), "flags", Path(directory))
+    layout = Layout(
+        listen=_checked("--listen", config.endpoint, listen),
+        servers=servers,
+        send_proxy=_word("--send-proxy", send_proxy, ("v1", "v2", "none")),
+        masked=masked,
+        screen=not no_screen,
+        domain=domain,
+        form=_word("--envelope", form, config.FORMS),
+        balancer_log=balancer_log,
+        mail_log=mail_log,
+        log_format=log_format,
+        greet_wait_s=greet_wait,
+        port_logging=port_logging,
+        tls=traffic is not None and _has_cryptography(),
+        trusted=(_address(listen),) if traffic is not None else (),
+    )
+    if context.invoked_subcommand is not None:
+        context.obj = layout
+        return None
+    settings = config.read(Path(file)) if file else config.parse(to_toml(layout), "flags", Path(directory))
     if traffic is not None:
         profile = PROFILES[_word("--traffic", traffic, tuple(PROFILES))]
         return _run_with_traffic(settings, profile, seed, seconds or profile.seconds)
     return _run(settings, seconds)
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="A directory that is new, or empty.")],
+) -> int:
+    """Write the relay as files: relay.toml, and in real/ the same for HAProxy and Postfix.
+
+    \b
+    logscope relay init DIR
+    logscope relay --masked --servers 3 init DIR     what the options describe
+
+    real/run.sh starts and stops the real daemons, as root.
+    """
+    from logscope.relay.real import configurations
+
+    layout: Layout = context.obj
+    place = Path(directory)
+    try:
+        if place.exists() and any(place.iterdir()):
+            raise UsageError(f"{place} has files already", hint="Name a new directory.")
+        real = place.resolve() / "real"
+        files = {place / "relay.toml": to_toml(layout)}
+        files |= {real / name: text for name, text in configurations(layout, str(real)).items()}
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{error.filename or place}: cannot be written: {error.strerror}") from error
+    print(f"logscope relay --config {place}/relay.toml")
+    print(f"sh {place}/real/run.sh start    # HAProxy and Postfix, as root, at the same ports")
+    return ExitCode.FINE
 
 
 def _run(settings: RelaySettings, seconds: float | None) -> int:
