@@ -122,7 +122,8 @@ CASES = [
     ("%Tw{x}%ac%% %-x", "1{x}2% -x", {"queue_ms": 1, "process_connections": 2}),
     (
         (
-            "%{+json}o %(client)ci %(port)cp%(at)t left out %(fe)ft %(be)b/%(srv)s %Tw %(took:str)Tt %(down)B "
+            "%{+json}o %(client)ci %(port)cp%(at)t left out %(fe)ft %(be)b/%(srv)s %Tw %(took:str)Tt "
+            "%(down)B "
             "%(ts)ts %(rc)rc %(helo)[capture.req.hdr(0)] %(tls:bool)[ssl_fc] %(n)[nbsrv] %(from)bi %(fp)bp"
         ),
         (

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from logscope.detect.remedies.plan import Wrong, plan
+from logscope.detect.remedies.plan import Step, Wrong, plan
 from logscope.site.facts import ANY, Route, Site
 
 _WELL_KNOWN = (25, 465, 587)
@@ -17,6 +17,9 @@ _RELOAD = (
 )
 
 
+_Target = TypeVar("_Target", bound=Mapping[str, Any])
+
+
 def add_plan(targets: Iterable[dict[str, Any]], site: Site, texts: Mapping[str, str]) -> None:
     """Give each target that the configurations can mend the steps that mend all of them.
 
@@ -24,7 +27,7 @@ def add_plan(targets: Iterable[dict[str, Any]], site: Site, texts: Mapping[str, 
         targets: of the document, with what is configured beside what was found; changed.
         texts: the files of the configurations, by the names that the site has.
     """
-    found = [(target, route) for target in targets if (route := _route(target, site)) is not None]
+    found = _found(targets, site)
     steps = [step.text() for step in plan(list(_wrongs(found)), site, texts)]
     for target, route in found:
         if route.verdict == "passed":
@@ -32,6 +35,15 @@ def add_plan(targets: Iterable[dict[str, Any]], site: Site, texts: Mapping[str, 
             target["remedy"] = [_RELOAD.format(said=route.verdict, host=host), *target["remedy"]]
         elif steps:
             target["remedy"] = steps
+
+
+def steps_for(targets: Iterable[Mapping[str, Any]], site: Site, texts: Mapping[str, str]) -> list[Step]:
+    """The steps that mend all targets."""
+    return plan(list(_wrongs(_found(targets, site))), site, texts)
+
+
+def _found(targets: Iterable[_Target], site: Site) -> list[tuple[_Target, Route]]:
+    return [(target, route) for target in targets if (route := _route(target, site)) is not None]
 
 
 def _route(target: Mapping[str, Any], site: Site) -> Route | None:

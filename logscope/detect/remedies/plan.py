@@ -228,7 +228,7 @@ class _Plan:
 
     def _copy(self, one: Wrong) -> str:
         """Add a copy of a service on the new port; returns where it listens."""
-        listener, server = one.listener, self._servers[one.listener.mail_server]
+        listener = one.listener
         draft = self._drafts[listener.place.file]
         assert listener.place.line is not None
         block = draft.block(listener.place.line)
@@ -237,7 +237,7 @@ class _Plan:
         rest = [line for line in map(draft.line, block[1:]) if "syslog_name" not in line]
         fields = first.split(None, 1)
         lines = [f"{where} {fields[1] if len(fields) > 1 else ''}".rstrip(), *rest]
-        name = f"{server.syslog_name or 'postfix'}/proxied"
+        name = f"{listener.tag.rpartition('/')[0]}{'-' if listener.own_name else '/'}proxied"
         lines += [f"    -o {_expects(listener)}", f"    -o syslog_name={name}"]
         draft.insert_after(block[-1], lines)
         return where

@@ -206,3 +206,12 @@ def test_on_one_host_trust_is_narrowed_for_the_service_alone(tmp_path: Path) -> 
     lab.apply(first)
     assert lab.site.mail_servers[0].trusts("127.0.0.1")[0] is True
     assert lab.files[tmp_path / "master.cf"].splitlines()[1].strip() == "-o mynetworks=192.0.2.0/24"
+
+
+def test_the_new_listener_is_told_apart_in_the_log(tmp_path: Path) -> None:
+    named = SMTPD.replace("smtpd\n", "smtpd\n  -o syslog_name=postfix/mx\n", 1)
+    for master, tag in ((SMTPD, "postfix/proxied/smtpd"), (named, "postfix/mx-proxied/smtpd")):
+        lab = Lab(tmp_path, master)
+        for step in lab.plan():
+            lab.apply(step)
+        assert lab.site.routes[0].listeners[0].tag == tag
