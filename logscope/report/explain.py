@@ -11,18 +11,23 @@ from logscope.report.model import Cell, Facts, Item, Note, Report, Section
 if TYPE_CHECKING:
     from logscope.grammar.explain import Attempt, Explanation
     from logscope.grammar.model import Template
+    from logscope.grammar.suggest import Suggestion
 
 
 _YEARLESS = 2000
 
 
-def explain_report(explanations: Sequence[Explanation]) -> Report:
-    """One section for each line."""
-    sections = tuple(_section(one) for one in explanations)
-    return Report("explain", "Explain", sections, {"lines": [_document(one) for one in explanations]})
+def explain_report(
+    explanations: Sequence[Explanation], drafts: Mapping[int, Suggestion] | None = None
+) -> Report:
+    """One section for each line; `drafts` are templates for some of them, by place."""
+    drafts = drafts or {}
+    sections = tuple(_section(one, drafts.get(place)) for place, one in enumerate(explanations))
+    documents = [_document(one, drafts.get(place)) for place, one in enumerate(explanations)]
+    return Report("explain", "Explain", sections, {"lines": documents})
 
 
-def _section(one: Explanation) -> Section:
+def _section(one: Explanation, draft: Suggestion | None) -> Section:
     items: list[Item] = [Note(one.line, "strong")]
     if one.envelope is not None:
         items.append(_fields(f"envelope: {one.envelope.kind}", one.envelope, _own(one.envelope_values)))
@@ -35,6 +40,9 @@ def _section(one: Explanation) -> Section:
     else:
         items.append(Note(f"{one.kind}: {one.reason}", "quiet" if one.kind == "foreign" else "warn"))
         items += [_attempt(one.message, attempt) for attempt in one.nearest]
+    if draft is not None:
+        title = "A draft: look over names and types, then keep it as a file and try it with --grammar FILE."
+        items.append(Note(title, "plain", tuple(draft.toml.splitlines())))
     return Section("", tuple(items))
 
 
@@ -57,7 +65,7 @@ def _own(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name != "message"}
 
 
-def _document(one: Explanation) -> dict[str, Any]:
+def _document(one: Explanation, draft: Suggestion | None) -> dict[str, Any]:
     return {
         "line": one.line,
         "kind": one.kind,
@@ -74,6 +82,7 @@ def _document(one: Explanation) -> dict[str, Any]:
             }
             for attempt in one.nearest
         ],
+        **({"draft": draft.toml} if draft else {}),
     }
 
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from logscope.cli import options
 from logscope.cli.run import start
 from logscope.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from logscope.grammar.catalogue import Catalogue
+    from logscope.grammar.explain import Explanation
+    from logscope.grammar.suggest import Suggestion
 
 
 def explain(
@@ -19,6 +25,10 @@ def explain(
             metavar="LINE...", help="Log lines, each quoted; `-` or nothing reads them from standard input."
         ),
     ] = None,
+    suggest: Annotated[
+        bool,
+        typer.Option("--suggest", help="Draft a template, as a grammar file, for a line nothing understood."),
+    ] = False,
     grammar: options.Grammar = None,
     haproxy_cfg: options.HaproxyCfg = None,
     log_format: options.LogFormat = None,
@@ -46,8 +56,25 @@ def explain(
 
     catalogue = prepare(run.settings).catalogue
     found = [explained(line, catalogue) for line in given]
-    run.write(explain_report(found))
+    run.write(explain_report(found, _drafts(found, catalogue) if suggest else {}))
     return ExitCode.FINDING if any(one.kind == "unparsed" for one in found) else ExitCode.FINE
+
+
+def _drafts(found: Sequence[Explanation], catalogue: Catalogue) -> dict[int, Suggestion]:
+    """A draft for each line that has no kind of its own, by its place."""
+    from logscope.grammar.suggest import suggest
+
+    rough = {
+        place: one
+        for place, one in enumerate(found)
+        if one.kind == "unparsed" or (one.template is not None and not one.template.structured)
+    }
+    return {
+        place: suggest(
+            one.message, one.envelope_values.get("service", "haproxy").rpartition("/")[2], catalogue
+        )
+        for place, one in rough.items()
+    }
 
 
 def _standard_input() -> list[bytes]:

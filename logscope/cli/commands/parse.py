@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import start
+from logscope.cli.run import Run, start
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +24,12 @@ def parse(
             help="Only lines of this kind: postscreen.connect, postscreen, unparsed.",
         ),
     ] = None,
+    unparsed: Annotated[
+        bool,
+        typer.Option(
+            "--unparsed", help="Only the lines that nothing understood, grouped by shape, with counts."
+        ),
+    ] = False,
     since: options.Since = None,
     until: options.Until = None,
     where: options.Where = None,
@@ -50,16 +57,15 @@ def parse(
     )  # fmt: skip
     from logscope.cli.progress import progress
     from logscope.report.wording import number
-    from logscope.report.writers import table_writer
     from logscope.sources.reading import read_events
 
-    with run.inputs(files) as sources, run.output() as stream:
+    with run.inputs(files) as sources:
         schema, batches, counts = read_events(sources, run.settings)
-        writer = table_writer(run.target.output, "events", stream, run.canvas, schema)
         with progress(sources, wanted=not run.settings.quiet and not run.on_terminal):
-            for batch in batches:
-                writer.write(_of_kind(batch, kind) if kind else batch)
-        writer.close()
+            if unparsed:
+                _write_shapes(run, batches)
+            else:
+                _write_rows(run, schema, (_of_kind(batch, kind) if kind else batch for batch in batches))
         run.complain_of(sources)
     for remark in counts.remarks:
         run.note(remark)
@@ -67,6 +73,25 @@ def parse(
     said = ", ".join(f"{number(getattr(counts, name))} {name}" for name in became)
     run.note(f"{number(counts.lines_read)} lines: {said}")
     return run.exit_code()
+
+
+def _write_rows(run: Run, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    from logscope.report.writers import table_writer
+
+    with run.output() as stream:
+        writer = table_writer(run.target.output, "events", stream, run.canvas, schema)
+        for batch in batches:
+            writer.write(batch)
+        writer.close()
+
+
+def _write_shapes(run: Run, batches: Iterable[pa.RecordBatch]) -> None:
+    from logscope.report.shapes import Shapes
+
+    shapes = Shapes()
+    for batch in batches:
+        shapes.add(batch)
+    run.write(shapes.report())
 
 
 def _of_kind(batch: pa.RecordBatch, kind: str) -> pa.RecordBatch:
