@@ -81,6 +81,10 @@ class MemoryDisk:
         self._directories.add(directory)
         return sorted(path.name for path in self._names if path.parent == directory)
 
+    def mails(self) -> list[bytes]:
+        """What is in mailboxes."""
+        return [self.read(path) for path in sorted(self._names) if path.parent.name == "new"]
+
     def power_cut(self) -> Iterator[MemoryDisk]:
         """Every disk that may be found afterwards: each name that was not synced is old or new."""
         paths = sorted(self._durable_names.keys() | self._names.keys())

@@ -11,6 +11,7 @@ from logscope.grammar import catalogue
 from logscope.relay.balance.settings import SendProxy
 from logscope.relay.rim.balancer import Balancer
 from logscope.relay.rim.clock import Clock
+from logscope.relay.rim.disk import Disk
 from logscope.relay.rim.journal import Journal
 from logscope.relay.rim.mta import MailServer
 from logscope.relay.rim.witness import Witness
@@ -25,16 +26,19 @@ class Relay:
     Args:
         settings: the configuration.
         witness: is told which lines belong to which connection.
+        disk: where queues and mailboxes are; None for the real one.
     """
 
-    def __init__(self, settings: RelaySettings, witness: Witness | None = None) -> None:
+    def __init__(
+        self, settings: RelaySettings, witness: Witness | None = None, disk: Disk | None = None
+    ) -> None:
         self.settings, self.witness = settings, witness
         self.clock = Clock()
         settings.directory.mkdir(parents=True, exist_ok=True)
         hosts = [server.host for server in settings.servers]
         self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock, hosts)
         self.servers = [
-            MailServer(entry, settings.directory, self.journal, witness=witness) for entry in settings.servers
+            MailServer(entry, settings.directory, self.journal, disk, witness) for entry in settings.servers
         ]
         self.balancers = [
             Balancer(entry, self.journal, 3026 + number, witness)
