@@ -7,20 +7,23 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from logscope.report.wording import number, plural, span
 
 if TYPE_CHECKING:
     from logscope.cli.keep import Keeper
     from logscope.cli.run import Run
-    from logscope.cli.view import View
-    from logscope.errors import ExitCode
+    from logscope.cli.top import Top
+    from logscope.errors import ExitCode, LogscopeError
     from logscope.live import Live
     from logscope.sources.following import Following
     from logscope.sources.listen import Access, Endpoint
+    from logscope.where import Condition
 
 IDLE_S = 0.05
 """How long nothing is done where nothing wakes the loop. Files are looked at as often."""
@@ -46,6 +49,7 @@ class Wishes:
         grace: see `live.Live`.
         events: lines are shown, not sessions.
         state: directory where the run is kept, so that the next one goes on; None for none.
+        top: show it all on one screen.
     """
 
     files: Sequence[str] | None
@@ -56,6 +60,7 @@ class Wishes:
     grace: int
     events: bool
     state: Path | None = None
+    top: bool = False
 
 
 def run_live(run: Run, wishes: Wishes) -> ExitCode:
@@ -89,16 +94,21 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             run.note(note)
         table, of = ("events", ready.catalogue) if wishes.events else ("sessions", None)
         condition = condition_of(run.settings, table, of)
-        stream = stack.enter_context(_output(run, keeper))
-        view = View(
-            run.target,
-            stream,
-            run.canvas,
-            ready.catalogue,
-            events=wishes.events,
-            condition=condition,
-            continues=keeper is not None and keeper.continues,
-        )
+        view: Shows
+        tell, complain = run.note, run.complain
+        if wishes.top:
+            view = stack.enter_context(_top(run, following, stop, condition))
+            tell, complain = view.remark, partial(_complain_on, view, run)
+        else:
+            view = View(
+                run.target,
+                stack.enter_context(_output(run, keeper)),
+                run.canvas,
+                ready.catalogue,
+                events=wishes.events,
+                condition=condition,
+                continues=keeper is not None and keeper.continues,
+            )
         kept = keeper.live(ready) if keeper else None
         live = kept or Live(
             ready.catalogue,
@@ -108,7 +118,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             text=0 if wishes.events else ALL_TEXT,
             lines=wishes.events,
         )
-        loop = Loop(live, following, view, tell=run.note, complain=run.complain, keeper=keeper)
+        loop = Loop(live, following, view, tell=tell, complain=complain, keeper=keeper)
         if keeper:
             view.since = keeper.since
             for note in keeper.notes:
@@ -121,10 +131,30 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             loop.pause()
         else:
             loop.finish()
-        run.note(summary(live, started_at))
-        for loss in losses(following):
-            run.note(loss)
+        last_words = [summary(live, started_at), *losses(following)]
+    for words in last_words:
+        run.note(words)
     return run.exit_code()
+
+
+@contextmanager
+def _top(run: Run, following: Following, stop: Stop, condition: Condition | None) -> Iterator[Top]:
+    from logscope.cli.top import Top, terminal
+    from logscope.sources.reading import condition_of
+
+    def asked(text: str) -> Condition | None:
+        wanted = replace(run.settings, where=text or None, now=datetime.now(UTC))
+        return condition_of(wanted, "sessions")
+
+    with terminal() as screen:
+        where = run.settings.where or ""
+        yield Top(screen, following, stop, condition, where, asked, colour=run.target.colour)
+
+
+def _complain_on(view: Top, run: Run, problem: LogscopeError) -> None:
+    """Tell of an input that cannot be read, where a whole screen is shown."""
+    run.problems.append(problem)
+    view.remark(problem)
 
 
 @contextmanager
@@ -157,6 +187,24 @@ def _listen(run: Run, wishes: Wishes, following: Following) -> None:
     run.note("listening on " + ", ".join(one.name for one in following.received))
 
 
+class Shows(Protocol):
+    """What shows a live run.
+
+    Attributes:
+        since: only what happened after this time is shown, ns since 1970; None for all.
+        wants_evidence: whether the lines of a session are shown with it.
+    """
+
+    since: int | None
+
+    @property
+    def wants_evidence(self) -> bool: ...
+
+    def show(self, batch: Any, live: Live) -> None: ...
+
+    def pause(self, live: Live) -> None: ...
+
+
 class Stop:
     """Notes signals that ask for the end, and wakes whoever waits."""
 
@@ -164,11 +212,15 @@ class Stop:
         self.asked = False
         self.reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
+    def ask(self) -> None:
+        """Ask for the end."""
+        self.asked = True
+        os.write(self._writer, b"\0")
+
     def _ask(self, number: int, _frame: Any) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
-        os.write(self._writer, b"\0")
+        self.ask()
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
@@ -199,7 +251,7 @@ class Loop:
         self,
         live: Live,
         following: Following,
-        view: View,
+        view: Shows,
         *,
         tell: Callable[[str], None],
         complain: Callable[[Any], None],

@@ -75,7 +75,7 @@ class View:
         if self._events or not batch.count or (live.closing and self._for_people and self._on_terminal):
             return
         rows = batch.sessions(self._needed)
-        self._write(rows if self.since is None else _after(rows, self.since))
+        self._write(rows if self.since is None else after(rows, self.since))
 
     def pause(self, live: Live) -> None:
         """Everything that has arrived has been shown."""
@@ -91,7 +91,7 @@ class View:
             self._writer.write(rows.select(list(self._columns)) if self._columns else rows)
 
 
-def _after(rows: pa.RecordBatch, moment: int) -> pa.RecordBatch:
+def after(rows: pa.RecordBatch, moment: int) -> pa.RecordBatch:
     """Sessions of which something happened after a moment: it ended, or brought mail that was delivered."""
     import pyarrow as pa
     import pyarrow.compute as pc

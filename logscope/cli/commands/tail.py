@@ -30,6 +30,12 @@ def tail(
     events: Annotated[
         bool, typer.Option("--events", help="Lines instead of sessions, of all inputs in order of time.")
     ] = False,
+    top: Annotated[
+        bool,
+        typer.Option(
+            "--top", help="One screen with all there is: rates, outcomes, servers, clients, inputs."
+        ),
+    ] = False,
     from_start: Annotated[
         bool,
         typer.Option(
@@ -134,6 +140,11 @@ def tail(
             f"{run.target.output} is complete only at its end, which following does not have",
             hint="Use -o " + ", ".join(_FORMATS) + ".",
         )
+    if top and (events or state or to or output):
+        raise UsageError(
+            "--top shows a screen, so --events, --state, --to and -o have no place",
+            hint="Start a second run for them.",
+        )
     if listen and not follow:
         raise UsageError("--listen waits for what comes, and --no-follow does not wait")
     from logscope.cli.live import Wishes, run_live
@@ -149,5 +160,6 @@ def tail(
         grace=GRACE if grace is None else parse_span(grace, "--grace"),
         events=events,
         state=Path(state) if state else None,
+        top=top,
     )
     return run_live(run, wishes)
