@@ -21,6 +21,7 @@ from logscope.cli.commands.sessions import sessions
 from logscope.cli.commands.simulate import simulate
 from logscope.cli.commands.summary import summary
 from logscope.cli.commands.tail import tail
+from logscope.cli.commands.trace import trace
 from logscope.errors import ExitCode, UsageError, did_you_mean
 
 HELP = """Put mail sessions back together from the logs of HAProxy and Postfix.
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.command(short_help="One screen for the person on call; `logscope FILES` is short for it.")(summary)
 app.add_typer(report.app, name="report", short_help="Who, how much, and what became of it.")
 app.command(short_help="The joined table: every session, message or delivery.")(sessions)
+app.command(short_help="One client, message or address through all hops.")(trace)
 app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
 app.command(short_help="The same live: sessions, or lines, as they happen.")(tail)
 app.command(short_help="What is unusual: explained, with what to do.")(anomalies)
@@ -64,6 +66,7 @@ COMMANDS = (
     "summary",
     "report",
     "sessions",
+    "trace",
     "masking",
     "anomalies",
     "tail",
