@@ -42,7 +42,7 @@ def add_configuration(targets: Iterable[Document], site: Site) -> None:
         route = site.route(target["backend"] or "", target["server"] or "")
         if route is None:
             continue
-        said = configured(route)
+        said = configured(route, site)
         target["evidence"]["configured"] = said
         if target["verdict"] == "unknown" and said["verdict"] != "unknown":
             cause = f"{said['cause']} (By configuration alone. In the logs: {target['cause']})"
@@ -51,12 +51,12 @@ def add_configuration(targets: Iterable[Document], site: Site) -> None:
             target["cause"] += _difference(target, said["verdict"])
 
 
-def configured(route: Route) -> Document:
+def configured(route: Route, site: Site) -> Document:
     """The verdict of the configurations on one way, and the lines that say so."""
     places = [route.target.place, *(place for one in route.listeners for place in _lines(one))]
     return {
         "verdict": route.verdict,
-        "cause": _cause(route),
+        "cause": _cause(route) + _misplaced(route, site),
         "lines": [_line(place) for place in dict.fromkeys(places)],
     }
 
@@ -72,7 +72,7 @@ def _frontends(target: Target) -> Sequence[str | None]:
 
 
 def _target(site: Site, route: Route, frontend: str | None) -> Document:
-    target, said = route.target, configured(route)
+    target, said = route.target, configured(route, site)
     listener = route.listeners[0] if route.listeners else None
     document = unknown(
         said["cause"],
@@ -108,6 +108,23 @@ def _cause(route: Route) -> str:
     where = _at(listener.header_place or listener.place)
     expects = "expects one" if listener.expects_header else "expects none"
     return _CAUSES[route.verdict].format(sent=sent, expected=f"{listener.tag} there {expects} ({where})")
+
+
+_SMTPD = "smtpd_upstream_proxy_protocol"
+
+
+def _misplaced(route: Route, site: Site) -> str:
+    """The header is expected by smtpd, and postscreen stands before it "
+    "(postscreen_upstream_proxy_protocol)."""
+    for listener in route.listeners:
+        server = next((one for one in site.mail_servers if one.name == listener.mail_server), None)
+        set_for_smtpd = server is not None and bool(server.parameters.get(_SMTPD))
+        if listener.daemon == "postscreen" and not listener.expects_header and set_for_smtpd:
+            return (
+                f" {_SMTPD} is set, but postscreen takes the connection there and reads no header: it is "
+                "postscreen_upstream_proxy_protocol that would."
+            )
+    return ""
 
 
 def _what_is_missing(route: Route) -> str:

@@ -93,6 +93,10 @@ class Judge:
         have `MAIL`, too, then."""
         self._relays.add_deliveries(batch)
 
+    @property
+    def _balancers(self) -> set[str]:
+        return {str(address) for address in self._site.peer_addresses}
+
     def document(self, signals: Signals | None = None) -> dict[str, Any]:
         """The verdict, overall and by target.
 
@@ -107,7 +111,7 @@ class Judge:
             Verdict(target, self._tally, signals, consequences).document()
             for target in targets(self._tally, signals)
         ]
-        found = found or without_targets(self._tally, signals)
+        found = found or without_targets(self._tally, signals, self._balancers)
         known = {(target["backend"], target["server"]) for target in found}
         found += unreached(known, self._tally, signals)
         return {"verdict": overall(found), "targets": found}

@@ -26,7 +26,7 @@ READS = (
     "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
     "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at",
     "ended_at", "duration_ms", "bytes_to_client", "commands", "helo", "join_confidence", "screen",
-    "dnsbl_rank", "rejects",
+    "dnsbl_rank", "rejects", "destination_logged",
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
@@ -51,6 +51,7 @@ MOST_ADDRESSES = 4096
 MOST_GATEWAYS = 64
 MOST_NAMES = 64
 MOST_EXAMPLES = 3
+MOST_DESTINATIONS = 8
 PRIVATE = (
     r"^(10\.|127\.|192\.168\.|172\.(1[6-9]|2\d|3[01])\.|100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\."
     r"|169\.254\.|::1$|f[cd]|fe[89ab])"
@@ -150,6 +151,8 @@ class Cell:
         refused: of those that look like refusals, joined or not.
         said, header_first: masked ones whose disconnect counters are known, and those with a refused unknown
         command.
+        destinations, hidden_destinations: where the sessions with the client's address came to, as postscreen
+            logs it, and those with the balancer's; a few.
         behind: addresses that the mail server saw in the clients' place, in joined sessions.
         effects, seen_effects: what was done to masked sessions, and to those whose client was seen.
         examples: places of lines, by what became of the session.
@@ -165,6 +168,8 @@ class Cell:
     gateways: dict[str, Gateway] = field(default_factory=dict)
     said: int = 0
     header_first: int = 0
+    destinations: set[str] = field(default_factory=set)
+    hidden_destinations: set[str] = field(default_factory=set)
     behind: Counter[str] = field(default_factory=Counter)
     effects: Effects = field(default_factory=Effects)
     seen_effects: Effects = field(default_factory=Effects)
@@ -180,7 +185,9 @@ class Peer:
         masked: those that the joins hold for a balancer's.
         probes: health checks.
         quiet: sessions that were as short and silent as health checks.
+        checks: when the health checks were.
         names: what its sessions call themselves.
+        destinations: where its sessions came to, as postscreen logs it; a few.
         said, header_first, effects: as in `Cell`.
         examples: places of lines.
     """
@@ -190,6 +197,8 @@ class Peer:
     probes: int = 0
     sample: Sample = field(default_factory=Sample)
     quiet: Sample = field(default_factory=Sample)
+    checks: Sample = field(default_factory=Sample)
+    destinations: set[str] = field(default_factory=set)
     names: Names = field(default_factory=Names)
     said: int = 0
     header_first: int = 0
@@ -256,6 +265,8 @@ class Tally:
         hidden = here[(fates == BY_PORT) | (fates == CUT) | (fates == BY_TEXT)]
         self._add_hidden(cell, rows, hidden)
         cell.seen_effects.add(rows.marks, here[fates == PASSED])
+        rows.take_destinations(cell.destinations, here[fates == PASSED])
+        rows.take_destinations(cell.hidden_destinations, hidden)
         masked = here[(fates == BY_PORT) | (fates == CUT)]
         cell.said += int(rows.said[masked].sum())
         cell.header_first += int(rows.header_first[masked].sum())
@@ -296,7 +307,10 @@ class Tally:
         peer = peers.setdefault(address, Peer())
         probes = rows.probe[here]
         peer.probes += int(probes.sum())
+        checks = rows.connected_at[here[probes]]
+        peer.checks.add(np.stack([checks, checks], axis=1))
         some = here[~probes]
+        rows.take_destinations(peer.destinations, some)
         peer.span.add(len(some), rows.connected_at[some])
         peer.masked += int(rows.masked[some].sum())
         peer.effects.add(rows.marks, some)
@@ -418,6 +432,11 @@ class _Rows:
         said = codes[rows]
         said = said[said >= 0]
         names.add(len(said), (texts[code] for code in np.unique(said).tolist()))
+
+    def take_destinations(self, destinations: set[str], rows: NDArray[np.int64]) -> None:
+        """Add where the sessions of some rows came to, until there are enough."""
+        if len(destinations) < MOST_DESTINATIONS:
+            destinations.update(self.unique("destination_logged", rows)[:MOST_DESTINATIONS])
 
     def take_examples(self, examples: list[Place], rows: NDArray[np.int64]) -> None:
         """Add the first line of some of the rows, until there are enough."""

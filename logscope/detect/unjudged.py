@@ -7,17 +7,36 @@ from collections.abc import Collection, Mapping
 
 from logscope.detect.company import ENOUGH
 from logscope.detect.header_lines import REFUSED, TOLD
+from logscope.detect.remedies import steps
 from logscope.detect.signals import Signals
 from logscope.detect.tally import PRIVATE, Node, Peer, Tally
 from logscope.detect.targets import first_label, hosts_by_name, in_order
-from logscope.detect.verdict import GATEWAY_SESSIONS, GATEWAY_SHARE, Document, places, unknown
+from logscope.detect.verdict import (
+    GATEWAY_MANY,
+    GATEWAY_NAMES,
+    GATEWAY_SESSIONS,
+    GATEWAY_SHARE,
+    MINOR,
+    Document,
+    moment,
+    places,
+    unknown,
+)
+
+_KNOWN_PORTS = frozenset(("25", "465", "587"))
+_BY_CONFIGURATION = 0.8
+"""Confidence where the balancer's log is missing, and only its configuration is known."""
 
 
-def without_targets(tally: Tally, signals: Signals) -> list[Document]:
-    """The listeners, where no balancer session reached a server."""
+def without_targets(tally: Tally, signals: Signals, balancers: Collection[str] = ()) -> list[Document]:
+    """The listeners, where no balancer session reached a server.
+
+    Args:
+        balancers: addresses that the configuration says are a balancer's: they tell masking by themselves.
+    """
     told = {Node(lines.mta_host, lines.service) for lines in signals.lines}
     nodes = sorted({*tally.peers, *told}, key=in_order) or [Node(None, None)]
-    return [_listener(node, tally, signals) for node in nodes]
+    return [_listener(node, tally, signals, balancers) for node in nodes]
 
 
 def unreached(
@@ -42,7 +61,7 @@ def unreached(
     ]
 
 
-def _listener(node: Node, tally: Tally, signals: Signals) -> Document:
+def _listener(node: Node, tally: Tally, signals: Signals, balancers: Collection[str]) -> Document:
     peers = tally.peers.get(node, {})
     count = sum(peer.span.count for peer in peers.values())
     errors, told = (
@@ -62,6 +81,8 @@ def _listener(node: Node, tally: Tally, signals: Signals) -> Document:
         "health_checks": sum(peer.probes for peer in peers.values()),
         "examples": places(place for peer in peers.values() for place in peer.examples)[:3],
     }
+    if known := _by_known_balancer(node, peers, count, balancers):
+        return unknown(known.pop("cause"), evidence, mta_host=node.mta_host, service=node.service) | known
     cause = _missing(tally, signals, bool(peers)) + _suspicion(peers, count, errors, told)
     return unknown(cause, evidence, mta_host=node.mta_host, service=node.service)
 
@@ -88,6 +109,49 @@ def _suspicion(peers: Mapping[str | None, Peer], count: int, errors: int, told: 
         suspected = f"a PROXY header that is expected and does not come ({errors} lines `haproxy read: …`)"
     elif told >= ENOUGH and 2 * told >= count:
         suspected = f"a PROXY header that is not expected ({told} lines show one as if it were mail)"
-    elif busiest and re.match(PRIVATE, busiest) and carried >= max(GATEWAY_SESSIONS, GATEWAY_SHARE * count):
-        suspected = f"masking, for {busiest} carries {carried} of {count} sessions, as a balancer's would"
+    elif busiest and carried >= max(GATEWAY_SESSIONS, GATEWAY_SHARE * count):
+        why = _looks_like_balancer(busiest, peers[busiest])
+        suspected = f"masking, for {busiest} carries {carried} of {count} sessions{why}" if why else ""
     return f" Suspected: {suspected}." if suspected else ""
+
+
+def _looks_like_balancer(address: str, peer: Peer) -> str:
+    """Why one address is not one client: many names, or a port that no client knows; empty where it may "
+    "be."""
+    names = peer.names
+    if len(names.different) >= max(GATEWAY_NAMES, min(names.count, GATEWAY_MANY) / 2):
+        return f" under {len(names.different)} names"
+    ports = {name.rpartition(":")[2] for name in peer.destinations}
+    if re.match(PRIVATE, address) and ports and not ports & _KNOWN_PORTS:
+        return f", all of them to port {', '.join(sorted(ports))}, which no client would use"
+    return ""
+
+
+def _by_known_balancer(
+    node: Node, peers: Mapping[str | None, Peer], count: int, balancers: Collection[str]
+) -> Document | None:
+    """The verdict where the configuration says which address is a balancer's: its sessions are masked "
+    "ones."""
+    own = {address: peer for address, peer in peers.items() if address in balancers and peer.span.count}
+    hidden = sum(peer.span.count for peer in own.values())
+    least = max(ENOUGH, MINOR * count)
+    if hidden < least:
+        return None
+    names = ", ".join(sorted(filter(None, own)))
+    verdict = "masked" if count - hidden < least else "mixed"
+    spans = [peer.span for peer in own.values()]
+    firsts = [span.first for span in spans if span.first is not None]
+    lasts = [span.last for span in spans if span.last is not None]
+    return {
+        "verdict": verdict,
+        "cause": (
+            f"{hidden} of {count} sessions came from {names}, which the configuration given says is the "
+            "balancer's: "
+            "their clients are hidden. (By the mail server's log alone.)"
+        ),
+        "confidence": _BY_CONFIGURATION,
+        "share_masked": round(hidden / count, 4),
+        "since": moment(min(firsts, default=None)),
+        "until": moment(max(lasts, default=None)),
+        "remedy": steps.masked(steps.Subject(None, None, node.mta_host, node.service)),
+    }

@@ -15,6 +15,7 @@ from logscope.detect.header_lines import REFUSED as REFUSED_LINES
 from logscope.detect.header_lines import TOLD, HeaderLines
 from logscope.detect.remedies import steps as remedy
 from logscope.detect.signals import Change, Signals
+from logscope.detect.signs import signs
 from logscope.detect.states import cause_of, history, onset
 from logscope.detect.tally import (
     ALONE,
@@ -288,6 +289,9 @@ class Verdict:
             "began_after": _change(self.began_after, since),
             "peers": sorted(self._stand_ins()) if finding else [],
             "consequences": self._followed() if finding else [],
+            "signs": signs(
+                self.target, self._stand_ins(), self.verdict == "passed", self.tally, self.signals
+            ),
         }
         return {
             "frontend": name.frontend,
@@ -485,6 +489,7 @@ def moment(ns: int | None) -> str | None:
 
 _NOTHING_ELSE: Document = {
     "examples": [], "ongoing": False, "states": [], "began_after": None, "peers": [], "consequences": [],
+    "signs": [],
 }  # fmt: skip
 
 

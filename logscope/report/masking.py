@@ -5,7 +5,7 @@ The verdict itself is made in `detect`; this turns its document into sentences a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from logscope.report.model import Cell, Column, Facts, Item, Note, Report, Section, Table
@@ -103,7 +103,15 @@ def masking_report(document: Mapping[str, Any]) -> Report:
     sections = [Section("", tuple(items))]
     told: dict[tuple[str, ...], _Target] = {}
     sections += [_detail(target, told) for target in targets if target["verdict"] != "passed"]
+    sections += _beside(targets, told)
     return Report("masking", "Masking", tuple(sections), document)
+
+
+def _beside(targets: Iterable[_Target], told: dict[tuple[str, ...], _Target]) -> list[Section]:
+    """What else is to be seen where all is well."""
+    passed = [target for target in targets if target["verdict"] == "passed"]
+    found = [(target, _signs(target, told)) for target in passed]
+    return [Section(_name(target), tuple(items)) for target, items in found if items]
 
 
 def _next(tone: Tone) -> tuple[str, ...]:
@@ -142,6 +150,7 @@ def _detail(target: _Target, told: dict[tuple[str, ...], _Target]) -> Section:
         items.append(Note(str(target["cause"]), tone_of(target["verdict"])))
     items += _history(target)
     items += _consequences(target, told)
+    items += _signs(target, told)
     evidence = _evidence(target)
     counts = [
         (name.replace("_", " "), Cell(number(count)))
@@ -169,6 +178,16 @@ def _consequences(target: _Target, told: dict[tuple[str, ...], _Target]) -> list
     if alike is not target:
         return [Note(f"What followed: the same as for {_name(alike)}.", "plain")]
     return [Note(one["text"], _SEVERITIES[one["severity"]], _followed(one)) for one in found]
+
+
+def _signs(target: _Target, told: dict[tuple[str, ...], _Target]) -> list[Item]:
+    """What else the logs show of its listener, each once."""
+    new = [
+        one
+        for one in _evidence(target).get("signs") or ()
+        if told.setdefault(("sign", str(one["text"])), target) is target
+    ]
+    return [Note(one["text"], _SEVERITIES[one["severity"]]) for one in new]
 
 
 def _followed(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -104,3 +104,12 @@ def test_a_target_that_the_logs_leave_open_has_the_verdict_of_the_files(tmp_path
 def test_what_passes_needs_nothing(tmp_path: Path) -> None:
     target = judged(scene("passed"), tmp_path, " send-proxy", EXPECTED)
     assert (target["verdict"], target["remedy"]) == ("passed", [])
+
+
+def test_a_header_expected_by_smtpd_behind_postscreen_is_told(tmp_path: Path) -> None:
+    (tmp_path / "haproxy.cfg").write_text(CFG.format(options=" send-proxy"))
+    (tmp_path / "main.cf").write_text("smtpd_upstream_proxy_protocol = haproxy\n")
+    (tmp_path / "master.cf").write_text(MASTER)
+    document = of_configuration(learn([str(tmp_path / "haproxy.cfg")], [f"mx-a={tmp_path}"]), {})
+    assert document["verdict"] == "unexpected_header"
+    assert "postscreen takes the connection" in document["targets"][0]["cause"]
