@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from logscope.arrow import TIMES, as_arrow
+from logscope.arrow import TIMES, as_arrow, as_texts
 from logscope.correlate.text import COUNTER_MAP, address_texts, code_texts, counter_maps, dsn_texts
 from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind
 from logscope.grammar.model import ENVELOPE, FieldInfo
-from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Rows
+from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Names, Rows
 from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers, clocks, wants_machine_code
 from logscope.schema import EVENTS
 from logscope.syslog import envelopes
@@ -95,6 +94,7 @@ def events(
     options = options or Options()
     machine_code = wants_machine_code(sources, options.machine_code)
     read = 0
+    table = EventTable(catalogue)
     for source, clock in zip(sources, clocks(sources, catalogue, options, now), strict=True):
         feed = Feed(
             source,
@@ -107,7 +107,7 @@ def events(
         while not feed.ended:
             chunk = feed.next_chunk()
             if chunk.rows.count:
-                yield event_batch(chunk, source.name, machine_code=machine_code)
+                yield table.batch(chunk, source.name, machine_code=machine_code)
             if progress:
                 progress(read + source.position)
         read += source.position
@@ -115,68 +115,81 @@ def events(
             counts.merge(feed.counts)
 
 
-def event_batch(chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
-    """The rows of a chunk, with the columns of all lines and those fields that occur in it."""
-    rows, catalogue = chunk.rows, chunk.rows.catalogue
-    names = rows.names.texts()
-    count = rows.count
-    kinds = [*catalogue.kinds, "unparsed", "foreign"]
-    codes = rows.kind_codes().astype(np.int64)
-    codes = np.where(
-        codes == UNPARSED, len(catalogue.kinds), np.where(codes == FOREIGN, len(catalogue.kinds) + 1, codes)
-    )
-    programs = [name.rpartition("/")[2] for name in names]
-    structured = np.array([template.structured for template in catalogue.templates] + [False])
-    ununderstood = rows.template < 0
-    columns: dict[str, Any] = {
-        "source": code_texts([source], np.zeros(count, np.int64)),
-        "line_number": as_arrow(np.arange(chunk.first_line, chunk.first_line + count)),
-        "logged_at": _times(chunk.logged_at),
-        "resolution": code_texts(_RESOLUTIONS, _resolution(rows)),
-        "host": code_texts(names, rows.host.astype(np.int64)),
-        "service": code_texts(names, rows.service.astype(np.int64)),
-        "program": code_texts(programs, rows.service.astype(np.int64)),
-        "pid": _integers(rows.pid),
-        "kind": code_texts(kinds, codes),
-        "structured": as_arrow(structured[rows.template] & ~ununderstood),
-        "repeat_count": as_arrow(rows.repeat_count),
-    }
-    present = rows.templates
-    occurring = np.any(catalogue.slot_of[present] >= 0, axis=0)
-    for info in message_fields(catalogue):
-        if occurring[info.id]:
-            array = _column(chunk, info, names, machine_code=machine_code)
-            if array.null_count < count:
-                columns[info.name] = array
-    if ununderstood.any():
-        columns["reason"] = _reasons(rows)
-        lines = rows.line_start << ops.SPAN_SHIFT | rows.line_end - rows.line_start
-        columns["raw"] = rows.spans(np.where(ununderstood, lines, NULL))
-    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+class EventTable:
+    """Makes the table out of scanned chunks, batch after batch."""
 
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._fields = message_fields(catalogue)
+        # Two more for rows of no template, whose numbers are negative: -2 is FOREIGN, -1 is UNPARSED.
+        self._kinds = as_texts([*catalogue.kinds, "foreign", "unparsed"])
+        self._kind_of = np.append(catalogue.kind_of, len(catalogue.kinds) + np.arange(2)).astype(np.int64)
+        self._structured = np.array(
+            [*(template.structured for template in catalogue.templates), False, False]
+        )
+        self._enum_texts = as_texts(catalogue.enum_texts)
+        self._names: tuple[Names | None, int] = None, 0
+        self._texts = self._programs = as_texts([])
 
-def _column(chunk: Chunk, info: FieldInfo, names: list[str], *, machine_code: bool) -> pa.Array:
-    rows, kind = chunk.rows, Kind(info.kind)
-    if kind is Kind.ADDRESS:
-        halves = rows.addresses(info.id)
-        return address_texts(halves[:, 0].copy(), halves[:, 1].copy(), machine_code=machine_code)
-    values = rows.integers(info.id)
-    if kind is Kind.INTEGER:
-        return _integers(values)
-    if kind is Kind.DECIMAL:
-        return as_arrow(values / 1e6, values == NULL)
-    if kind is Kind.FLAG:
-        return as_arrow(values == 1, values == NULL)
-    if kind is Kind.TIME:
-        return _times(chunk.accepted_at if info.name == "accepted_at" else values)
-    if kind is Kind.DSN:
-        return dsn_texts(values)
-    if kind is Kind.NAME:
-        return code_texts(names, values)
-    if kind is Kind.ENUM:
-        return code_texts(rows.catalogue.enum_texts, values)
-    texts = rows.spans(values)
-    return counter_maps(texts) if kind is Kind.COUNTERS else texts
+    def batch(self, chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
+        """The rows of a chunk, with the columns of all lines and those fields that occur in it."""
+        rows, catalogue = chunk.rows, chunk.rows.catalogue
+        self._learn(rows.names)
+        count = rows.count
+        columns: dict[str, pa.Array] = {
+            "source": code_texts([source], np.zeros(count, np.int64)),
+            "line_number": as_arrow(np.arange(chunk.first_line, chunk.first_line + count)),
+            "logged_at": _times(chunk.logged_at),
+            "resolution": code_texts(_RESOLUTIONS, _resolution(rows)),
+            "host": code_texts(self._texts, rows.host),
+            "service": code_texts(self._texts, rows.service),
+            "program": code_texts(self._programs, rows.service),
+            "pid": _integers(rows.pid.copy()),  # the scanner will write over its own
+            "kind": code_texts(self._kinds, self._kind_of[rows.template]),
+            "structured": as_arrow(self._structured[rows.template]),
+            "repeat_count": as_arrow(rows.repeat_count.copy()),
+        }
+        occurring = np.any(catalogue.slot_of[rows.templates] >= 0, axis=0)
+        for info in self._fields:
+            if occurring[info.id]:
+                array = self._column(chunk, info, machine_code=machine_code)
+                if array.null_count < count:
+                    columns[info.name] = array
+        ununderstood = rows.template < 0
+        if ununderstood.any():
+            columns["reason"] = _reasons(rows)
+            lines = rows.line_start << ops.SPAN_SHIFT | rows.line_end - rows.line_start
+            columns["raw"] = rows.spans(np.where(ununderstood, lines, NULL))
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+    def _learn(self, names: Names) -> None:
+        """Bring the names up to date; most chunks bring no new ones."""
+        if self._names != (names, len(names)):
+            texts = names.texts()
+            self._names = names, len(names)
+            self._texts = as_texts(texts)
+            self._programs = as_texts([text.rpartition("/")[2] for text in texts])
+
+    def _column(self, chunk: Chunk, info: FieldInfo, *, machine_code: bool) -> pa.Array:
+        rows, kind = chunk.rows, Kind(info.kind)
+        if kind is Kind.ADDRESS:
+            return address_texts(*rows.addresses(info.id), machine_code=machine_code)
+        values = rows.integers(info.id)
+        if kind is Kind.INTEGER:
+            return _integers(values)
+        if kind is Kind.DECIMAL:
+            return as_arrow(values / 1e6, values == NULL)
+        if kind is Kind.FLAG:
+            return as_arrow(values == 1, values == NULL)
+        if kind is Kind.TIME:
+            return _times(chunk.accepted_at if info.name == "accepted_at" else values)
+        if kind is Kind.DSN:
+            return dsn_texts(values)
+        if kind is Kind.NAME:
+            return code_texts(self._texts, values)
+        if kind is Kind.ENUM:
+            return code_texts(self._enum_texts, values)
+        texts = rows.spans(values)
+        return counter_maps(texts) if kind is Kind.COUNTERS else texts
 
 
 def _reasons(rows: Rows) -> pa.Array:

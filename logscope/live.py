@@ -240,6 +240,7 @@ class Live:
     ) -> None:
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
+        from logscope.events import EventTable  # loads Arrow
 
         self.catalogue = catalogue
         self.options = options or Options()
@@ -248,7 +249,7 @@ class Live:
         self._extractor = Extractor(catalogue, machine_code=self.machine_code)
         self._joiner = Joiner(machine_code=self.machine_code, events=events, deliveries=deliveries, text=text)
         self._balancers = Balancers(self.options.balancers)
-        self._wants_lines = lines
+        self._event_table = EventTable(catalogue) if lines else None
         self._lines: list[Lines] = []
         self._streams: list[_Stream] = []
         self._names: list[str] = []
@@ -407,10 +408,8 @@ class Live:
         events = np.empty((rows.count, E_WIDTH), np.int64)
         count = self._extractor.extract(chunk, order, stream.feed.names, stream.number, data, 0, events)
         lines = None
-        if self._wants_lines:
-            from logscope.events import event_batch  # loads Arrow
-
-            table = event_batch(chunk, stream.name, machine_code=self.machine_code)
+        if self._event_table:
+            table = self._event_table.batch(chunk, stream.name, machine_code=self.machine_code)
             lines = Lines(order, table)
         stream.held.append(Held(events[:count], data, lines, stream.order, now))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from socket import AF_INET6, inet_ntop
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +20,11 @@ from logscope.grammar.fields import dsn_text
 Codes = NDArray[np.int64]
 
 
-def code_texts(words: Sequence[str], codes: Codes) -> pa.Array:
+def code_texts(words: Sequence[str] | pa.Array, codes: NDArray[np.integer[Any]]) -> pa.Array:
     """string[n]: the word of each code; null for a negative one."""
+    texts = words if isinstance(words, pa.Array) else as_texts(words)
     indices = as_arrow(np.maximum(codes, 0).astype(np.int32), codes < 0)
-    return as_texts(words).take(indices)
+    return texts.take(indices)
 
 
 def dsn_texts(values: Codes) -> pa.Array:

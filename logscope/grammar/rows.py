@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -141,7 +141,6 @@ class Rows:
     message_start: NDArray[np.int64]
     message_end: NDArray[np.int64]
     not_utf8: NDArray[np.int8]
-    _bytes: bytes | None = field(default=None, repr=False)
 
     @property
     def count(self) -> int:
@@ -159,32 +158,45 @@ class Rows:
         occurring = np.flatnonzero(np.bincount(self.template - FOREIGN)) + FOREIGN
         return occurring[occurring >= 0]
 
-    def has(self, field_id: int) -> bool:
-        """Whether any row has a field."""
-        return field_id >= 0 and bool((self.catalogue.slot_of[self.templates, field_id] >= 0).any())
+    @cached_property
+    def _rows_of(self) -> dict[int, NDArray[np.intp]]:
+        """The rows of each template that occurs."""
+        narrow = self.template.astype(np.int16 if len(self.catalogue) < 1 << 15 else np.int32)
+        order = np.argsort(narrow, kind="stable")
+        ends = np.searchsorted(narrow[order], self.templates, side="right")
+        starts = np.searchsorted(narrow[order], self.templates, side="left")
+        return {
+            template: order[start:end]
+            for template, start, end in zip(
+                self.templates.tolist(), starts.tolist(), ends.tolist(), strict=True
+            )
+        }
 
-    def slots(self, field_id: int) -> NDArray[np.int64]:
-        """Where each row keeps a field in the arena, -1 where it has no such field."""
-        if field_id < 0 or not self.count:
-            return np.full(self.count, -1, np.int64)
-        slot = self.catalogue.slot_of[np.maximum(self.template, 0), field_id].astype(np.int64)
-        return np.where((self.template >= 0) & (slot >= 0), self.start + slot, -1)
+    def _places(self, field_id: int) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """Rows that have a field, and where in the arena it is."""
+        if field_id < 0 or not len(self.templates):
+            return np.empty(0, np.intp), np.empty(0, np.int64)
+        slots = self.catalogue.slot_of[self.templates, field_id]
+        owners = np.flatnonzero(slots >= 0)
+        rows = [self._rows_of[int(self.templates[owner])] for owner in owners.tolist()]
+        places = [
+            self.start[some] + int(slots[owner]) for some, owner in zip(rows, owners.tolist(), strict=True)
+        ]
+        return np.concatenate([np.empty(0, np.intp), *rows]), np.concatenate([np.empty(0, np.int64), *places])
 
     def integers(self, field_id: int) -> NDArray[np.int64]:
         """int64[count]: the first slot of a field, NULL where a row lacks it."""
-        if not self.has(field_id):
-            return np.full(self.count, NULL, np.int64)
-        return self._at(self.slots(field_id))
+        values = np.full(self.count, NULL, np.int64)
+        rows, places = self._places(field_id)
+        values[rows] = self.arena[places]
+        return values
 
     def addresses(self, field_id: int) -> NDArray[np.int64]:
-        """int64[count, 2]: high and low half of an address, NULL and NULL where a row lacks it."""
-        slots = self.slots(field_id)
-        return np.stack([self._at(slots), self._at(np.where(slots >= 0, slots + 1, -1))], axis=1)
-
-    def _at(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
-        if not len(self.arena):
-            return np.full(len(slots), NULL, np.int64)
-        return np.where(slots >= 0, self.arena[np.maximum(slots, 0)], NULL)
+        """int64[2, count]: high and low half of an address, NULL and NULL where a row lacks it."""
+        values = np.full((2, self.count), NULL, np.int64)
+        rows, places = self._places(field_id)
+        values[0, rows], values[1, rows] = self.arena[places], self.arena[places + 1]
+        return values
 
     def kind_codes(self) -> NDArray[np.int32]:
         """int32[count]: index into the catalogue's kinds; UNPARSED and FOREIGN as they are."""
@@ -199,7 +211,9 @@ class Rows:
         kind = Kind(self.catalogue.fields[field_id].kind)
         if kind is Kind.TEXT or kind is Kind.COUNTERS:
             return self.spans(self.integers(field_id))
-        return self._arrow([None if value is None else str(value) for value in self._values(field_id)])
+        from logscope.arrow import as_texts
+
+        return as_texts([None if value is None else str(value) for value in self._values(field_id)])
 
     def messages(self) -> pa.Array:
         """The text after the envelope of each row, as an Arrow string array."""
@@ -210,41 +224,32 @@ class Rows:
         return self.spans(self.line_start << ops.SPAN_SHIFT | self.line_end - self.line_start)
 
     def spans(self, values: NDArray[np.int64]) -> pa.Array:
-        """One span for each row as an Arrow string array; NULL is null. The text is copied out of the
-        buffer.
+        """One span for each row as an Arrow string array; NULL is null. The spans must be in the order of the
+        buffer, out of which the text is copied.
         """
         import pyarrow as pa
 
+        from logscope.arrow import as_arrow
+
         present = values != NULL
-        starts = np.where(present, values >> ops.SPAN_SHIFT, 0)
-        lengths = np.where(present, values & ops.SPAN_LENGTH, 0)
-        if (self.not_utf8.astype(bool) & present & (lengths > 0)).any():
-            return self._arrow(self._decoded(starts, lengths, present))
-        offsets = np.zeros(len(values) + 1, np.int64)
-        np.cumsum(lengths, out=offsets[1:])
-        data = self.buffer[_positions(starts, lengths, offsets)]
-        validity = pa.py_buffer(np.packbits(present, bitorder="little")) if not present.all() else None
-        missing = int(len(present) - present.sum())
-        return pa.Array.from_buffers(
-            pa.large_string(),
-            len(values),
-            [validity, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))],
-            missing,
-        ).cast(pa.string())
+        spans = values[present]
+        starts, lengths = spans >> ops.SPAN_SHIFT, spans & ops.SPAN_LENGTH
+        if (self.not_utf8[present].astype(bool) & (lengths > 0)).any():
+            return self._decoded(values)
+        # The buffer as texts and what is between them, of which the texts are taken.
+        bounds = np.stack([starts, starts + lengths], axis=1).reshape(-1)
+        pieces = pa.LargeStringArray.from_buffers(
+            max(len(bounds) - 1, 0), pa.py_buffer(bounds), pa.py_buffer(self.buffer)
+        )
+        numbers = 2 * np.cumsum(present) - 2
+        return pieces.take(as_arrow(numbers, ~present)).cast(pa.string())
 
-    def _decoded(
-        self, starts: NDArray[np.int64], lengths: NDArray[np.int64], present: NDArray[np.bool_]
-    ) -> list[str | None]:
-        return [
-            text_of(self.buffer[start : start + length].tobytes()) if here else None
-            for start, length, here in zip(starts, lengths, present, strict=True)
-        ]
+    def _decoded(self, values: NDArray[np.int64]) -> pa.Array:
+        from logscope.arrow import as_texts
 
-    @staticmethod
-    def _arrow(values: list[str | None]) -> pa.Array:
-        import pyarrow as pa
-
-        return pa.array(values, pa.string())
+        return as_texts(
+            [None if value == NULL else text_of(self.slice(*span(value))) for value in values.tolist()]
+        )
 
     def column(self, name: str) -> list[Any]:
         """Surface values of a field, one for each row, None where a row lacks it."""
@@ -253,7 +258,7 @@ class Rows:
 
     def _values(self, field_id: int) -> Iterator[Any]:
         kind = Kind(self.catalogue.fields[field_id].kind)
-        seconds = self.addresses(field_id)[:, 1].tolist() if kind is Kind.ADDRESS else [0] * self.count
+        seconds = self.addresses(field_id)[1].tolist() if kind is Kind.ADDRESS else [0] * self.count
         for first, second in zip(self.integers(field_id).tolist(), seconds, strict=True):
             yield None if first == NULL and second in (0, NULL) else self.surface(kind, first, second)
 
@@ -316,14 +321,6 @@ class Rows:
 
     def copy(self) -> Rows:
         """Rows that outlive the scanner's next scan; the buffer is copied too."""
-        arrays: dict[str, Any] = {
-            name: value.copy() for name, value in vars(self).items() if isinstance(value, np.ndarray)
-        }
-        return Rows(self.catalogue, self.names, consumed=self.consumed, **arrays)
-
-
-def _positions(
-    starts: NDArray[np.int64], lengths: NDArray[np.int64], offsets: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Buffer positions of all bytes of all spans, one after the other."""
-    return np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1], dtype=np.int64)
+        kept = {each.name: getattr(self, each.name) for each in fields(self)}
+        copied = {name: value.copy() for name, value in kept.items() if isinstance(value, np.ndarray)}
+        return Rows(**(kept | copied))

@@ -6,6 +6,7 @@ then is what it wrote complete.
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
@@ -13,7 +14,7 @@ from logscope.report.json_rows import JsonRows
 from logscope.schema import EVENTS, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import pyarrow as pa
 
@@ -86,6 +87,9 @@ class JsonArrayWriter:
 class ParquetWriter:
     """Apache Parquet, compressed with zstd; nested values stay nested, text stays as it was logged.
 
+    A row group costs as much as its columns, of which events have hundreds, so rows are gathered until there
+    are enough for one.
+
     Args:
         schema: of the file; columns that a batch lacks are null. None for that of the first batch.
     """
@@ -95,30 +99,51 @@ class ParquetWriter:
 
         self._schema = schema
         self._file = pq.ParquetWriter(stream, schema, compression="zstd")
+        self._waiting: list[pa.RecordBatch] = []
+        self._thread = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""
-        self._file.write_batch(_completed(batch, self._schema))
+        self._waiting.append(batch)
+        if sum(len(waiting) for waiting in self._waiting) >= ROW_GROUP:
+            self._hand_over()
 
     def close(self) -> None:
-        """Write the footer, without which nobody can read the file."""
+        """Write the rest and the footer, without which nobody can read the file."""
+        self._hand_over()
+        self._hand_over()  # nothing, which waits for the rest
+        self._thread.shutdown()
         self._file.close()
 
+    def _hand_over(self) -> None:
+        """Have what waits written in the background, once what was handed over before is written."""
+        if self._written:
+            self._written.result()
+        self._written = self._thread.submit(self._write_group, self._waiting)
+        self._waiting = []
 
-def _completed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The batch with the columns of the schema, null where it has none."""
-    import pyarrow as pa
+    def _write_group(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Write a row group with the columns of the schema, null where no batch has them."""
+        import pyarrow as pa
 
-    if batch.schema.equals(schema):
-        return batch
-    present = set(batch.schema.names)
-    columns = [
-        batch.column(field.name).cast(field.type)
-        if field.name in present
-        else pa.nulls(batch.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=schema)
+        if not batches:
+            return
+        parts = [pa.Table.from_batches([batch]) for batch in batches]
+        table = pa.concat_tables(parts, promote_options="default")
+        present = set(table.schema.names)
+        nulls = {
+            kind: pa.nulls(table.num_rows, kind) for kind in set(self._schema.types)
+        }  # shared: many have one
+        columns = [
+            table.column(field.name).cast(field.type) if field.name in present else nulls[field.type]
+            for field in self._schema
+        ]
+        self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema), ROW_GROUP)
+
+
+ROW_GROUP = 1 << 17
+"""Rows."""
 
 
 class Folding:

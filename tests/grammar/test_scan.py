@@ -56,7 +56,7 @@ def test_columns(scanner: Scanner) -> None:
     assert rows.column("client_port") == [None, None, 41522]
     assert rows.column("no_such_field") == [None] * 3
     assert rows.integers(catalogue.field_id("client_port")).tolist() == [NULL, NULL, 41522]
-    assert rows.addresses(catalogue.field_id("client_address"))[:, 1].tolist() == [
+    assert rows.addresses(catalogue.field_id("client_address"))[1].tolist() == [
         0xFFFF_C000_020A,
         NULL,
         0xFFFF_C000_020A,
