@@ -7,15 +7,14 @@ anything: sessions that arrive later log later.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from logscope.engine import kernel
 from logscope.errors import UsageError
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.columns import ColumnWriter
@@ -64,21 +63,60 @@ class Style:
 
 
 @dataclass(frozen=True)
-class Rendered:
-    """The lines of one block, in no order.
+class Run:
+    """Lines in the order in which the log host got them.
 
     Attributes:
         data: their text.
-        starts, ends: where each line begins and ends.
-        times: ns, when the log host got it.
-        tags: whose it is, see `lines`.
+        ends: where each of them ends in it.
+        times: ns, when the log host got each.
+        tags: whose they are, see `lines`.
     """
 
-    data: Bytes
-    starts: Ints
+    data: bytes | memoryview
     ends: Ints
     times: Ints
     tags: Ints
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def split(self, count: int) -> tuple[Run, Run]:
+        """The first lines, and the others, whose text is copied: the memory of the first can go."""
+        at = int(self.ends[count - 1]) if count else 0
+        data = memoryview(self.data)
+        first = Run(data[:at], self.ends[:count], self.times[:count], self.tags[:count])
+        rest = Run(bytes(data[at:]), self.ends[count:] - at, self.times[count:], self.tags[count:])
+        return first, rest
+
+
+NOTHING = Run(b"", *(np.empty(0, np.int64) for _ in range(3)))
+
+
+class LogFiles:
+    """The files of a site, and which hosts log to them.
+
+    Attributes:
+        names: of the files.
+        of_host: for each host's number its file's.
+    """
+
+    def __init__(self, simulation: Simulation, style: Style) -> None:
+        options = simulation.options
+        balancers = (*options.balancers, *options.inner)
+        if style.per_host:
+            self.names = [*(f"{host.name}.mail.log" for host in options.servers)]
+            self.names += [f"{host.name}.haproxy.log" for host in balancers]
+            which = list(range(len(self.names)))
+        else:
+            self.names = ["mail.log", "haproxy.log"]
+            which = [0] * len(options.servers) + [1] * len(balancers)
+        self.of_host = np.zeros(1 << HOST_BITS, np.int64)
+        self.of_host[: len(which)] = which
+
+    def of(self, tags: Ints) -> Ints:
+        """For each line the number of its file."""
+        return np.asarray(self.of_host[tags >> TAG_BITS & (1 << HOST_BITS) - 1])
 
 
 class Renderer:
@@ -100,9 +138,10 @@ class Renderer:
         options = simulation.options
         hosts = (*options.servers, *options.balancers, *options.inner)
         self._lose = _losses([host.name for host in hosts], style)
+        self._files = LogFiles(simulation, style)
 
-    def render(self, block: Block) -> Rendered:
-        """The lines of a block."""
+    def render(self, block: Block) -> list[Run]:
+        """The lines of a block, for each file."""
         simulation = self._simulation
         pool = simulation.texts(block)
         s, m, d = block.sessions, block.messages, block.deliveries
@@ -115,21 +154,38 @@ class Renderer:
             first = int(s[S_NUMBER, 0])
             chance = np.random.default_rng([simulation.options.seed, 5, first]).random(count)
             e = e[:, chance >= self._lose[e[lines.L_TAG] >> TAG_BITS & (1 << HOST_BITS) - 1]]
-        out, ends = self._writer.write(e[lines.L_SHAPE], e[lines.L_ROW], arena, pool)
-        starts = np.empty_like(ends)
-        starts[:1] = 0
-        starts[1:] = ends[:-1]
-        return Rendered(out, starts, ends, e[lines.L_TIME], e[lines.L_TAG])
+        files = self._files.of(e[lines.L_TAG])
+        orders = []
+        for number in range(len(self._files.names)):
+            mine = np.flatnonzero(files == number)
+            orders.append(mine[sorted_order(e[lines.L_TIME][mine])])
+        order = np.concatenate(orders)
+        out, ends = self._writer.write(e[lines.L_SHAPE][order], e[lines.L_ROW][order], arena, pool)
+        times, tags = e[lines.L_TIME][order], e[lines.L_TAG][order]
+        runs = []
+        rest = Run(out.data, ends, times, tags)
+        start = begin = 0
+        for mine in orders:
+            stop = start + len(mine)
+            end = int(ends[stop - 1]) if stop else 0
+            runs.append(
+                Run(rest.data[begin:end], ends[start:stop] - begin, times[start:stop], tags[start:stop])
+            )
+            start, begin = stop, end
+        return runs
 
-    def notices(self) -> Rendered:
-        """What the balancers say of the servers that go down and up because of faults."""
+    def notices(self) -> list[Run]:
+        """What the balancers say of the servers that go down and up because of faults, for each file."""
         told = list(notices(self._simulation.options, self._catalogue, self._style.stamps, self._style.zone))
-        ends = np.cumsum([len(notice.text) for notice in told], dtype=np.int64)
-        starts = ends - np.array([len(notice.text) for notice in told], np.int64)
-        data = np.frombuffer(b"".join(notice.text for notice in told), np.uint8)
-        times = np.array([notice.moment for notice in told], np.int64)
-        tags = np.array([notice.host << TAG_BITS for notice in told], np.int64)
-        return Rendered(data, starts, ends, times, tags)
+        files = self._files.of(np.array([notice.host << TAG_BITS for notice in told], np.int64))
+        runs = []
+        for number in range(len(self._files.names)):
+            mine = [notice for notice, file in zip(told, files, strict=True) if file == number]
+            ends = np.cumsum([len(notice.text) for notice in mine], dtype=np.int64)
+            times = np.array([notice.moment for notice in mine], np.int64)
+            tags = np.array([notice.host << TAG_BITS for notice in mine], np.int64)
+            runs.append(Run(b"".join(notice.text for notice in mine), ends, times, tags))
+        return runs
 
 
 def _numbers(simulation: Simulation, style: Style, widths: list[int]) -> Ints:
@@ -198,17 +254,6 @@ def _zones(simulation: Simulation, style: Style) -> list[int]:
 # --- order --------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Waiting:
-    """Lines of one file that others may still precede."""
-
-    data: Bytes = field(default_factory=lambda: np.empty(0, np.uint8))
-    starts: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    ends: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    times: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-    tags: Ints = field(default_factory=lambda: np.empty(0, np.int64))
-
-
 @dataclass(frozen=True)
 class Piece:
     """Lines of one file that come next.
@@ -219,7 +264,7 @@ class Piece:
         first: number of the first of them in the whole of its file, from 1.
     """
 
-    data: Bytes
+    data: bytes | memoryview
     tags: Ints
     first: int
 
@@ -233,64 +278,60 @@ class Journal:
     """
 
     def __init__(self, simulation: Simulation, style: Style) -> None:
-        self._simulation = simulation
-        options = simulation.options
-        balancers = (*options.balancers, *options.inner)
-        if style.per_host:
-            self.files = [*(f"{host.name}.mail.log" for host in options.servers)]
-            self.files += [f"{host.name}.haproxy.log" for host in balancers]
-            which = list(range(len(self.files)))
-        else:
-            self.files = ["mail.log", "haproxy.log"]
-            which = [0] * len(options.servers) + [1] * len(balancers)
-        self._file_of = np.zeros(1 << HOST_BITS, np.int64)
-        self._file_of[: len(which)] = which
-        self._waiting = [_Waiting() for _ in self.files]
+        self.files = LogFiles(simulation, style).names
+        self._waiting = [NOTHING for _ in self.files]
         self._written = [0] * len(self.files)
 
-    def add(self, rendered: Rendered) -> None:
-        """Take the lines of the next block."""
-        files = self._file_of[rendered.tags >> TAG_BITS & (1 << HOST_BITS) - 1]
-        for number, waiting in enumerate(self._waiting):
-            mine = np.flatnonzero(files == number)
-            self._waiting[number] = self._joined(waiting, rendered, mine)
+    def add(self, runs: Iterable[Run], horizon: int | None = None) -> list[Piece]:
+        """Take the lines of the next block; returns those of each file that come next.
 
-    def _joined(self, waiting: _Waiting, rendered: Rendered, mine: Ints) -> _Waiting:
-        """What waits, and the new lines, sorted by time; of lines at one time the older one is first."""
-        times = np.concatenate([waiting.times, rendered.times[mine]])
-        order = sorted_order(times)
-        old = len(waiting.times)
-        starts = np.concatenate([waiting.starts, rendered.starts[mine]])[order]
-        ends = np.concatenate([waiting.ends, rendered.ends[mine]])[order]
-        tags = np.concatenate([waiting.tags, rendered.tags[mine]])[order]
-        data, positions = self._gathered(order < old, starts, ends, waiting.data, rendered.data)
-        return _Waiting(data, positions[:-1], positions[1:], times[order], tags)
-
-    def _gathered(
-        self, old: NDArray[np.bool_], starts: Ints, ends: Ints, one: Bytes, two: Bytes
-    ) -> tuple[Bytes, Ints]:
-        positions = np.zeros(len(starts) + 1, np.int64)
-        np.cumsum(ends - starts, out=positions[1:])
-        data = np.empty(int(positions[-1]), np.uint8)
-        self._simulation.kernel(gather_lines)(old, starts, positions, one, two, data)
-        return data, positions
+        Args:
+            runs: for each file.
+            horizon: ns, nothing that is added later was logged before it; None: nothing is added later.
+        """
+        pieces = []
+        for number, run in enumerate(runs):
+            due, kept = zip(*(_cut(one, horizon) for one in (self._waiting[number], run)), strict=True)
+            found = merged(*due)
+            pieces.append(Piece(found.data, found.tags, self._written[number] + 1))
+            self._written[number] += len(found)
+            self._waiting[number] = merged(*kept)
+        return pieces
 
     def take(self, horizon: int | None = None) -> list[Piece]:
         """Of each file the lines logged before a moment (ns); all of them at the end."""
-        pieces = []
-        for number, waiting in enumerate(self._waiting):
-            count = len(waiting.times) if horizon is None else int(np.searchsorted(waiting.times, horizon))
-            cut = int(waiting.starts[count]) if count < len(waiting.starts) else len(waiting.data)
-            pieces.append(Piece(waiting.data[:cut], waiting.tags[:count], self._written[number] + 1))
-            self._written[number] += count
-            self._waiting[number] = _Waiting(
-                waiting.data[cut:],
-                waiting.starts[count:] - cut,
-                waiting.ends[count:] - cut,
-                waiting.times[count:],
-                waiting.tags[count:],
-            )
-        return pieces
+        return self.add([NOTHING for _ in self.files], horizon)
+
+
+def _cut(run: Run, horizon: int | None) -> tuple[Run, Run]:
+    return run.split(len(run) if horizon is None else int(np.searchsorted(run.times, horizon)))
+
+
+def merged(old: Run, new: Run) -> Run:
+    """Both in the order of time; of lines at one time the old one is first.
+
+    The text of the longer run is copied in stretches, between which those of the other one fall.
+    """
+    if not len(old) or not len(new):
+        return old if len(old) else new
+    few, many = (old, new) if len(old) <= len(new) else (new, old)
+    places = np.searchsorted(many.times, few.times, "left" if few is old else "right")
+    stretches = np.flatnonzero(np.diff(places, append=-1)) + 1  # after these of the few come some of the many
+    cuts = np.concatenate([[0], many.ends])[places[stretches - 1]]
+    one, two = memoryview(many.data), memoryview(few.data)
+    parts = []
+    begin_one = begin_two = 0
+    for end_one, end_two in zip(cuts.tolist(), few.ends[stretches - 1].tolist(), strict=True):
+        parts += [one[begin_one:end_one], two[begin_two:end_two]]
+        begin_one, begin_two = end_one, end_two
+    parts.append(one[begin_one:])
+    lengths = np.insert(np.diff(many.ends, prepend=0), places, np.diff(few.ends, prepend=0))
+    return Run(
+        b"".join(parts),
+        np.cumsum(lengths),
+        np.insert(many.times, places, few.times),
+        np.insert(many.tags, places, few.tags),
+    )
 
 
 def sorted_order(times: Ints) -> Ints:
@@ -307,18 +348,3 @@ def sorted_order(times: Ints) -> Ints:
         return np.argsort(times, kind="stable")
     keys = np.sort(since << bits | np.arange(len(times)))
     return np.asarray(keys & (1 << bits) - 1)
-
-
-@kernel
-def gather_lines(old: Any, starts: Ints, positions: Ints, one: Bytes, two: Bytes, out: Bytes) -> None:
-    """Copy lines to their places, out of the first or the second piece of text."""
-    for i in range(starts.shape[0]):
-        at = positions[i]
-        start = starts[i]
-        length = positions[i + 1] - at
-        if old[i]:
-            for n in range(length):
-                out[at + n] = one[start + n]
-        else:
-            for n in range(length):
-                out[at + n] = two[start + n]

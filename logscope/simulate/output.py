@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from logscope.errors import OutputError, UsageError
 from logscope.grammar.catalogue import Catalogue
 from logscope.report.writers import JsonLinesWriter, TableWriter
-from logscope.simulate.journal import Journal, Piece, Renderer, Style
+from logscope.simulate.journal import NOTHING, Journal, Piece, Renderer, Run, Style
 from logscope.simulate.layout import *
 from logscope.simulate.lines import SESSION_SHIFT, TAG_BITS
 from logscope.simulate.plan import labels
@@ -73,7 +73,8 @@ def write_logs(
     """
     renderer = Renderer(simulation, style, catalogue)
     journal = Journal(simulation, style)
-    journal.add(renderer.notices())
+    no_lines = [NOTHING for _ in journal.files]
+    journal.add(renderer.notices(), simulation.options.start_ns)
     summary = Summary()
     with _explained(directory), ExitStack() as stack:
         directory.mkdir(parents=True, exist_ok=True)
@@ -81,22 +82,22 @@ def write_logs(
         told = _Truth(simulation, directory, truth, stack) if truth else None
         done = 0
 
-        def write(until: int | None) -> None:
-            while (turn := files.turn_before(until)) is not None:
-                _written(journal.take(turn), files, told)
+        def write(runs: list[Run], until: int | None) -> None:
+            for turn in files.turns_before(until):
+                _written(journal.add(runs, turn), files, told)
+                runs = no_lines
                 files.turn(turn)
-            _written(journal.take(until), files, told)
+            _written(journal.add(runs, until), files, told)
             if told:
                 told.settle(until)
 
-        for block, rendered in _ahead(simulation.blocks(), renderer.render, threads):
-            journal.add(rendered)
+        for block, runs in _ahead(simulation.blocks(), renderer.render, threads):
             if told:
                 told.add(block)
-            write(int(block.sessions[S_AT, -1]))
+            write(runs, int(block.sessions[S_AT, -1]))
             done += block.sessions.shape[1]
             report(done)
-        write(None)
+        write(no_lines, None)
         if told:
             told.close()
             summary.counts.update(told.counts)
@@ -216,17 +217,17 @@ class _Files:
 
     def write(self, number: int, piece: Piece) -> None:
         """Write lines of one file."""
-        view = piece.data.data
+        view = memoryview(piece.data)
         while view:
             view = view[self._open[number].write(view) or 0 :]
         self.counts[self._names[number]] += len(piece.tags)
         self.size += len(piece.data)
 
-    def turn_before(self, moment: int | None) -> int | None:
-        """When the files are rotated next, if that is before this moment."""
-        if self._period is None or moment is None or self._next >= moment:
-            return None
-        return self._next
+    def turns_before(self, moment: int | None) -> Iterable[int]:
+        """When the files are rotated next before this moment."""
+        if self._period is None or moment is None:
+            return ()
+        return range(self._next, moment, self._period)
 
     def turn(self, moment: int) -> None:
         """Put the files away and begin new ones."""

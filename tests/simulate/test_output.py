@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow.ipc
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logscope.errors import OutputError, UsageError
 from logscope.grammar import catalogue
 from logscope.simulate import Fault, Options, Simulation
-from logscope.simulate.journal import Journal, Renderer, Style, sorted_order
+from logscope.simulate.journal import Journal, Renderer, Run, Style, merged, sorted_order
 from logscope.simulate.output import write_logs, write_tables
 from logscope.simulate.tables import tables
 
@@ -72,11 +74,11 @@ def test_files_do_not_depend_on_the_size_of_blocks() -> None:
         journal = Journal(simulation, FINE)
         parts: list[list[bytes]] = [[] for _ in journal.files]
         for block in simulation.blocks(size):
-            journal.add(renderer.render(block))
-            for part, piece in zip(parts, journal.take(int(block.sessions[0, -1])), strict=True):
-                part.append(piece.data.tobytes())
+            pieces = journal.add(renderer.render(block), int(block.sessions[0, -1]))
+            for part, piece in zip(parts, pieces, strict=True):
+                part.append(bytes(piece.data))
         for part, piece in zip(parts, journal.take(), strict=True):
-            part.append(piece.data.tobytes())
+            part.append(bytes(piece.data))
         found.append([b"".join(part) for part in parts])
     # How many recipients a message has depends on the messages before it in the block.
     screens = [[line for line in texts[0].splitlines() if b"/postscreen[" in line] for texts in found]
@@ -201,3 +203,30 @@ def test_lines_of_one_moment_keep_their_order() -> None:
     far_apart = np.array([1 << 62, 0, 1 << 62], np.int64)
     assert sorted_order(far_apart).tolist() == [1, 0, 2]
     assert sorted_order(np.empty(0, np.int64)).tolist() == []
+
+
+def run_of(*entries: tuple[int, bytes]) -> Run:
+    texts = [text for _, text in entries]
+    return Run(
+        b"".join(texts),
+        np.cumsum([len(text) for text in texts], dtype=np.int64),
+        np.array([time for time, _ in entries], np.int64),
+        np.arange(len(entries)),
+    )
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.lists(st.integers(0, 5), max_size=8))
+def test_two_runs_become_one(one: list[int], two: list[int]) -> None:
+    old = [(time, b"old%d," % n) for n, time in enumerate(sorted(one))]
+    new = [(time, b"new%d;" % n) for n, time in enumerate(sorted(two))]
+    found, expected = (
+        merged(run_of(*old), run_of(*new)),
+        run_of(*sorted(old + new, key=lambda entry: entry[0])),
+    )
+    assert bytes(found.data) == expected.data
+    assert found.ends.tolist() == expected.ends.tolist()
+    assert found.times.tolist() == expected.times.tolist()
+    first, rest = found.split(len(found) // 2)
+    assert bytes(first.data) + bytes(rest.data) == expected.data
+    assert len(first) + len(rest) == len(expected)
+    assert rest.ends.tolist() == [end - len(first.data) for end in expected.ends[len(first) :]]
