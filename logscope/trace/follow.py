@@ -9,11 +9,12 @@ queued while the first still was, and their Message-IDs, where both are known, m
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from logscope.trace.key import Key
 
@@ -23,6 +24,7 @@ MessageKey: TypeAlias = tuple[str | None, str, int | None]
 _SECOND = 1_000_000_000
 _CLOCKS_APART = 120 * _SECOND
 _LONGEST_HANDOVER = 3600 * _SECOND
+_MOST_HOPS = 50  # as many as Postfix lets a message make (hopcount_limit)
 
 SESSION_COLUMNS = (
     "session_id", "client_address", "client_port", "client_name", "peer_address", "balancer", "frontend",
@@ -78,53 +80,78 @@ def began(session: Row) -> int | None:
 class Stories:
     """Takes the tables as they come, and tells the stories that a key is about.
 
-    Of sessions only those are kept that the key means and those that brought messages.
+    What is held are columns: of sessions only those that the key means and those that brought messages. Rows
+    become objects where they can be a part of a story.
     """
 
     def __init__(self, key: Key) -> None:
         self._key = key
-        self._sessions: dict[str, Row] = {}
-        self._found_sessions: list[str] = []
-        self._messages: list[pa.RecordBatch] = []
-        self._deliveries: list[pa.RecordBatch] = []
+        self._held: dict[str, list[pa.RecordBatch]] = {table: [] for table in TABLES}
+        self._meant: list[str] = []
 
     def add(self, table: str, batch: pa.RecordBatch) -> None:
         """Take rows of a table."""
-        if table == "messages":
-            self._messages.append(batch)
-        elif table == "deliveries":
-            self._deliveries.append(batch)
-        else:
-            for row in _rows(batch):
-                found = self._key.is_of_session(row)
-                if found:
-                    self._found_sessions.append(row["session_id"])
-                if found or row["message_count"]:
-                    self._sessions[row["session_id"]] = row
+        if table == "sessions":
+            meant = self._key.sessions(batch)
+            self._meant += batch.column("session_id").filter(meant).to_pylist()
+            batch = batch.filter(
+                pc.or_(meant, pc.fill_null(pc.greater(batch.column("message_count"), 0), False))
+            )
+        if batch.num_rows:
+            self._held[table].append(batch)
 
     def told(self) -> list[Story]:
         """The stories, the earliest first."""
-        mail = _Mail([row for batch in self._messages for row in _rows(batch)])
+        deliveries = self._rows_where("deliveries", self._key.deliveries)
+        starts = {_key(row) for row in deliveries}
+        starts |= {_key(row) for row in self._rows_where("messages", self._key.messages)}
+        mail = _Mail(self._related({queue_id for _, queue_id, _ in starts}))
+        sessions = self._rows_of("sessions", "session_id", {*self._meant, *mail.of_session})
+        self._sessions = {row["session_id"]: row for row in sessions}
         by_message: dict[MessageKey, list[Row]] = defaultdict(list)
-        found = {_key(row) for row in mail.messages if self._key.is_of_message(row)}
-        for batch in self._deliveries:
-            for row in _rows(batch):
-                by_message[_key(row)].append(row)
-                if self._key.is_of_delivery(row):
-                    found.add(_key(row))
+        for row in self._rows_of("deliveries", "queue_id", {one["queue_id"] for one in mail.messages}):
+            by_message[_key(row)].append(row)
         stories: list[Story] = []
-        told: set[str] = set()
-        told_messages: set[MessageKey] = set()
-        starts: list[str | MessageKey] = [*self._found_sessions, *sorted(found, key=str)]
-        for start in starts:
-            if start in told or start in told_messages:
-                continue
-            story = self._story(start, mail)
-            told |= {one["session_id"] for one in story.sessions}
-            told_messages |= {_key(one) for one in story.messages}
-            story.deliveries = [row for one in story.messages for row in by_message.get(_key(one), ())]
-            stories.append(story)
+        told: set[str | MessageKey] = set()
+        todo: list[str | MessageKey] = [*self._meant, *sorted(starts, key=str)]
+        for start in todo:
+            if start not in told:
+                story = self._story(start, mail)
+                told |= {one["session_id"] for one in story.sessions}
+                told |= {_key(one) for one in story.messages}
+                story.deliveries = [row for one in story.messages for row in by_message.get(_key(one), ())]
+                stories.append(story)
         return sorted(stories, key=lambda story: story.began_at)
+
+    def _related(self, ids: set[str]) -> list[Row]:
+        """All messages that can be a part of a story with one of these ids, or with a session that is
+        meant.
+        """
+        sessions = set(self._meant)
+        rows: list[Row] = []
+        for _ in range(_MOST_HOPS):
+            before = len(ids), len(sessions)
+            rows = self._touching(ids, sessions)
+            ids |= {row[name] for row in rows for name in ("queue_id", "next_queue_id") if row[name]}
+            sessions |= {row["session_id"] for row in rows if row["session_id"]}
+            if (len(ids), len(sessions)) == before:
+                break
+        return rows
+
+    def _touching(self, ids: set[str], sessions: set[str]) -> list[Row]:
+        """The messages of these ids, those that became one of them, and those of these sessions."""
+
+        def touched(batch: pa.RecordBatch) -> Any:
+            named = pc.or_(_is_in(batch, "queue_id", ids), _is_in(batch, "next_queue_id", ids))
+            return pc.or_(named, _is_in(batch, "session_id", sessions))
+
+        return self._rows_where("messages", touched)
+
+    def _rows_of(self, table: str, column: str, values: set[str]) -> list[Row]:
+        return self._rows_where(table, lambda batch: _is_in(batch, column, values))
+
+    def _rows_where(self, table: str, chosen: Callable[[pa.RecordBatch], Any]) -> list[Row]:
+        return [row for batch in self._held[table] for row in _rows(batch.filter(chosen(batch)))]
 
     def _story(self, start: str | MessageKey, mail: _Mail) -> Story:
         """Everything that hangs together with a session or message."""
@@ -197,6 +224,10 @@ def _handed_over(first: Row, second: Row) -> bool:
     end = first["removed_at"] if first["removed_at"] is not None else first["queued_at"] + _LONGEST_HANDOVER
     queued: int = second["queued_at"]
     return bool(first["queued_at"] - _CLOCKS_APART <= queued <= end + _CLOCKS_APART)
+
+
+def _is_in(batch: pa.RecordBatch, column: str, values: set[str]) -> Any:
+    return pc.is_in(batch.column(column), pa.array(sorted(values), pa.string()))
 
 
 def _key(row: Row) -> MessageKey:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,25 @@ class Key:
             return cls(text, None)
         return cls(text, network)
 
-    def is_of_session(self, row: Mapping[str, Any]) -> bool:
-        """Whether a session is meant: its client, its id, an id of its queue, or an address it tried."""
+    def sessions(self, batch: pa.RecordBatch) -> Any:
+        """Which sessions are meant: by their client, their id, or an address of a recipient or sender that
+        was refused there.
+        """
         if self.network is not None:
-            return self._holds(row["client_address"])
-        rejects = row["rejects"] or ()
-        return (
-            row["session_id"] == self.text
-            or self.text in (row["queue_ids"] or ())
-            or self._is_mail(address for one in rejects for address in (one["sender"], one["recipient"]))
-        )
+            clients = batch.column("client_address")
+            inside = [one for one in pc.unique(clients).to_pylist() if self._holds(one)]
+            return pc.is_in(clients, pa.array(inside, pa.string()))
+        refused = [self._is_refused(row) for row in batch.column("rejects").to_pylist()]
+        return pc.or_(_equal(batch, "session_id", self.text), pa.array(refused, pa.bool_()))
 
-    def is_of_message(self, row: Mapping[str, Any]) -> bool:
-        """Whether a message is meant: its queue id, Message-ID or sender."""
-        ids = (row["queue_id"], row["message_id"])
-        return self.network is None and (self.text in ids or self._is_mail([row["sender"]]))
+    def messages(self, batch: pa.RecordBatch) -> Any:
+        """Which messages are meant: by their queue id, Message-ID or sender."""
+        ids = pc.or_(_equal(batch, "queue_id", self.text), _equal(batch, "message_id", self.text))
+        return pc.or_(ids, self._mail(batch, "sender"))
 
-    def is_of_delivery(self, row: Mapping[str, Any]) -> bool:
-        """Whether a recipient is meant, before or after aliases."""
-        return self.network is None and self._is_mail([row["recipient"], row["original_recipient"]])
+    def deliveries(self, batch: pa.RecordBatch) -> Any:
+        """Which deliveries are meant: by their recipient, before or after aliases."""
+        return pc.or_(self._mail(batch, "recipient"), self._mail(batch, "original_recipient"))
 
     def _holds(self, address: str | None) -> bool:
         if address is None or self.network is None:
@@ -64,7 +66,17 @@ class Key:
         found = ip_address(address)
         return found.version == self.network.version and found in self.network
 
-    def _is_mail(self, addresses: Iterable[str | None]) -> bool:
+    def _is_refused(self, rejects: list[dict[str, Any]] | None) -> bool:
+        wanted = self.text.lower()
+        return any(
+            (one[name] or "").lower() == wanted for one in rejects or () for name in ("sender", "recipient")
+        )
+
+    def _mail(self, batch: pa.RecordBatch, column: str) -> Any:
         # Domains do not mind capitals, and no site in use minds those of a local part (RFC 5321, 2.4).
-        wanted = self.text.casefold()
-        return any(address and address.casefold() == wanted for address in addresses)
+        lower = pc.utf8_lower(batch.column(column))
+        return pc.fill_null(pc.equal(lower, self.text.lower()), False)
+
+
+def _equal(batch: pa.RecordBatch, column: str, text: str) -> Any:
+    return pc.fill_null(pc.equal(batch.column(column), text), False)

@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from logscope.cli.main import main
@@ -87,5 +88,6 @@ def test_a_diagram_holds_no_text_that_means_something_to_mermaid() -> None:
 
 def test_keys() -> None:
     assert Key.parse("[2001:db8::1]").network is not None
-    assert Key.parse("2001:db8::/32").is_of_session({"client_address": "2001:db8::7"})
-    assert not Key.parse("192.0.2.0/24").is_of_session({"client_address": None})
+    clients = pa.RecordBatch.from_pydict({"client_address": ["2001:db8::7", None, "192.0.2.1"]})
+    assert Key.parse("2001:db8::/32").sessions(clients).to_pylist() == [True, False, False]
+    assert Key.parse("192.0.2.0/24").sessions(clients).to_pylist() == [False, False, True]
