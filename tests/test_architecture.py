@@ -23,7 +23,7 @@ LAYERS = (
     ("grammar",),
     ("syslog", "haproxy", "postfix"),
     ("site",),
-    ("correlate", "trace"),
+    ("correlate", "trace", "readiness"),
     ("detect",),
     ("report",),
     ("pipeline", "live", "events", "settings", "where"),
@@ -33,7 +33,18 @@ LAYERS = (
 
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
-PURE = ("schema", "syslog", "haproxy", "postfix", "site", "correlate", "trace", "detect", "where")
+PURE = (
+    "schema",
+    "syslog",
+    "haproxy",
+    "postfix",
+    "site",
+    "correlate",
+    "trace",
+    "readiness",
+    "detect",
+    "where",
+)
 """Stages: they are handed bytes, tables and times, and hold no files, sockets, clocks or terminals."""
 
 IMPURE_MODULES = {

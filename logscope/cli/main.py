@@ -17,6 +17,7 @@ from logscope.cli.commands.anomalies import anomalies
 from logscope.cli.commands.explain import explain
 from logscope.cli.commands.masking import masking
 from logscope.cli.commands.parse import parse
+from logscope.cli.commands.readiness import readiness
 from logscope.cli.commands.sessions import sessions
 from logscope.cli.commands.simulate import simulate
 from logscope.cli.commands.summary import summary
@@ -48,6 +49,7 @@ app.add_typer(report.app, name="report", short_help="Who, how much, and what bec
 app.command(short_help="The joined table: every session, message or delivery.")(sessions)
 app.command(short_help="One client, message or address through all hops.")(trace)
 app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
+app.command(short_help="What to change in the logging, so that more joins are exact.")(readiness)
 app.command(short_help="The same live: sessions, or lines, as they happen.")(tail)
 app.command(short_help="What is unusual: explained, with what to do.")(anomalies)
 app.command(short_help="Every line with its kind and typed fields.")(parse)
@@ -68,6 +70,7 @@ COMMANDS = (
     "sessions",
     "trace",
     "masking",
+    "readiness",
     "anomalies",
     "tail",
     "parse",

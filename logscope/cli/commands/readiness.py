@@ -1,0 +1,55 @@
+"""`logscope readiness FILES`: which lines of logging configuration would make more joins exact."""
+
+from __future__ import annotations
+
+from logscope.cli import options
+from logscope.cli.run import start
+from logscope.errors import ExitCode, UsageError
+
+
+def readiness(
+    files: options.Files = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    tz: options.Zone = None,
+    year: options.Year = None,
+    grammar: options.Grammar = None,
+    haproxy_cfg: options.HaproxyCfg = None,
+    log_format: options.LogFormat = None,
+    postfix_config: options.PostfixConfig = None,
+    output: options.Output = None,
+    to: options.To = None,
+    color: options.Color = None,
+    quiet: options.Quiet = None,
+) -> int:
+    """What to change in the logging of HAProxy, Postfix and rsyslog, each with the lines to add and its gain.
+
+    The gain is measured on these logs. Exit code 1 when a setting is missing that would gain something.
+    """
+    run = start(
+        options.said(
+            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
+            log_format=log_format, postfix_config=postfix_config, output=output, color=color, quiet=quiet,
+        ),
+        to,
+        "table",
+    )  # fmt: skip
+    from logscope.readiness import TABLES, Measured, advice
+    from logscope.report.readiness import readiness_report
+    from logscope.sources import open_inputs
+    from logscope.sources.reading import read_events
+
+    if "-" in (files or ()):
+        hint = "Save it to a file first."
+        raise UsageError("readiness reads its input twice, so it cannot be standard input", hint=hint)
+    named = run.named(files)
+    found = Measured()
+    run.tables(named, TABLES, found.sessions, tell=False)
+    with open_inputs(named) as opened:
+        _, batches, _ = read_events(opened.sources, run.settings)
+        for batch in batches:
+            found.events(batch)
+    given = list(advice(found, run.settings.site))
+    run.write(readiness_report(found, given))
+    gains = any(one.missing and one.gain for one in given)
+    return run.exit_code(ExitCode.FINDING if gains else ExitCode.FINE)
