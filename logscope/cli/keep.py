@@ -85,9 +85,13 @@ class Keeper:
         """Whether output has been written before, so that it has its header."""
         return self._output is not None and not self._output.is_empty
 
-    def live(self, ready: Preparation) -> Live | None:
-        """The stage of the run to go on with; None where there is none."""
-        self._key = snapshot.key(ready.catalogue, ready.options)
+    def live(self, ready: Preparation, wanted: str) -> Live | None:
+        """The stage of the run to go on with; None where there is none.
+
+        Args:
+            wanted: what is wanted of a stage; one of which something else was wanted is of no use.
+        """
+        self._key = snapshot.key(ready.catalogue, ready.options, wanted)
         if self._saved is None or not self._saved.live:
             return None
         if self._saved.key != self._key:

@@ -17,6 +17,7 @@ from logscope.report.wording import number, plural, span
 
 if TYPE_CHECKING:
     from logscope.cli.keep import Keeper
+    from logscope.cli.metrics import Metrics
     from logscope.cli.run import Run
     from logscope.cli.top import Top
     from logscope.errors import ExitCode, LogscopeError
@@ -50,6 +51,7 @@ class Wishes:
         events: lines are shown, not sessions.
         state: directory where the run is kept, so that the next one goes on; None for none.
         top: show it all on one screen.
+        metrics: where they are served; metrics_file: where they are written; None for nowhere.
     """
 
     files: Sequence[str] | None
@@ -61,6 +63,8 @@ class Wishes:
     events: bool
     state: Path | None = None
     top: bool = False
+    metrics: tuple[str, int] | None = None
+    metrics_file: Path | None = None
 
 
 def run_live(run: Run, wishes: Wishes) -> ExitCode:
@@ -109,18 +113,21 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
                 condition=condition,
                 continues=keeper is not None and keeper.continues,
             )
-        kept = keeper.live(ready) if keeper else None
+        shown = Together([view])
+        if wishes.metrics or wishes.metrics_file:
+            shown.views.append(stack.enter_context(_metrics(run, wishes, following)))
+        kept = keeper.live(ready, f"{wishes.events} {shown.wants_evidence}") if keeper else None
         live = kept or Live(
             ready.catalogue,
             ready.options,
             grace=wishes.grace,
-            events=view.wants_evidence,
+            events=shown.wants_evidence,
             text=0 if wishes.events else ALL_TEXT,
             lines=wishes.events,
         )
-        loop = Loop(live, following, view, tell=tell, complain=complain, keeper=keeper)
+        loop = Loop(live, following, shown, tell=tell, complain=complain, keeper=keeper)
         if keeper:
-            view.since = keeper.since
+            shown.since = keeper.since
             for note in keeper.notes:
                 run.note(note)
         if kept:
@@ -135,6 +142,17 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
     for words in last_words:
         run.note(words)
     return run.exit_code()
+
+
+@contextmanager
+def _metrics(run: Run, wishes: Wishes, following: Following) -> Iterator[Metrics]:
+    from logscope.cli.metrics import Metrics
+
+    with closing(Metrics(following, wishes.metrics, wishes.metrics_file)) as metrics:
+        if wishes.metrics:
+            host = wishes.metrics[0]
+            run.note(f"metrics at http://{f'[{host}]' if ':' in host else host}:{metrics.port}/metrics")
+        yield metrics
 
 
 @contextmanager
@@ -203,6 +221,38 @@ class Shows(Protocol):
     def show(self, batch: Any, live: Live) -> None: ...
 
     def pause(self, live: Live) -> None: ...
+
+
+class Together:
+    """Several views of one run."""
+
+    def __init__(self, views: list[Shows]) -> None:
+        self.views = views
+
+    @property
+    def since(self) -> int | None:
+        """See `Shows`; the same for all."""
+        return self.views[0].since
+
+    @since.setter
+    def since(self, moment: int | None) -> None:
+        for view in self.views:
+            view.since = moment
+
+    @property
+    def wants_evidence(self) -> bool:
+        """Whether one of them does."""
+        return any(view.wants_evidence for view in self.views)
+
+    def show(self, batch: Any, live: Live) -> None:
+        """Finished sessions for all."""
+        for view in self.views:
+            view.show(batch, live)
+
+    def pause(self, live: Live) -> None:
+        """Everything that has arrived has been shown."""
+        for view in self.views:
+            view.pause(live)
 
 
 class Stop:

@@ -27,13 +27,13 @@ _TRUSTED = ("logscope", "numpy", "pyarrow", "zoneinfo", "datetime", "collections
 _BUILTINS = {"set", "frozenset", "bytearray", "slice", "range", "complex", "object", "getattr"}
 
 
-def key(catalogue: Catalogue, options: Options) -> str:
-    """What bytes have to come from to be of use: the same code, grammars and options."""
+def key(catalogue: Catalogue, options: Options, wanted: str = "") -> str:
+    """What bytes have to come from to be of use: the same code, grammars, options and wishes."""
     digest = hashlib.blake2b(digest_size=12)
     for path in sorted(_PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + path.read_bytes())
     digest.update(repr((catalogue.kinds, [info.name for info in catalogue.fields])).encode())
-    digest.update(catalogue.slot_of.tobytes())
+    digest.update(catalogue.slot_of.tobytes() + wanted.encode())
     digest.update(pickle.dumps((options.zones, options.year, sorted(options.balancers), options.envelope)))
     return digest.hexdigest()
 

@@ -14,6 +14,7 @@ from logscope.settings import parse_span
 
 _FORMATS = ("table", "jsonl", "csv")
 _HOW = "How it is followed"
+_WATCHED = "How it is watched"
 _SYSLOG = "Syslog"
 
 
@@ -67,6 +68,24 @@ def tail(
             rich_help_panel=_HOW,
             help="Keep there what is read and what is open, and go on where the last run stopped, however it "
             "did. With --to nothing is lost and nothing comes twice.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="[ADDRESS:]PORT",
+            rich_help_panel=_WATCHED,
+            help="Serve metrics for Prometheus; to this machine, unless an address is given.",
+        ),
+    ] = None,
+    metrics_file: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics-file",
+            metavar="FILE.prom",
+            rich_help_panel=_WATCHED,
+            help="Write them every 15 seconds, for the node exporter's textfile collector.",
         ),
     ] = None,
     listen: Annotated[
@@ -148,6 +167,7 @@ def tail(
     if listen and not follow:
         raise UsageError("--listen waits for what comes, and --no-follow does not wait")
     from logscope.cli.live import Wishes, run_live
+    from logscope.cli.metrics import parse_address
     from logscope.live import GRACE
     from logscope.sources.listen import Access, parse_endpoint, parse_networks
 
@@ -161,5 +181,7 @@ def tail(
         events=events,
         state=Path(state) if state else None,
         top=top,
+        metrics=parse_address(metrics) if metrics else None,
+        metrics_file=Path(metrics_file) if metrics_file else None,
     )
     return run_live(run, wishes)
