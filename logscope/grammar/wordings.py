@@ -1,7 +1,7 @@
 """What the programs can write, as far as it is known, and how much of it the grammars understand.
 
-The inventory is a table beside the grammars (`wordings/postfix.tsv`): an example of every wording in which
-what varies is marked. A wording is understood when a structured template matches it: each part that varies
+The inventory is two tables beside the grammars (`wordings/*.tsv`): an example of every wording in which what
+varies is marked. A wording is understood when a structured template matches it: each part that varies
 is then a typed field of a kind of its own.
 """
 
@@ -20,7 +20,7 @@ from logscope.grammar.interpret import Log
 from logscope.grammar.model import Template
 from logscope.grammar.surface import captured
 
-SEVERITIES: Final = ("info", "warning", "error", "fatal", "panic")
+SEVERITIES: Final = ("info", "notice", "warning", "alert", "error", "fatal", "panic")
 
 _LINKED: Final = {
     "dns": ("smtp", "smtpd"),
@@ -67,22 +67,27 @@ class Wording:
         return _LINKED.get(self.daemon, (self.daemon,))
 
 
-def wordings(file: Path | None = None) -> list[Wording]:
+def wordings(files: Iterable[Path] | None = None) -> list[Wording]:
     """The inventory.
 
+    Args:
+        files: instead of the tables beside the grammars.
+
     Raises:
-        GrammarError: it cannot be read, or a line of it has not five columns.
+        GrammarError: a table cannot be read, or a line of it has not five columns.
     """
-    path = file or grammar_directory() / "wordings" / "postfix.tsv"
+    paths = sorted((grammar_directory() / "wordings").glob("*.tsv")) if files is None else files
+    return [one for path in paths for one in _table(path)]
+
+
+def _table(path: Path) -> Iterator[Wording]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise GrammarError(f"cannot be read: {error}", place=Place(str(path))) from error
-    return [
-        _wording(line, Place(str(path), number))
-        for number, line in enumerate(lines, 1)
-        if line and not line.startswith("#")
-    ]
+    for number, line in enumerate(lines, 1):
+        if line and not line.startswith("#"):
+            yield _wording(line, Place(str(path), number))
 
 
 def _wording(line: str, place: Place) -> Wording:

@@ -65,8 +65,8 @@ def coverage_report(found: Sequence[Coverage]) -> Report:
         Column("the first without", grow=True, keep=5),
     )
     total, own = (sum(row[name] for row in rows) for name in ("wordings", "own_kind"))
-    note = f"{number(own)} of {plural(total, 'known wording')} of Postfix have a kind of their own; of the"
-    note += " others the severity and the text are kept. -o json has them all."
+    note = f"{number(own)} of {plural(total, 'known wording')} have a kind of their own; of the others"
+    note += " the severity and the text are kept. -o json has them all."
     section = Section("", (Table(columns, tuple(map(_coverage_cells, rows)), note=note),))
     table = pa.Table.from_pylist(rows) if rows else None
     return Report("coverage", "Coverage", (section,), {"coverage": rows}, table)

@@ -1,4 +1,4 @@
-"""What Postfix can write is understood: every wording that matters, with any values in it."""
+"""What HAProxy and Postfix can write is understood: every wording that matters, with any values in it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from logscope.errors import GrammarError
 from logscope.grammar.catalogue import Catalogue, load
-from logscope.grammar.wordings import Wording, coverage, understood, wordings
+from logscope.grammar.wordings import SEVERITIES, Wording, coverage, understood, wordings
 
 CATALOGUE = load()
 INVENTORY = wordings()
@@ -33,7 +33,8 @@ def test_the_inventory_is_of_all_daemons_and_severities() -> None:
     assert {"postscreen", "smtpd", "cleanup", "qmgr", "oqmgr", "smtp", "local", "virtual", "pipe"} <= set(
         DAEMONS
     )
-    assert {one.severity for one in INVENTORY} == {"info", "warning", "error", "fatal", "panic"}
+    assert {one.severity for one in INVENTORY} == set(SEVERITIES)
+    assert sum(one.daemon == "haproxy" for one in INVENTORY) > 200
 
 
 def test_every_informational_wording_has_a_kind_of_its_own() -> None:
@@ -66,7 +67,7 @@ def test_a_line_of_the_inventory_that_is_none_is_refused(tmp_path: Path) -> None
     file = tmp_path / "postfix.tsv"
     file.write_text("# daemons\nsmtpd\tinfo\t2.3\t\tconnect from «x»[«192.0.2.1»]\nsmtpd\tinfo connect\n")
     with pytest.raises(GrammarError, match="no wording") as refused:
-        wordings(file)
+        wordings([file])
     assert str(refused.value.place) == f"{file}:3"
 
 

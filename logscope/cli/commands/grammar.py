@@ -29,7 +29,7 @@ def list_grammars(
         bool,
         typer.Option(
             "--coverage",
-            help="How many wordings of Postfix have a kind of their own, by daemon and severity.",
+            help="How many known wordings have a kind of their own, by daemon and severity.",
         ),
     ] = False,
     grammar: _More = None,
