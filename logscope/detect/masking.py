@@ -20,7 +20,7 @@ checks, clients that come past the balancer, and addresses that both logs name a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,7 @@ import pyarrow as pa
 from logscope.detect.configured import add_configuration, from_configuration
 from logscope.detect.consequences import Consequences
 from logscope.detect.effects import total
+from logscope.detect.migration import step_of, visible
 from logscope.detect.relayed import DELIVERIES, Relays
 from logscope.detect.relayed import SESSIONS as MAIL
 from logscope.detect.remedies.chosen import add_plan
@@ -41,6 +42,7 @@ from logscope.site import Site
 
 __all__ = [
     "DELIVERIES",
+    "FAILURES",
     "MAIL",
     "READS",
     "VERDICTS",
@@ -93,6 +95,26 @@ class Judge:
         have `MAIL`, too, then."""
         self._relays.add_deliveries(batch)
 
+    def migration(self, signals: Signals | None = None) -> dict[str, Any]:
+        """`{"step_s", "migration": […]}`: of each target and step in time how many sessions there were, and
+        in how many of them the mail server saw the client."""
+        verdicts = self._verdicts(signals or Signals())
+        step_s = step_of([one.course for one in verdicts])
+        rows = [
+            {**one.target.name._asdict(), "mta_host": one.target.node and one.target.node.mta_host, **step}
+            for one in verdicts
+            for step in visible(one.course, step_s)
+        ]
+        return {"step_s": step_s, "migration": sorted(rows, key=lambda row: int(row["at"]))}
+
+    def _verdicts(self, signals: Signals) -> list[Verdict]:
+        self._count()
+        seen = total(cell.seen_effects for cell in self._tally.cells.values())
+        consequences = Consequences(signals, self._relays.by_peer(), self._site, seen)
+        return [
+            Verdict(target, self._tally, signals, consequences) for target in targets(self._tally, signals)
+        ]
+
     @property
     def _balancers(self) -> set[str]:
         return {str(address) for address in self._site.peer_addresses}
@@ -103,14 +125,8 @@ class Judge:
         Args:
             signals: header lines that belong to no session, and who logged at all.
         """
-        self._count()
         signals = signals or Signals()
-        seen = total(cell.seen_effects for cell in self._tally.cells.values())
-        consequences = Consequences(signals, self._relays.by_peer(), self._site, seen)
-        found = [
-            Verdict(target, self._tally, signals, consequences).document()
-            for target in targets(self._tally, signals)
-        ]
+        found = [verdict.document() for verdict in self._verdicts(signals)]
         found = found or without_targets(self._tally, signals, self._balancers)
         known = {(target["backend"], target["server"]) for target in found}
         found += unreached(known, self._tally, signals)
@@ -143,11 +159,27 @@ def of_configuration(site: Site, texts: Mapping[str, str]) -> dict[str, Any]:
     return {"verdict": overall(targets), "targets": targets}
 
 
-def exit_status(document: Mapping[str, Any]) -> ExitCode:
-    """The exit status of `logscope masking`."""
+FAILURES = (*(word for word in VERDICTS if word != "passed"), "open_relay")
+"""What a run may be told to fail on."""
+
+
+def exit_status(document: Mapping[str, Any], fail_on: Collection[str] = ()) -> ExitCode:
+    """The exit status of `logscope masking`.
+
+    Args:
+        fail_on: of `FAILURES`, those of a target or of the whole that are a finding; without any, whatever
+            is not
+            `passed` is one.
+    """
+    if fail_on:
+        found = {document["verdict"], *(target["verdict"] for target in document["targets"])}
+        for target in document["targets"]:
+            found |= {one["kind"] for one in target["evidence"]["consequences"] if not one.get("suspected")}
+        if found & set(fail_on):
+            return ExitCode.FINDING
     if document["verdict"] == "unknown":
         return ExitCode.NO_EVIDENCE
-    return ExitCode.FINE if document["verdict"] == "passed" else ExitCode.FINDING
+    return ExitCode.FINE if fail_on or document["verdict"] == "passed" else ExitCode.FINDING
 
 
 def missing(document: Mapping[str, Any]) -> list[str]:

@@ -19,10 +19,10 @@ AFTER = 60 * SECOND
 """A new process shows itself by the end of its first session, which may have begun earlier."""
 
 
-def history(
+def course(
     target: Target, kinds: Collection[str], joined_kind: str, hidden_kind: str, *, named: bool = False
-) -> list[State]:
-    """The states of a target in order of time.
+) -> tuple[Timeline, dict[int, str]]:
+    """What became of a target's sessions in time, and what each fate means.
 
     Args:
         kinds: what counts; sessions of another kind are taken for accidents.
@@ -48,7 +48,11 @@ def history(
     for found, fate, _ in lone:
         if fate in without and found.span.count:
             timeline.add(found.starts, np.full(len(found.starts), fate, np.int64))
-    meaning = {fate: kind for fate, kind in meaning.items() if kind in kinds}
+    return timeline, {fate: kind for fate, kind in meaning.items() if kind in kinds}
+
+
+def history(timeline: Timeline, meaning: Mapping[int, str], kinds: Collection[str]) -> list[State]:
+    """The states of a target in order of time."""
     states = timeline.states(meaning)
     one = len({state.kind for state in states}) == 1
     return [timeline.as_one(meaning)] if one and len(kinds) > 1 else states

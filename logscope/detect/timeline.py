@@ -154,6 +154,14 @@ class Timeline:
 
     # --- states ---------------------------------------------------------------------------------------------
 
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """When the first and the last session began; None without any."""
+        present = self._counts > 0
+        if not present.any():
+            return None
+        return int(self._first[present].min()), int(self._last[present].max())
+
     def count(self, fates: list[int], first: int, last: int) -> int:
         """How many sessions of some fates began in a period, as nearly as the stretches tell."""
         total = 0

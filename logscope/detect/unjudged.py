@@ -83,8 +83,10 @@ def _listener(node: Node, tally: Tally, signals: Signals, balancers: Collection[
     }
     if known := _by_known_balancer(node, peers, count, balancers):
         return unknown(known.pop("cause"), evidence, mta_host=node.mta_host, service=node.service) | known
-    cause = _missing(tally, signals, bool(peers)) + _suspicion(peers, count, errors, told)
-    return unknown(cause, evidence, mta_host=node.mta_host, service=node.service)
+    suspicion = _suspicion(peers, count, errors, told)
+    cause = _missing(tally, signals, bool(peers)) + suspicion
+    remedy = steps.suspected(header_missing=errors >= ENOUGH) if suspicion else []
+    return unknown(cause, evidence, mta_host=node.mta_host, service=node.service, remedy=remedy)
 
 
 def _missing(tally: Tally, signals: Signals, mail: bool) -> str:

@@ -16,7 +16,7 @@ from logscope.detect.header_lines import TOLD, HeaderLines
 from logscope.detect.remedies import steps as remedy
 from logscope.detect.signals import Change, Signals
 from logscope.detect.signs import signs
-from logscope.detect.states import cause_of, history, onset
+from logscope.detect.states import cause_of, course, history, onset
 from logscope.detect.tally import (
     ALONE,
     BY_PORT,
@@ -35,7 +35,7 @@ from logscope.detect.tally import (
     Tally,
 )
 from logscope.detect.targets import ACCIDENT, Target, total
-from logscope.detect.timeline import State
+from logscope.detect.timeline import State, Timeline
 
 MINOR = 0.02
 """A second kind that was inferred, not joined, must have this share at least."""
@@ -262,8 +262,13 @@ class Verdict:
 
     # --- in time --------------------------------------------------------------------------------------------
 
+    @property
+    def course(self) -> tuple[Timeline, dict[int, str]]:
+        """What became of the sessions in time."""
+        return course(self.target, self.kinds, self.joined_kind, self.hidden_kind, named=self.by_name)
+
     def _history(self) -> list[State]:
-        found = history(self.target, self.kinds, self.joined_kind, self.hidden_kind, named=self.by_name)
+        found = history(*self.course, self.kinds)
         if self.verdict == "masked_upstream":
             return [replace(state, kind=self.verdict) for state in found]
         return found

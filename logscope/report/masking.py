@@ -51,10 +51,20 @@ def tone_of(verdict: str) -> Tone:
     return _HEADLINES[verdict][1]
 
 
+_REFUSING = ("unexpected_header", "missing_header")
+
+
+def _headline(document: Mapping[str, Any]) -> tuple[str, Tone]:
+    """The verdict in a sentence; of a mixture in which nothing but a mismatch is wrong, that."""
+    wrong = {target["verdict"] for target in document["targets"]} - {"passed", "unknown"}
+    if document["verdict"] == "mixed" and len(wrong) == 1 and wrong <= set(_REFUSING):
+        return _HEADLINES[wrong.pop()]
+    return _HEADLINES[document["verdict"]]
+
+
 def headline(document: Mapping[str, Any]) -> list[Note]:
     """The verdict in a sentence, with the targets it is about and the first step to take."""
-    verdict = document["verdict"]
-    text, tone = _HEADLINES[verdict]
+    text, tone = _headline(document)
     wrong = [target for target in document["targets"] if tone_of(target["verdict"]) == "bad"]
     if not wrong or len(wrong) == len(document["targets"]):
         return [Note(text, tone, _next(tone))]
@@ -86,7 +96,7 @@ def _outages(document: Mapping[str, Any]) -> list[str]:
 def _refuses(target: _Target) -> bool:
     states = _evidence(target).get("states") or ()
     last = states[-1]["verdict"] if states else target["verdict"]
-    return last in ("unexpected_header", "missing_header")
+    return last in _REFUSING
 
 
 def masking_report(document: Mapping[str, Any]) -> Report:
@@ -95,7 +105,7 @@ def masking_report(document: Mapping[str, Any]) -> Report:
     Args:
         document: `{"verdict": …, "targets": [{"frontend", "backend", "server", "mta_host", "verdict", …}]}`.
     """
-    text, tone = _HEADLINES[document["verdict"]]
+    text, tone = _headline(document)
     targets = document["targets"]
     items: list[Item] = [*_alarms(document), Note(text, tone)]
     if targets:

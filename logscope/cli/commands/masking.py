@@ -11,7 +11,7 @@ import typer
 
 from logscope.cli import options
 from logscope.cli.run import Run, start
-from logscope.errors import InputError
+from logscope.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +27,18 @@ def masking(
         bool,
         typer.Option("--recovered", help="List the clients that are known all the same, and how surely."),
     ] = False,
+    migration: Annotated[
+        bool,
+        typer.Option("--migration", help="How much of the traffic is visible, step by step in time."),
+    ] = False,
+    fail_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-on",
+            metavar="WHAT",
+            help="Exit with 1 only on these verdicts, or on open_relay; several with commas.",
+        ),
+    ] = None,
     since: options.Since = None,
     until: options.Until = None,
     where: options.Where = None,
@@ -60,9 +72,11 @@ def masking(
     from logscope.detect.masking import DELIVERIES, MAIL, READS, Judge, exit_status, with_configuration
     from logscope.detect.recovered import SESSIONS, Recovered
 
-    site = run.settings.site
-    if not files and (haproxy_cfg or postfix_config) and not recovered:
-        return _by_configuration(run, site)
+    site, failures = run.settings.site, _failures(fail_on or ())
+    if recovered and migration:
+        raise UsageError("--recovered and --migration are two reports", hint="Run the command once for each.")
+    if not files and (haproxy_cfg or postfix_config) and not (recovered or migration):
+        return _by_configuration(run, site, failures)
     judge, found = Judge(site), Recovered() if recovered else None
 
     def take(table: str, batch: pa.RecordBatch) -> None:
@@ -80,15 +94,19 @@ def masking(
         document = with_configuration(document, site, _texts(site))
     if found is not None:
         run.write(_recovered_report(found, site))
+    elif migration:
+        from logscope.report.migration import migration_report
+
+        run.write(migration_report(judge.migration(result.signals)))
     else:
         from logscope.report.masking import masking_report
 
         quote_examples(document["targets"], run.paths)
         run.write(masking_report(document))
-    return run.exit_code(exit_status(document))
+    return run.exit_code(exit_status(document, failures))
 
 
-def _by_configuration(run: Run, site: Site) -> int:
+def _by_configuration(run: Run, site: Site, failures: Sequence[str]) -> int:
     """The verdict without logs."""
     from logscope.detect.masking import exit_status, of_configuration
     from logscope.report.masking import masking_report
@@ -97,7 +115,23 @@ def _by_configuration(run: Run, site: Site) -> int:
         run.note(note)
     document = of_configuration(site, _texts(site))
     run.write(masking_report(document))
-    return run.exit_code(exit_status(document))
+    return run.exit_code(exit_status(document, failures))
+
+
+def _failures(named: Sequence[str]) -> list[str]:
+    """What to fail on.
+
+    Raises:
+        UsageError: one of them is no verdict.
+    """
+    from logscope.detect.masking import FAILURES
+
+    words = [word.strip() for part in named for word in part.split(",") if word.strip()]
+    for word in words:
+        if word not in FAILURES:
+            hint = did_you_mean(word, FAILURES) or f"One of: {', '.join(FAILURES)}."
+            raise UsageError(f"--fail-on {word}: there is no such verdict", hint=hint)
+    return words
 
 
 def _texts(site: Site) -> dict[str, str]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from logscope.detect.remedies import products
+
 _TRY = "Then run `logscope masking` on the lines logged from now on: the target should read `passed`."
 _GUARD = (
     "Before anything else, see that nobody but the balancer can connect to the port that will take the PROXY "
@@ -127,14 +129,18 @@ def masked_upstream(gateway: str) -> list[str]:
     """A gateway before the balancer hides the clients."""
     return [
         f"Find what {gateway} is: a NAT rule, a container gateway or another balancer in front of this one.",
-        (
-            "A container: publish the port without the userland proxy (`userland-proxy: false` in Docker's "
-            "daemon.json) or with `network_mode: host`. Kubernetes: `externalTrafficPolicy: Local` on the "
-            "service. A router: translate the destination address only."
-        ),
+        *products.gateway(gateway),
         (
             "A balancer that can send the PROXY header: switch it on there, and at once `accept-proxy` on "
             "the `bind` line of the frontend in haproxy.cfg, on an address that only this balancer reaches."
         ),
         "Then run `logscope masking` on the lines logged from now on.",
     ]
+
+
+def suspected(*, header_missing: bool) -> list[str]:
+    """The mail server's log alone suggests it: which balancer it is nobody knows."""
+    first = "Read the balancer's log, too, or name its configuration (--haproxy-cfg): that decides it."
+    if header_missing:
+        return [first, products.LATE_HEADER]
+    return [first, products.BALANCERS, products.OTHER_SERVERS]
