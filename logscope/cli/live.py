@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from logscope.report.wording import number, plural, span
 
 if TYPE_CHECKING:
+    from logscope.cli.alerts import Alerts, Receivers
     from logscope.cli.keep import Keeper
     from logscope.cli.metrics import Metrics
     from logscope.cli.run import Run
@@ -52,6 +53,8 @@ class Wishes:
         state: directory where the run is kept, so that the next one goes on; None for none.
         top: show it all on one screen.
         metrics: where they are served; metrics_file: where they are written; None for nowhere.
+        alerts: who is told of what should be looked at; None for nobody.
+        alert_where: of which sessions they are told; None for none.
     """
 
     files: Sequence[str] | None
@@ -65,6 +68,8 @@ class Wishes:
     top: bool = False
     metrics: tuple[str, int] | None = None
     metrics_file: Path | None = None
+    alerts: Receivers | None = None
+    alert_where: str | None = None
 
 
 def run_live(run: Run, wishes: Wishes) -> ExitCode:
@@ -116,6 +121,8 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         shown = Together([view])
         if wishes.metrics or wishes.metrics_file:
             shown.views.append(stack.enter_context(_metrics(run, wishes, following)))
+        if wishes.alerts:
+            shown.views.append(stack.enter_context(_alerts(run, wishes.alerts, wishes.alert_where, tell)))
         kept = keeper.live(ready, f"{wishes.events} {shown.wants_evidence}") if keeper else None
         live = kept or Live(
             ready.catalogue,
@@ -153,6 +160,19 @@ def _metrics(run: Run, wishes: Wishes, following: Following) -> Iterator[Metrics
             host = wishes.metrics[0]
             run.note(f"metrics at http://{f'[{host}]' if ':' in host else host}:{metrics.port}/metrics")
         yield metrics
+
+
+@contextmanager
+def _alerts(
+    run: Run, receivers: Receivers, where: str | None, tell: Callable[[str], None]
+) -> Iterator[Alerts]:
+    from logscope.cli.alerts import Alerts, Post
+    from logscope.sources.reading import condition_of
+
+    wanted = replace(run.settings, where=where, now=datetime.now(UTC))
+    condition = condition_of(wanted, "sessions")
+    with closing(Alerts(Post(receivers), condition, tell)) as alerts:
+        yield alerts
 
 
 @contextmanager

@@ -88,6 +88,30 @@ def tail(
             help="Write them every 15 seconds, for the node exporter's textfile collector.",
         ),
     ] = None,
+    alert_exec: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alert-exec",
+            metavar="COMMAND",
+            rich_help_panel=_WATCHED,
+            help="Run it when something should be looked at; it gets a JSON object on its standard input.",
+        ),
+    ] = None,
+    alert_webhook: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alert-webhook", metavar="URL", rich_help_panel=_WATCHED, help="Post the same object there."
+        ),
+    ] = None,
+    alert_where: Annotated[
+        str | None,
+        typer.Option(
+            "--alert-where",
+            metavar="CONDITION",
+            rich_help_panel=_WATCHED,
+            help="Alert of sessions too, of which this holds (as --where), each client once in ten minutes.",
+        ),
+    ] = None,
     listen: Annotated[
         list[str] | None,
         typer.Option(
@@ -166,11 +190,15 @@ def tail(
         )
     if listen and not follow:
         raise UsageError("--listen waits for what comes, and --no-follow does not wait")
+    from logscope.cli.alerts import Receivers
     from logscope.cli.live import Wishes, run_live
     from logscope.cli.metrics import parse_address
     from logscope.live import GRACE
     from logscope.sources.listen import Access, parse_endpoint, parse_networks
 
+    receivers = Receivers(tuple(alert_exec or ()), tuple(alert_webhook or ()))
+    if alert_where and not (alert_exec or alert_webhook):
+        raise UsageError("--alert-where alerts nobody", hint="Add --alert-exec or --alert-webhook.")
     wishes = Wishes(
         files=files,
         endpoints=[endpoint for place in listen or () for endpoint in parse_endpoint(place)],
@@ -181,6 +209,8 @@ def tail(
         events=events,
         state=Path(state) if state else None,
         top=top,
+        alerts=receivers if alert_exec or alert_webhook else None,
+        alert_where=alert_where,
         metrics=parse_address(metrics) if metrics else None,
         metrics_file=Path(metrics_file) if metrics_file else None,
     )
