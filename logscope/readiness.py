@@ -60,6 +60,7 @@ class Measured:
     def __init__(self) -> None:
         self.links: Counter[tuple[str, str, str]] = Counter()
         self.sessions_of: Counter[tuple[str | None, bool, bool, bool]] = Counter()
+        self.by_time = 0  # masked sessions that only times link to the balancer's
         self.lines: Counter[tuple[str, str]] = Counter()
         self.without_host = self.of_balancer = 0
         self.connects = self.without_port = 0
@@ -72,6 +73,10 @@ class Measured:
         parts = [pc.struct_field(links, name) for name in ("to", "method", "confidence")]
         for (to, method, confidence), count in _counted(parts):
             self.links[to or "", method or "", confidence or ""] += count
+        hidden = batch.filter(pc.fill_null(batch.column("masked"), False)).column("links").flatten()
+        origins = [pc.struct_field(hidden, name) for name in ("from", "confidence")]
+        for (origin, confidence), count in _counted(origins):
+            self.by_time += count if origin == "balancer" and confidence != _EXACT else 0
         hops = pc.binary_join(batch.column("hops"), ",")
         masked = batch.column("masked").cast(pa.string())
         for (host, is_masked, seen, service), count in _counted(
@@ -156,12 +161,15 @@ def _source_ports(found: Measured, site: Site) -> Advice:
     masked = found.count_sessions(balancer=False, mta=True, masked=True)
     joined = found.count_sessions(balancer=True, mta=True, masked=True)
     lost = min(masked, found.count_sessions(balancer=True, mta=False)) if masked else 0
-    wanted = bool(masked) and (bool(frontends) or not site.log_options)
+    wanted = bool(masked or found.by_time) and (bool(frontends) or not site.log_options)
     formats = {one.log_format or TCPLOG for one in frontends} or {TCPLOG}
     return Advice(
         "%bi:%bp in HAProxy's log-format",
-        f"{masked:,} sessions came from the balancer's own address and are nobody's" if wanted else "",
-        lost,
+        f"{masked + found.by_time:,} sessions came from the balancer's own address: {found.by_time:,} are told "
+        f"by time alone, {masked:,} are nobody's"
+        if wanted
+        else "",
+        lost + found.by_time,
         masked + joined,
         "masked sessions",
         tuple(f'log-format "{_quoted(one)} %bi:%bp"' for one in sorted(formats)),
@@ -178,8 +186,8 @@ def _fine_stamps(found: Measured) -> Advice:
     return Advice(
         "stamps finer than a second",
         missing,
-        found.count(weak=True, by_time=True),
-        found.count(by_time=True),
+        found.count(weak=True, by_time=True) - found.by_time,  # which stay probable
+        found.count(by_time=True) - found.by_time,
         "links decided by order and time",
         ('module(load="builtin:omfile" Template="RSYSLOG_FileFormat")',),
         "rsyslog.conf",

@@ -109,9 +109,7 @@ class Balancers:
             return
         mta = finished.has_screen | finished.has_smtpd
         both = mta & finished.has_balancer
-        method = finished.balancer(B_METHOD)
-        hidden = both & ((method == L_BACKEND_PORT) | (method == L_HEADER_TEXT))
-        self._note_joined(finished, both, hidden)
+        self._note_joined(finished, both, finished.hidden)
         unexplained = np.flatnonzero(mta & ~finished.has_balancer & (finished.peer[0] != NULL))
         if len(unexplained):
             self._note_unexplained(finished, unexplained)

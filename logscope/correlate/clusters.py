@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from logscope.correlate.hidden import find_hidden, watch_visit
 from logscope.correlate.layout import *
 from logscope.correlate.links import (
     SOON,
@@ -25,6 +26,7 @@ from logscope.correlate.links import (
 )
 from logscope.correlate.matching import IMPOSSIBLE, slot_of
 from logscope.correlate.pairing import (
+    BALANCER_SCREEN,
     BALANCER_SMTPD,
     SCREEN_SMTPD,
     SECONDS_OVER,
@@ -275,6 +277,9 @@ def solve(m: Memory, c: int, all_due: bool) -> None:
         return
     for i in range(lefts):  # the balancer's end of a session says which smtpd was its own
         join_screen(m, left[i], SOON)
+        if m[left[i] + P_B] < 0 and m[left[i] + P_STATE] == OPEN:
+            watch_visit(m, left[i], BALANCER_SCREEN)
+    find_hidden(m, left[0], BALANCER_SCREEN, False)
     settled = rights
     if m[c + C_S_COUNT] > MOST:
         settled = rights - MARGIN
@@ -343,6 +348,8 @@ def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: in
 def link_found(m: Memory, left: int, s: int, screens: bool, sure: bool, probability: float) -> None:
     doubt = max(m[left + P_DOUBT] if screens else m[left + B_DOUBT], m[s + S_DOUBT])
     sure = sure and doubt <= NO_DOUBT
+    if screens and m[left + P_B] >= 0:  # whose end was used may itself be only probable
+        sure = sure and m[m[left + P_B] + B_CONFIDENCE] == SURE_EXACT
     probability *= 1.0 - min(doubt, 1_000_000) / 1_000_000
     method = L_ORDER if sure and screens else L_TIMING
     confidence = SURE_EXACT if sure else (SURE_PROBABLE if probability > 0.5 else SURE_AMBIGUOUS)

@@ -11,6 +11,7 @@ from logscope.correlate.clusters import (
     link_smtpd,
     put_last,
 )
+from logscope.correlate.hidden import expect_hidden, watch_balancer
 from logscope.correlate.layout import *
 from logscope.correlate.links import address_chain, finish_screen, see_server
 from logscope.correlate.messages import message_of
@@ -39,6 +40,8 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[b + B_PROBABILITY] = 0
     m[b + B_EXPIRED] = 0
     m[b + B_DOUBT] = 0
+    m[b + B_AMBIGUOUS] = 0
+    m[b + B_WATCHED] = 0
     m[b + B_HI] = e[E_HI]
     m[b + B_LO] = e[E_LO]
     m[b + B_PORT] = e[E_PORT]
@@ -75,6 +78,8 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     if e[E_N2] == -1 and e[E_N1] == -1:  # no server was reached: nobody else can have seen it
         return
     see_server(m, b)
+    if expect_hidden(m, b):
+        watch_balancer(m, b)
     push_timer(m, TIMER_BALANCED, WAIT_END, b)
     if e[E_HI2] != NULL and e[E_PORT2] != NULL:
         m[b + B_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_BALANCER_BACKEND, b)
@@ -117,6 +122,7 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         P_EXPIRED,
         P_DOUBT,
         P_AMBIGUOUS,
+        P_WATCHED,
     ):
         m[p + column] = 0
     m[p + P_VERDICT] = V_UNKNOWN
@@ -277,7 +283,7 @@ def new_smtpd(m: Memory, e: Vector) -> int:
         m[s + column] = -1
     for column in (
         S_LOST, S_HEADER, S_REJECTED, S_MESSAGE_COUNT, S_OPEN_MESSAGES, S_SENT, S_DEFERRED, S_BOUNCED,
-        S_SASL_FAILURES, S_NO_BALANCER, S_DOUBT, S_AMBIGUOUS, S_IMPLIED,
+        S_SASL_FAILURES, S_NO_BALANCER, S_DOUBT, S_AMBIGUOUS, S_WATCHED, S_IMPLIED,
     ):  # fmt: skip
         m[s + column] = 0
     m[s + S_HOST] = e[E_HOST]

@@ -221,7 +221,8 @@ def _new_memory(heads: int) -> Memory:
     servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
     talks = servers + SERVER_WIDTH * SERVER_PLACES
     ticks = talks + TALKS_WIDTH
-    moments = ticks + SKEW_HOSTS * TICKS_WIDTH
+    groups = ticks + SKEW_HOSTS * TICKS_WIDTH
+    moments = groups + GROUP_PLACES * GROUP_WIDTH
     bottom = moments + HOST_PLACES
     memory = np.zeros(bottom + 1024, np.int64)
     memory[:skew] = -1
@@ -231,6 +232,7 @@ def _new_memory(heads: int) -> Memory:
     for number, table in enumerate(tables):
         memory[table] = HEADER + number * heads
     memory[SKEW], memory[SERVERS], memory[TALKS], memory[TICKS] = skew, servers, talks, ticks
+    memory[GROUPS] = groups
     memory[servers:talks] = -1  # no server has this name
     memory[MOMENTS] = moments
     for counter in (
@@ -238,6 +240,7 @@ def _new_memory(heads: int) -> Memory:
         HEAP_TOP,
         FINISHING,
         LINKED,
+        REACHED,
         UNTOLD,
         SESSIONS_COUNT,
         MESSAGES_COUNT,

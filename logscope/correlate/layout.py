@@ -192,8 +192,10 @@ FREE, OPEN, CLOSED = 0, 1, 2
     B_LINE,
     B_EXPIRED,
     B_DOUBT,
+    B_AMBIGUOUS,  # several visits would fit
+    B_WATCHED,  # is among its server's sessions without a visit
     B_WIDTH,
-) = range(40)
+) = range(42)
 
 # --- postscreen sessions ------------------------------------------------------------------------------------
 (
@@ -241,12 +243,13 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_NO_BALANCER,  # waited for the balancer's line in vain
     P_EXPIRED,
     P_DOUBT,  # parts of a million that an smtpd session linked elsewhere had in it
-    P_AMBIGUOUS,
+    P_AMBIGUOUS,  # several balancer sessions would fit
+    P_WATCHED,
     P_HEADER_HI,
     P_HEADER_LO,
     P_HEADER_PORT,
     P_WIDTH,
-) = range(49)
+) = range(50)
 
 # --- smtpd sessions -----------------------------------------------------------------------------------------
 (
@@ -302,12 +305,13 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_NO_BALANCER,
     S_DOUBT,  # parts of a million that it had in sessions linked to others
     S_AMBIGUOUS,
+    S_WATCHED,
     S_IMPLIED,  # no connect line was read: the log began in mid-session
     S_HEADER_HI,
     S_HEADER_LO,
     S_HEADER_PORT,
     S_WIDTH,
-) = range(57)
+) = range(58)
 
 # --- clusters: postscreen and smtpd sessions of one host and client address that may belong together --------
 (

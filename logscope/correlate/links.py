@@ -507,13 +507,18 @@ def server_at(m: Memory, b: int) -> int:
     """
     backend = max(m[b + B_BACKEND], -1)
     server = max(m[b + B_SERVER], -1)
-    at = m[SERVERS] + SERVER_WIDTH * (mix(mix(19, backend), server) & (SERVER_PLACES - 1))
-    name = (backend + 1) << 32 | (server + 1)
+    host = m[b + B_HOST] + 1
+    at = m[SERVERS] + SERVER_WIDTH * (mix(mix(mix(19, backend), server), host) & (SERVER_PLACES - 1))
+    name = host << 48 | (backend + 1) << 24 | (server + 1)
     if m[at + SERVER_NAME] != name:
+        if m[at + SERVER_NAME] >= 0:
+            give_back_list(m, m[at + SERVER_FIRST])
         m[at + SERVER_NAME] = name
         m[at + SERVER_HOST] = -1
         for i in range(SERVER_HOST + 1, SERVER_WIDTH):
             m[at + i] = 0
+        for column in (SERVER_GROUP, SERVER_FIRST, SERVER_LAST):
+            m[at + column] = -1
     period = m[NOW] // PERIOD
     if m[at + SERVER_PERIOD] != period:
         m[at + SERVER_SEEN] += m[at + SERVER_BEFORE]
@@ -532,6 +537,7 @@ def server_at(m: Memory, b: int) -> int:
 @kernel
 def see_server(m: Memory, b: int) -> None:
     """Count a session that reached a server, once it is known that sessions can be linked at all."""
+    m[REACHED] = 1
     if m[LINKED]:
         m[server_at(m, b) + SERVER_PRESENT] += 1
 

@@ -142,16 +142,26 @@ class Finished:
         return self._mta(P_HOST, S_HOST)
 
     @cached_property
+    def hidden(self) -> NDArray[np.bool_]:
+        """Sessions of which the mail server saw another address than the balancer."""
+        method = self.balancer(B_METHOD)
+        hi, lo, _ = self.peer
+        other = (hi != self.balancer(B_HI)) | (lo != self.balancer(B_LO))
+        result: NDArray[np.bool_] = (self.has_balancer & (self.has_screen | self.has_smtpd)) & (
+            (method == L_BACKEND_PORT) | (method == L_HEADER_TEXT) | ((method == L_TIMING) & other)
+        )
+        return result
+
+    @cached_property
     def masked(self) -> Codes:
         """1 masked, 0 not, NULL unknown; a health check hides nobody."""
         method = self.balancer(B_METHOD)
         joined = self.has_balancer & (self.has_screen | self.has_smtpd)
-        seen = (joined & ((method == L_ADDRESS_PORT) | (method == L_TIMING))).astype(np.int64)
-        masked = joined & ((method == L_BACKEND_PORT) | (method == L_HEADER_TEXT))
-        alone = ~self.has_balancer & (self.has_screen | self.has_smtpd)
         hi, lo, _ = self.peer
+        seen = (joined & ~self.hidden & ((method == L_ADDRESS_PORT) | (method == L_TIMING))).astype(np.int64)
+        alone = ~self.has_balancer & (self.has_screen | self.has_smtpd)
         by_address = self._balancers.is_one(self.host, hi, lo) & alone & ~self.probe
-        return np.where(masked | by_address, 1, np.where(seen == 1, 0, NULL))
+        return np.where(self.hidden | by_address, 1, np.where(seen == 1, 0, NULL))
 
     @cached_property
     def known_from(self) -> Codes:
@@ -359,8 +369,9 @@ class Finished:
         b = np.where(self.has_balancer & (self.has_screen | self.has_smtpd), self.balancer(B_CONFIDENCE), 9)
         p = np.where(self.has_screen & self.has_smtpd, self.screen(P_CONFIDENCE), 9)
         weakest = np.minimum(b, p)
-        open_end = (np.maximum(self.screen(P_AMBIGUOUS), 0) > 0) & ~self.has_smtpd
-        open_end |= (np.maximum(self.smtpd(S_AMBIGUOUS), 0) > 0) & ~self.has_screen
+        several = (self.screen(P_AMBIGUOUS) > 0) | (self.smtpd(S_AMBIGUOUS) > 0)
+        open_end = several & ~self.has_balancer
+        open_end |= (self.balancer(B_AMBIGUOUS) > 0) & ~self.has_screen & ~self.has_smtpd
         weakest = np.where(open_end, SURE_AMBIGUOUS, weakest)
         return np.where(weakest == 9, SURE_NONE, weakest)
 

@@ -311,11 +311,12 @@ def shorten(m: Memory, left: Vector, right: Vector, what: int, columns: Matrix, 
 @kernel
 def candidates(m: Memory, left: Vector, right: Vector, what: int, last: Vector) -> int:
     """Fill in, for each row, the column after the last that can be its partner; returns how many before that
-    can be, for the row that has most.
+    can be, for the row that has most. Where they are too many, those nearest in time are taken.
     """
     count = left.shape[0]
     width = 0
     first = 0
+    middle = 0
     end = 0
     for j in range(right.shape[0]):
         while end < count and before(m, left[end], right[j], what):
@@ -323,10 +324,15 @@ def candidates(m: Memory, left: Vector, right: Vector, what: int, last: Vector) 
         last[j] = end
         if what == SCREEN_SMTPD:  # sessions are handed over in order, and mostly none are lost
             width = max(width, end - j + SLACK)
-        else:
-            while first < end and pair_cost(m, left[first], right[j], what) >= IMPOSSIBLE:
-                first += 1
-            width = max(width, end - first)
+            continue
+        while first < end and pair_cost(m, left[first], right[j], what) >= IMPOSSIBLE:
+            first += 1
+        width = max(width, end - first)
+        host = row_host(m, right[j], what)
+        moment = row_start(m, right[j], what) + (SECOND // 2 if row_coarse(m, right[j], what) else 0)
+        while middle < end and handed_at(m, left[middle], host, what) <= moment:
+            middle += 1
+        last[j] = min(end, middle + WINDOW // 2)
     return int(max(min(width, WINDOW, count), 1))
 
 

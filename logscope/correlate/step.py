@@ -12,6 +12,7 @@ from logscope.correlate.clusters import (
     solve,
     solve_all,
 )
+from logscope.correlate.hidden import find_hidden, find_visit, watch_balancer, watch_visit
 from logscope.correlate.hops import (
     WAIT,
     WAIT_END,
@@ -39,6 +40,7 @@ from logscope.correlate.links import (
     settle_smtpd,
 )
 from logscope.correlate.messages import end_message, on_queue
+from logscope.correlate.pairing import BALANCER_SCREEN, BALANCER_SMTPD
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
@@ -161,9 +163,10 @@ def run_timers(m: Memory, until: int) -> None:
         elif kind == TIMER_SCREEN:
             fire_screen(m, row)
         elif kind == TIMER_SCREENED:
-            join_screen(m, row, SOON)
+            find_balancer(m, row, SOON)
         elif kind == TIMER_BALANCED:
             join_balancer(m, row, SOON)
+            watch_balancer(m, row)
         else:
             fire_balancer(m, row)
 
@@ -196,7 +199,7 @@ def fire_smtpd(m: Memory, s: int) -> None:
             return
     if m[s + S_P] >= 0:
         p = m[s + S_P]
-        join_screen(m, p, SOON)
+        find_balancer(m, p, SOON)
         if m[p + P_STATE] == OPEN:
             push_timer(m, TIMER_SCREEN, WAIT, p)
             finish_screen(m, p)
@@ -210,6 +213,9 @@ def fire_smtpd(m: Memory, s: int) -> None:
         without_port = m[s + S_B] < 0 and m[s + S_PORT] == NULL
         if without_port and (m[s + S_CLUSTER] < 0 or is_time(m, m[s + S_CLUSTER])):
             join_address(m, s)
+        if m[s + S_B] < 0 and m[s + S_STATE] == OPEN:
+            watch_visit(m, s, BALANCER_SMTPD)
+            find_hidden(m, s, BALANCER_SMTPD, patience == LAST)
     if m[s + S_STATE] != OPEN:
         return
     if m[s + S_B] < 0 and waited < WAIT and m[s + S_HI] != NULL:
@@ -220,6 +226,15 @@ def fire_smtpd(m: Memory, s: int) -> None:
         settle_smtpd(m, s)
     leave_smtpd(m, s)
     finish_smtpd(m, s)
+
+
+@kernel
+def find_balancer(m: Memory, p: int, patience: int) -> None:
+    """Look for a postscreen session's balancer session, by its port or, where that tells nothing, by time."""
+    join_screen(m, p, patience)
+    if m[p + P_STATE] == OPEN and m[p + P_B] < 0:
+        watch_visit(m, p, BALANCER_SCREEN)
+        find_hidden(m, p, BALANCER_SCREEN, patience == LAST)
 
 
 @kernel
@@ -253,7 +268,7 @@ def fire_screen(m: Memory, p: int) -> None:
     s = m[p + P_S]
     ended = m[p + P_ENDED] if s < 0 else m[s + S_ENDED]
     if m[p + P_B] < 0 and ended != NULL and m[NOW] - ended >= WAIT:
-        join_screen(m, p, LAST)
+        find_balancer(m, p, LAST)
         if m[p + P_STATE] != OPEN:
             return
         if m[p + P_B] < 0:
@@ -282,7 +297,7 @@ def give_up_screen(m: Memory, p: int) -> None:
     """No smtpd line came for it, or no end."""
     m[p + P_EXPIRED] = 1
     leave_screen(m, p)
-    join_screen(m, p, LAST)
+    find_balancer(m, p, LAST)
     if m[p + P_B] < 0:
         m[p + P_NO_BALANCER] = 1
         settle_screen(m, p)
@@ -293,6 +308,8 @@ def fire_balancer(m: Memory, b: int) -> None:
     if m[b + B_P] >= 0 or m[b + B_S] >= 0:
         return
     join_balancer(m, b, LAST)
+    if m[b + B_P] < 0 and m[b + B_S] < 0:
+        find_visit(m, b)
     if m[b + B_P] < 0 and m[b + B_S] < 0:
         settle_balancer(m, b)
         m[b + B_EXPIRED] = 1

@@ -44,6 +44,8 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     SKEW,  # where the skew estimates begin
     SERVERS,  # where the hosts of servers begin
     LINKED,  # whether any balancer session was ever linked
+    GROUPS,  # where the groups of visits with one address begin
+    REACHED,  # whether any balancer session reached a server
     TICKS,  # where the times between a queue file and the balancer's end begin
     TALKS,  # where the byte counts of sessions that talked alike begin
     HEAP_TOP,
@@ -63,7 +65,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_COUNT,
     OPEN_SESSIONS,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(35)
+) = range(37)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
@@ -93,8 +95,33 @@ SERVER_PLACES = 1024
     SERVER_PERIOD,  # number of the present period, its sessions so far, and those of the one before
     SERVER_PRESENT,
     SERVER_BEFORE,
+    SERVER_GROUP,  # the group of visits that its sessions are among, where addresses are hidden
+    SERVER_FIRST,  # its sessions that nobody at a mail server is known for
+    SERVER_LAST,
+    SERVER_COUNT,
     SERVER_WIDTH,
-) = range(10)
+) = range(14)
+GROUP_PLACES = 256
+GROUP_TRIES = 4
+(
+    GROUP_TAKEN,
+    GROUP_HOST,
+    GROUP_HI,
+    GROUP_LO,
+    GROUP_SERVICE,
+    GROUP_WHAT,  # which hop they are seen at first
+    GROUP_SEEN,  # visits, less those of others that wanted its place
+    GROUP_KNOWN,  # 1: its sessions come through a balancer that is known
+    GROUP_FIRST,  # visits that no balancer session is known for
+    GROUP_LAST,
+    GROUP_COUNT,
+    GROUP_LOOK_AT,  # count of visits from which on to look again whose they are
+    GROUP_SEARCHED_AT,  # when that was last done, and when its visits were last matched
+    GROUP_SOLVED_AT,
+    GROUP_LEFT_OVER,
+    GROUP_WIDTH,
+) = range(16)
+MOST_WATCHED = 2048  # sessions without a partner kept for each server, and each group of visits
 TALK_PLACES = 4096
 TALKS_WIDTH = 1 + 3 * TALK_PLACES  # counts: all, by bytes, by counters, by both
 MOST_TALKS = 1 << 16

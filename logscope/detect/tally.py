@@ -439,12 +439,14 @@ class _Rows:
             destinations.update(self.unique("destination_logged", rows)[:MOST_DESTINATIONS])
 
     def take_examples(self, examples: list[Place], rows: NDArray[np.int64]) -> None:
-        """Add the first line of some of the rows, until there are enough."""
+        """Add the first line in each log of some of the rows, until there are enough."""
         if "events" not in self._batch.schema.names:
             return
         for row in rows[: max(0, MOST_EXAMPLES - len(examples))].tolist():
-            events = self._batch.column("events")[row].as_py() or []
-            examples += [Place(event["source"], event["line_number"]) for event in events[:1]]
+            first: dict[str, Place] = {}
+            for event in self._batch.column("events")[row].as_py() or []:
+                first.setdefault(event["source"], Place(event["source"], event["line_number"]))
+            examples += first.values()
 
 
 def _mask(count: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -184,10 +184,7 @@ class Verdict:
             return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), self._certainty(0.9)
         if len(kinds) > 1:
             return "mixed", self._mixture(kinds), self._certainty(0.95 if self.inferred else 0.999)
-        peer = max(
-            self.target.peers, key=lambda one: self.target.peers[one].span.count, default="the balancer"
-        )
-        cause = _CAUSES[kinds[0]].format(peer=peer, lines=_count(self.target.headers))
+        cause = _CAUSES[kinds[0]].format(peer=self._stand_in(), lines=_count(self.target.headers))
         return kinds[0], cause, self._certainty(0.97 if self.inferred else 0.999)
 
     def _least(self, kind: str) -> float:
@@ -314,6 +311,13 @@ class Verdict:
             "evidence": self._evidence() | more,
             "remedy": self._remedy() if finding else [],
         }
+
+    def _stand_in(self) -> str:
+        """The one of them that it saw most often."""
+        seen = sum((cell.behind for cell in self.target.cells.values()), Counter[str]())
+        for address, peer in self.target.peers.items():
+            seen[address] += peer.span.count
+        return max(sorted(seen), key=lambda address: seen[address], default="the balancer")
 
     def _stand_ins(self) -> set[str]:
         """Addresses that the mail server saw in its clients' place."""

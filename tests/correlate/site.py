@@ -98,12 +98,22 @@ class Site:
         self.line("mail.log", at + lasts, name, f"{tag} disconnect from {client} {counters}")
 
     def visit(
-        self, name: str, at: float, lasts: float, host: str, pid: int, peer: str, port: int, to: str
+        self,
+        name: str,
+        at: float,
+        lasts: float,
+        host: str,
+        pid: int,
+        peer: str,
+        port: int,
+        to: str,
+        *,
+        counters: str = QUIT,
     ) -> None:
         """A session at postscreen, which passes it on at once, and at smtpd, which logs no port."""
         self.screen(name, at, host, f"CONNECT from [{peer}]:{port} to [{to}")
         self.screen(name, at, host, f"PASS OLD [{peer}]:{port}")
-        self.smtpd(name, at, lasts, host, pid, f"unknown[{peer}]")
+        self.smtpd(name, at, lasts, host, pid, f"unknown[{peer}]", counters=counters)
 
     def cut_at(self, at: float) -> None:
         """The logs end here."""

@@ -1,0 +1,577 @@
+"""Join 6: visits with the balancer's address and no port that the balancer logged, by time, order and habits.
+
+Visits that no balancer session explains are grouped by what the mail server knows of them: its host, the
+address, and the listener. Balancer sessions that nobody saw are kept for each server. A group is a
+server's when the starts and ends of both, in order, agree far better than they do by any wrong clock, and
+these and the habits (sessions that talked alike brought their clients as many bytes) agree far better than
+with any other server; that also tells the skew of clocks that no other session has shown. From then on each
+visit is given the balancer session that it most often has among all one-to-one assignments, as `probable`
+with that share; where the share is small nothing is assigned, and both are `ambiguous`. It is never `exact`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from logscope.correlate.layout import *
+from logscope.correlate.links import (
+    END_COARSE,
+    END_FINE,
+    START_COARSE,
+    START_FINE,
+    SURE_ENOUGH,
+    link_visit,
+    linked_share,
+    rarity,
+    sample_skew,
+    server_at,
+    skew_known,
+    skew_of,
+)
+from logscope.correlate.matching import IMPOSSIBLE, Numbers, align, in_order, slot_of
+from logscope.correlate.pairing import (
+    BALANCER_SCREEN,
+    BALANCER_SMTPD,
+    SHORT_LIST,
+    WINDOW,
+    habits_of,
+    note_rows,
+    row_coarse,
+    row_end,
+    row_host,
+    row_start,
+    weigh,
+)
+from logscope.correlate.tables import *
+from logscope.engine import kernel
+
+HEADER_MISSING = 3  # in S_HEADER
+MOST = 1024  # visits looked at together
+LINES_DUE = 4 * SECOND  # after which the lines of either log are there
+PAUSE = 30 * SECOND  # between two looks at a group, because many visits together tell more than few
+MANY_NEW = 256  # visits that are looked at without a pause
+SURE = 0.9  # how likely a pair must be to be taken while more may come
+LIKELY = 0.75  # and at last
+LAST_AFTER = 60 * SECOND
+ALONE = 12.0  # nats that a pair may cost before both are better left alone
+ALONE_OPEN = 6.0  # the same where the visit may still be running
+
+ENOUGH = 128  # visits from which on their balancer is looked for
+FEWEST = 6  # and before they are given up
+LOOKED_AT = 128  # of them, the latest
+GROWTH = 1.3  # they are looked at again when so many more are there
+# Nats by which they must fit better than by chance, than by any wrong clock, and than any other server's.
+EVIDENCE = 16.0
+ANY_SKEW = 8.0  # more where the skew is not known
+NO_SKEW = 4.0  # clocks mostly agree
+MATCHED = 0.6  # of them
+CLEARLY = 1.5  # times what each fits by a wrong clock
+LONGEST_SKEW = 90 * SECOND
+BINS = 361  # of half a second, or parts of a second
+CLOCKS = 4  # of the likeliest skews are tried
+ADJUSTMENTS = 3
+NEAR_BY = 3 * SECOND
+WRONG_CLOCKS = (7.3, -7.3, 13.1, -13.1, 29.7, -29.7, 53.9, -53.9)  # seconds
+SAME_LENGTH_FINE, SAME_LENGTH_COARSE = SECOND // 4, 6 * SECOND // 5
+
+
+# --- who waits for a partner --------------------------------------------------------------------------------
+
+
+@kernel
+def group_at(m: Memory, host: int, hi: int, lo: int, service: int, what: int, new: bool) -> int:
+    """The words of a group, -1 where it has none. Of groups that want one place, the frequent one stays."""
+    start = mix(mix(mix(mix(29, host), hi), lo), service)
+    weakest = -1
+    for i in range(GROUP_TRIES):
+        at = m[GROUPS] + GROUP_WIDTH * ((start + i) & (GROUP_PLACES - 1))
+        if m[at + GROUP_TAKEN] == 0:
+            weakest = at
+            break
+        if (
+            m[at + GROUP_HOST] == host
+            and m[at + GROUP_HI] == hi
+            and m[at + GROUP_LO] == lo
+            and m[at + GROUP_SERVICE] == service
+        ):
+            return int(at)
+        if m[at + GROUP_KNOWN] == 0 and (weakest < 0 or m[at + GROUP_SEEN] < m[weakest + GROUP_SEEN]):
+            weakest = at
+    if not new or weakest < 0:
+        return -1
+    if m[weakest + GROUP_TAKEN] == 1:
+        m[weakest + GROUP_SEEN] -= 1
+        if m[weakest + GROUP_SEEN] > 0:
+            return -1
+        give_back_list(m, m[weakest + GROUP_FIRST])
+    for i in range(GROUP_WIDTH):
+        m[weakest + i] = 0
+    m[weakest + GROUP_TAKEN] = 1
+    m[weakest + GROUP_HOST] = host
+    m[weakest + GROUP_HI] = hi
+    m[weakest + GROUP_LO] = lo
+    m[weakest + GROUP_SERVICE] = service
+    m[weakest + GROUP_WHAT] = what
+    m[weakest + GROUP_FIRST] = -1
+    m[weakest + GROUP_LAST] = -1
+    m[weakest + GROUP_LOOK_AT] = ENOUGH
+    m[weakest + GROUP_SEARCHED_AT] = m[NOW] - LAST_AFTER
+    m[weakest + GROUP_SOLVED_AT] = m[NOW] - PAUSE
+    return int(weakest)
+
+
+@kernel
+def group_of(m: Memory, row: int, what: int, new: bool) -> int:
+    if what == BALANCER_SCREEN:
+        return group_at(m, m[row + P_HOST], m[row + P_HI], m[row + P_LO], m[row + P_SERVICE], what, new)
+    return group_at(m, m[row + S_HOST], m[row + S_HI], m[row + S_LO], m[row + S_SERVICE], what, new)
+
+
+@kernel
+def watch(m: Memory, first: int, row: int) -> None:
+    """Append a session to the list at word `first`, whose count is the second word behind; the oldest is
+    forgotten where there are too many.
+    """
+    node = take(m, NODE, N_WIDTH)
+    m[node + N_SOURCE] = row
+    m[node + N_LINE] = m[row + 1]
+    append(m, first, node)
+    m[first + 2] += 1
+    if m[first + 2] > MOST_WATCHED:
+        oldest = m[first]
+        m[first] = m[oldest + LINK]
+        give_back(m, oldest)
+        m[first + 2] -= 1
+
+
+@kernel
+def watch_visit(m: Memory, row: int, what: int) -> None:
+    """No balancer session is known for this visit: it waits in its group.
+
+    One that waited in vain for a header began when the wait was over (`smtpd_upstream_proxy_timeout`), and
+    tells nothing.
+    """
+    if m[REACHED] == 0 or (what == BALANCER_SMTPD and m[row + S_HEADER] == HEADER_MISSING):
+        return
+    watched = P_WATCHED if what == BALANCER_SCREEN else S_WATCHED
+    if m[row + watched] or m[row + (P_HI if what == BALANCER_SCREEN else S_HI)] == NULL:
+        return
+    g = group_of(m, row, what, True)
+    if g >= 0:
+        m[row + watched] = 1
+        m[g + GROUP_SEEN] += 1
+        watch(m, g + GROUP_FIRST, row)
+
+
+@kernel
+def expect_hidden(m: Memory, b: int) -> bool:
+    """Whether sessions of this one's server are seen with a hidden address, or not seen at all so far."""
+    return bool(m[server_at(m, b) + SERVER_GROUP] >= 0 or linked_share(m, b) < 0.6)
+
+
+@kernel
+def watch_balancer(m: Memory, b: int) -> None:
+    if m[b + B_WATCHED] == 0 and m[b + B_STATE] == OPEN and m[b + B_P] < 0 and m[b + B_S] < 0:
+        m[b + B_WATCHED] = 1
+        watch(m, server_at(m, b) + SERVER_FIRST, b)
+
+
+@kernel
+def waits(m: Memory, row: int) -> bool:
+    """Whether a session is still without its partner."""
+    if m[row + 2] == BALANCER:
+        return bool(m[row + B_P] < 0 and m[row + B_S] < 0)
+    if m[row + 2] == SCREEN:
+        return bool(m[row + P_B] < 0 and m[row + P_NO_BALANCER] == 0)
+    return bool(m[row + S_B] < 0 and m[row + S_P] < 0 and m[row + S_NO_BALANCER] == 0)
+
+
+@kernel
+def gather(m: Memory, first: int, rows: Vector, count: int, column: int) -> int:
+    """Add those of a list that still wait to `rows`, in the order of a column; the others leave the list.
+    Returns how many rows there are.
+    """
+    node = m[first]
+    m[first] = -1
+    m[first + 1] = -1
+    m[first + 2] = 0
+    while node >= 0:
+        after = m[node + LINK]
+        row = m[node + N_SOURCE]
+        if m[row] == OPEN and m[row + 1] == m[node + N_LINE] and waits(m, row):
+            append(m, first, node)
+            m[first + 2] += 1
+            if count < rows.shape[0]:
+                at = count
+                while at > 0 and m[rows[at - 1] + column] > m[row + column]:
+                    rows[at] = rows[at - 1]
+                    at -= 1
+                rows[at] = row
+                count += 1
+        else:
+            give_back(m, node)
+        node = after
+    return count
+
+
+# --- matching -----------------------------------------------------------------------------------------------
+
+
+@kernel
+def find_hidden(m: Memory, row: int, what: int, last: bool) -> None:
+    """Look for the balancer sessions of a visit's group, unless that was done a short while ago.
+
+    `last` is true when the visit is given up otherwise.
+    """
+    if m[REACHED]:
+        g = group_of(m, row, what, False)
+        if g >= 0:
+            look_at(m, g, last)
+
+
+@kernel
+def find_visit(m: Memory, b: int) -> None:
+    """The same from the other side, before a balancer session is given up."""
+    if m[b + B_WATCHED] == 0:
+        return
+    g = m[server_at(m, b) + SERVER_GROUP]
+    if g >= 0:
+        look_at(m, g, True)
+        return
+    for i in range(GROUP_PLACES):
+        g = m[GROUPS] + GROUP_WIDTH * i
+        if m[g + GROUP_TAKEN]:
+            look_at(m, g, True)
+
+
+@kernel
+def look_at(m: Memory, g: int, last: bool) -> None:
+    """Find out whose visits these are, and link those that are likely."""
+    count = m[g + GROUP_COUNT]
+    again = last and count >= FEWEST and m[NOW] - m[g + GROUP_SEARCHED_AT] >= LAST_AFTER
+    if count >= m[g + GROUP_LOOK_AT] or again:
+        m[g + GROUP_LOOK_AT] = int(count * GROWTH) + 1
+        m[g + GROUP_SEARCHED_AT] = m[NOW]
+        find_server(m, g)
+    new = count - m[g + GROUP_LEFT_OVER]
+    if m[g + GROUP_KNOWN] and (m[NOW] - m[g + GROUP_SOLVED_AT] >= PAUSE or new >= MANY_NEW):
+        m[g + GROUP_SOLVED_AT] = m[NOW]
+        solve_group(m, g)
+        m[g + GROUP_LEFT_OVER] = m[g + GROUP_COUNT]
+
+
+@kernel
+def solve_group(m: Memory, g: int) -> None:
+    right = np.empty(MOST, np.int64)
+    rows = gather_visits(m, g, right)
+    left = np.empty(2 * MOST, np.int64)
+    count = 0
+    for i in range(SERVER_PLACES):
+        server = m[SERVERS] + SERVER_WIDTH * i
+        if m[server + SERVER_NAME] >= 0 and m[server + SERVER_GROUP] == g:
+            count = gather(m, server + SERVER_FIRST, left, count, B_START)
+    if rows > 0 and count > 0:
+        link_likely(m, left[:count], right[:rows], m[g + GROUP_WHAT])
+
+
+@kernel
+def gather_visits(m: Memory, g: int, rows: Vector) -> int:
+    """Fill in the waiting visits of a group, in order; returns how many."""
+    order = P_ARRIVED if m[g + GROUP_WHAT] == BALANCER_SCREEN else S_MOMENT
+    return gather(m, g + GROUP_FIRST, rows, 0, order)
+
+
+@kernel
+def link_likely(m: Memory, left: Vector, right: Vector, what: int) -> None:
+    rows = right.shape[0]
+    columns = np.full((rows, SHORT_LIST), -1, np.int64)
+    share = np.empty((rows, SHORT_LIST))
+    odds = np.empty(rows)
+    fit = np.empty(rows)
+    best = np.empty(rows, np.int64)
+    alone = np.empty(rows)
+    for j in range(rows):
+        alone[j] = ALONE_OPEN if row_end(m, right[j], what) == NULL else ALONE
+    weigh(m, left, right, what, alone, columns, share, odds, fit, best)
+    for j in range(rows):
+        row = right[j]
+        i = best[j]
+        ended = row_end(m, row, what)
+        late = m[FINISHING] == 1 or (ended != NULL and m[NOW] - ended >= LAST_AFTER)
+        probability = share[j, slot_of(columns, j, i)] if i >= 0 else 0.0
+        due = i >= 0 and m[NOW] - m[left[i] + B_LOGGED] >= LINES_DUE
+        if due and probability >= (LIKELY if late else SURE):
+            parts = min(int(1_000_000 * probability), 999_999)
+            side = K_SCREEN_PEER if what == BALANCER_SCREEN else K_SMTPD_PEER
+            if parts >= SURE_ENOUGH:
+                coarse = row_coarse(m, row, what)
+                start = row_start(m, row, what)
+                sample_skew(
+                    m, m[left[i] + B_HOST], row_host(m, row, what), start, coarse, m[left[i] + B_START]
+                )
+            link_visit(m, left[i], side, row, L_TIMING, SURE_PROBABLE, parts)
+            continue
+        total = 0.0
+        for t in range(SHORT_LIST):
+            if columns[j, t] >= 0:
+                total += share[j, t]
+                if share[j, t] > 0.1:
+                    m[left[columns[j, t]] + B_AMBIGUOUS] = 1
+        if total > 0.5:
+            m[row + (P_AMBIGUOUS if what == BALANCER_SCREEN else S_AMBIGUOUS)] = 1
+
+
+# --- whose visits they are ----------------------------------------------------------------------------------
+
+
+@kernel
+def find_server(m: Memory, g: int) -> None:
+    """Look which server's sessions the visits of a group are."""
+    what = m[g + GROUP_WHAT]
+    right = np.empty(MOST_WATCHED + 1, np.int64)
+    rows = gather_visits(m, g, right)
+    ended = 0
+    for j in range(rows):  # the others' lengths are not known
+        if row_end(m, right[j], what) != NULL:
+            right[ended] = right[j]
+            ended += 1
+    if ended < FEWEST:
+        return
+    visits = right[max(ended - LOOKED_AT, 0) : ended]
+    left = np.empty(2 * MOST, np.int64)
+    best_server = -1
+    best_skew = 0
+    best = 0.0
+    second = 0.0
+    for i in range(SERVER_PLACES):
+        server = m[SERVERS] + SERVER_WIDTH * i
+        if m[server + SERVER_NAME] < 0 or m[server + SERVER_COUNT] < FEWEST:
+            continue
+        if m[server + SERVER_GROUP] >= 0 and m[server + SERVER_GROUP] != g:
+            continue
+        count = others_of(m, server, g, left)
+        if count < FEWEST:
+            continue
+        skew = likeliest_skew(m, left[:count], visits, what)
+        total = fitness(m, left[:count], visits, what, skew)
+        if total > best:
+            second = best
+            best = total
+            best_server = server
+            best_skew = skew
+        else:
+            second = max(second, total)
+    if best - second < EVIDENCE or m[best_server + SERVER_GROUP] == g:
+        return
+    count = others_of(m, best_server, g, left)
+    if is_theirs(m, left[:count], visits, what, best_skew):
+        m[best_server + SERVER_GROUP] = g
+        m[g + GROUP_KNOWN] = 1
+        teach(m, left[:count], visits, what, best_skew)
+
+
+@kernel
+def others_of(m: Memory, server: int, g: int, left: Vector) -> int:
+    """A server's waiting sessions, but for those whose client has the group's address itself."""
+    count = gather(m, server + SERVER_FIRST, left, 0, B_START)
+    kept = 0
+    for i in range(count):
+        if m[left[i] + B_HI] != m[g + GROUP_HI] or m[left[i] + B_LO] != m[g + GROUP_LO]:
+            left[kept] = left[i]
+            kept += 1
+    return kept
+
+
+@kernel
+def likeliest_skew(m: Memory, left: Vector, visits: Vector, what: int) -> int:
+    """Nanoseconds by which the server's clock is ahead, as starts of sessions of equal length tell."""
+    host = row_host(m, visits[0], what)
+    balancer_host = m[left[0] + B_HOST]
+    known = skew_of(m, balancer_host, host)
+    if skew_known(m, balancer_host, host):
+        return known
+    best = known
+    highest = fitness(m, left, visits, what, known)
+    votes = votes_for(m, left, visits, what, -LONGEST_SKEW, SECOND // 2)
+    for _ in range(CLOCKS):
+        at = highest_pair(votes)
+        votes[at] = 0.0
+        votes[at + 1] = 0.0
+        skew = at * (SECOND // 2) - LONGEST_SKEW
+        if row_coarse(m, visits[0], what):
+            skew += SECOND // 2
+        else:
+            fine = votes_for(m, left, visits, what, skew, SECOND // BINS)
+            skew += (highest_pair(fine) + 1) * (SECOND // BINS)
+        for _ in range(ADJUSTMENTS):
+            fits = fitness(m, left, visits, what, skew)
+            if fits > highest:
+                highest = fits
+                best = skew
+            skew = usual_skew(m, left, visits, what, skew)
+    return int(best)
+
+
+@kernel
+def usual_skew(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> int:
+    """The median that the pairs have which another skew makes."""
+    pairs = aligned(m, left, visits, what, skew)
+    late = np.empty(visits.shape[0])
+    count = 0
+    for j in range(visits.shape[0]):
+        if pairs[j] >= 0:
+            late[count] = row_start(m, visits[j], what) - m[left[pairs[j]] + B_START]
+            count += 1
+    if count == 0:
+        return skew
+    in_order(late[:count])
+    return int(late[count // 2]) + (SECOND // 2 if row_coarse(m, visits[0], what) else 0)
+
+
+@kernel
+def votes_for(m: Memory, left: Vector, visits: Vector, what: int, lowest: int, step: int) -> Numbers:
+    """How many pairs of sessions of equal length have each skew, in steps from the lowest on."""
+    votes = np.zeros(BINS)
+    for j in range(visits.shape[0]):
+        row = visits[j]
+        length = row_end(m, row, what) - row_start(m, row, what)
+        same = SAME_LENGTH_COARSE if row_coarse(m, row, what) else SAME_LENGTH_FINE
+        for i in range(left.shape[0]):
+            b = left[i]
+            at = (row_start(m, row, what) - m[b + B_START] - lowest) // step
+            if 0 <= at < BINS and abs(length - (m[b + B_END] - m[b + B_START])) <= same:
+                votes[at] += 1.0
+    return votes
+
+
+@kernel
+def highest_pair(votes: Numbers) -> int:
+    """The first of the two neighbours that have most votes together."""
+    best = 0
+    for i in range(votes.shape[0] - 1):
+        if votes[i] + votes[i + 1] > votes[best] + votes[best + 1]:
+            best = i
+    return best
+
+
+@kernel
+def is_theirs(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> bool:
+    """Whether most visits have a partner, and fit much better than by chance and than by any wrong clock."""
+    pairs = aligned(m, left, visits, what, skew)
+    matched = 0
+    for j in range(visits.shape[0]):
+        matched += pairs[j] >= 0
+    within = covered(m, left, visits, what, skew)
+    if matched < FEWEST or matched < MATCHED * within:
+        return False
+    fits = fitness(m, left, visits, what, skew)
+    if not skew_known(m, m[left[0] + B_HOST], row_host(m, visits[0], what)):
+        fits -= ANY_SKEW + (NO_SKEW if abs(skew) > SECOND else 0.0)
+    wrong = 0.0
+    for clock in WRONG_CLOCKS:
+        other = skew + int(clock * SECOND)
+        if covered(m, left, visits, what, other) >= FEWEST:
+            wrong_fits = fitness(m, left, visits, what, other)
+            wrong = max(wrong, wrong_fits / covered(m, left, visits, what, other))
+    return fits > EVIDENCE + CLEARLY * wrong * within
+
+
+@kernel
+def covered(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> int:
+    """How many visits are between the first and the last balancer session, by a given clock."""
+    first = m[left[0] + B_START] - SECOND
+    last = m[left[left.shape[0] - 1] + B_START] + SECOND
+    count = 0
+    for j in range(visits.shape[0]):
+        count += first <= row_start(m, visits[j], what) - skew <= last
+    return int(count)
+
+
+@kernel
+def clock_cost(m: Memory, b: int, row: int, what: int, skew: int) -> float:
+    """Of a pair by a given clock, in nats against two that happen to meet."""
+    coarse = row_coarse(m, row, what)
+    cost = rarity(
+        off(row_start(m, row, what) - m[b + B_START] - skew, coarse),
+        START_COARSE if coarse else START_FINE,
+        coarse,
+    )
+    ended = row_end(m, row, what)
+    if ended != NULL and m[b + B_ASAP] == 0:
+        cost += rarity(off(ended - m[b + B_END] - skew, coarse), END_COARSE if coarse else END_FINE, coarse)
+    return cost
+
+
+@kernel
+def off(late: int, coarse: int) -> float:
+    """Seconds off, none within a coarse stamp."""
+    if coarse and late < 0:
+        late = min(late + SECOND, 0)
+    return abs(late) / SECOND
+
+
+@kernel
+def aligned(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> Vector:
+    """The partner of each visit by a given clock when all are taken in order; -1 for none."""
+    rows = visits.shape[0]
+    count = left.shape[0]
+    first = np.empty(rows, np.int64)
+    width = 1
+    begin = 0
+    middle = 0
+    end = 0
+    late = SECOND // 2 if row_coarse(m, visits[0], what) else 0
+    for j in range(rows):
+        started = row_start(m, visits[j], what) + late - skew
+        while begin < count and m[left[begin] + B_START] < started - NEAR_BY:
+            begin += 1
+        while middle < count and m[left[middle] + B_START] < started:
+            middle += 1
+        while end < count and m[left[end] + B_START] <= started + NEAR_BY:
+            end += 1
+        first[j] = middle
+        width = max(width, end - begin)
+    width = min(width, WINDOW, count)
+    cost = np.full((rows, width), IMPOSSIBLE)
+    for j in range(rows):
+        first[j] = min(max(first[j] - width // 2, 0), count - width)
+        for t in range(width):
+            cost[j, t] = clock_cost(m, left[first[j] + t], visits[j], what, skew)
+    return align(first, cost, count, 0.0, 0.0)
+
+
+@kernel
+def fitness(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> float:
+    """How much likelier the visits are the balancer's sessions than others, by a given clock and by the
+    habits that they would show, in nats.
+    """
+    pairs = aligned(m, left, visits, what, skew)
+    total = 0.0
+    for j in range(visits.shape[0]):
+        if pairs[j] >= 0:
+            total -= clock_cost(m, left[pairs[j]], visits[j], what, skew)
+            note_rows(m, left[pairs[j]], visits[j], what, 1)
+    for j in range(visits.shape[0]):
+        if pairs[j] >= 0:
+            total -= habits_of(m, left[pairs[j]], visits[j], what, 1)
+    for j in range(visits.shape[0]):
+        if pairs[j] >= 0:
+            note_rows(m, left[pairs[j]], visits[j], what, -1)
+    return total
+
+
+@kernel
+def teach(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> None:
+    """Learn the skew, where it is not known, and the habits from all sessions taken in order."""
+    host = row_host(m, visits[0], what)
+    balancer_host = m[left[0] + B_HOST]
+    known = skew_known(m, balancer_host, host)
+    pairs = aligned(m, left, visits, what, skew)
+    for j in range(visits.shape[0]):
+        if pairs[j] < 0:
+            continue
+        b = left[pairs[j]]
+        row = visits[j]
+        note_rows(m, b, row, what, 1)
+        if not known:
+            sample_skew(m, balancer_host, host, skew, 0, 0)
