@@ -165,8 +165,8 @@ def _source_ports(found: Measured, site: Site) -> Advice:
     formats = {one.log_format or TCPLOG for one in frontends} or {TCPLOG}
     return Advice(
         "%bi:%bp in HAProxy's log-format",
-        f"{masked + found.by_time:,} sessions came from the balancer's own address: {found.by_time:,} are told "
-        f"by time alone, {masked:,} are nobody's"
+        f"{masked + found.by_time:,} sessions came from the balancer's own address: "
+        f"{found.by_time:,} are told by time alone, {masked:,} are nobody's"
         if wanted
         else "",
         lost + found.by_time,
