@@ -312,7 +312,6 @@ def _balancer(table: Table) -> BalancerSettings:
         frontends=tuple(_frontend(entry, names) for entry in table.tables("frontend")),
         backends=backends,
         max_connections=table.take("maxconn", count, 4000),
-        control=table.take("control", text_value, ""),
     )
     table.finish()
     if not settings.frontends:

@@ -154,7 +154,7 @@ def test_termination_states(phase: Phase, end: End, state: str, timers: tuple[in
     values = ended.values(1005.0)
     assert values["termination_state"] == state
     assert (values["queue_ms"], values["connect_ms"], values["duration_ms"]) == timers
-    assert values["backend"] == ("ft" if phase is Phase.REQUEST else "bk")
+    assert values["backend"] == ("ft" if end is End.PROXY else "bk")
     assert values["server"] == ("a" if phase in (Phase.CONNECT, Phase.DATA) else "<NOSRV>")
 
 

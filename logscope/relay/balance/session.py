@@ -99,7 +99,7 @@ class Session:
             "client_port": self.client.port,
             "frontend": self.frontend,
             "frontend_tls": False,
-            "backend": self.frontend if self.state in ("PR", "CR") else self.backend,
+            "backend": self.frontend if self.state == "PR" else self.backend,
             "server": self.server or "<NOSRV>",
             "queue_ms": self._queue_ms(),
             "connect_ms": _ms(self.connecting_at, self.connected_at),

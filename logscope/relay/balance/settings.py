@@ -129,11 +129,9 @@ class BalancerSettings:
     Attributes:
         host: its name in the log (`log-send-hostname`).
         max_connections: of the whole process.
-        control: path of a socket that takes a few commands of HAProxy's; none when empty.
     """
 
     host: str
     frontends: tuple[FrontendSettings, ...]
     backends: tuple[BackendSettings, ...]
     max_connections: int = 4000
-    control: str = ""

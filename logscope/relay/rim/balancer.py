@@ -338,10 +338,17 @@ class ClientSide(asyncio.Protocol):
             self.end(End.NORMAL)
         elif self._other is not None and self._other.ready:
             self._other.end_output()
+        elif self._is_inspected():
+            # Nothing more can come, so the rules are gone through for the last time, and they accept.
+            self._choose()
         elif not self._early and self.session is not None and self.session.phase is not Phase.DATA:
             # Nothing is to be sent to a server, so none is looked for any longer.
             self.end(End.CLIENT)
         return not self._ended
+
+    def _is_inspected(self) -> bool:
+        in_request = self.session is not None and self.session.phase is Phase.REQUEST
+        return in_request and not self._header_pending
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -554,6 +561,7 @@ class ClientSide(asyncio.Protocol):
             side.abort()
             return
         self._other = side
+        self._watch_silence()
         header = self.header(server.settings)
         if header:
             side.send(header)
@@ -606,8 +614,9 @@ class ClientSide(asyncio.Protocol):
 
     def _watch_silence(self) -> None:
         """One timer for the client's and the server's timeout: what either end says or is told resets it."""
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(self._patience(), self._silence)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(self._patience(), self._silence)
 
     def _patience(self) -> float:
         """Seconds until the client, or the server, has been silent for too long."""
