@@ -580,7 +580,8 @@ def _value(value: _Value, names: _Names) -> str:
         case Shape.TRANSPORT:
             return f"{{{names(entry.field)}:name}}{{{names('frontend_tls')}:flag(~)}}"
         case Shape.NAME | Shape.STATE:
-            type_ = "nametext" if value.quoted else "name"  # nothing may stand between quotes
+            # Nothing may stand between quotes, and under -M.
+            type_ = "nametext" if value.quoted or "M" not in value.flags else "name"
             return f"{{{names(entry.field)}:{type_}}}"
         case Shape.CODE:
             return _choice(value, f"{{{names(entry.field)}:uint}}")
@@ -606,8 +607,13 @@ def _hexadecimal(value: _Value, names: _Names) -> str:
 
 
 def _choice(value: _Value, present: str, *others: str) -> str:
-    """A value that may be missing: `-`, or nothing inside quotes and under -M."""
+    """A value that may be missing: `-`, or nothing inside quotes and under -M.
+
+    What is missing is a text, so under +Q it has the quotes that a number never has.
+    """
     missing = [""] if value.quoted else ["-"] if "M" in value.flags else ["-", ""]
+    if "Q" in value.flags and not value.quoted:
+        missing = ['""']
     return "{(" + "{|}".join([present, *others, *missing]) + ")}"
 
 

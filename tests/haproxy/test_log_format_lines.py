@@ -119,6 +119,16 @@ CASES = [
         '[x@1 a="b10" c="" d="127.0.0.1"] 22/Nov/2026:16:48:23 +0100',
         {"backend": "b10", "source_address": "127.0.0.1", "accepted_at_utc": "2026-11-22T15:48:23"},
     ),
+    (
+        "%{+Q}o a=%bi b=%bp c=%cp",
+        'a="" b="" c=41522',
+        {"client_port": 41522},
+    ),
+    (
+        "%{-M}o %sslc; %sslv; %b; %sp;",
+        "; ; bk; ;",
+        {"tls_cipher": "", "tls_protocol": "", "backend": "bk"},
+    ),
     ("%Tw{x}%ac%% %-x", "1{x}2% -x", {"queue_ms": 1, "process_connections": 2}),
     (
         (
