@@ -674,16 +674,17 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
 
 
 def _integers(values: Codes) -> pa.Array:
-    return as_arrow(values, values == NULL)
+    # A copy, so that a column that is kept does not keep all of its hop's.
+    return as_arrow(values.copy(), values == NULL)
 
 
 def _durations(values: Codes) -> pa.Array:
     """HAProxy's -1 means that the phase was not reached."""
-    return as_arrow(values, values < 0)
+    return as_arrow(values.copy(), values < 0)
 
 
 def _times(values: Codes) -> pa.Array:
-    return as_arrow(values, values == NULL, TIMES)
+    return as_arrow(values.copy(), values == NULL, TIMES)
 
 
 def _decimals(values: Codes) -> pa.Array:

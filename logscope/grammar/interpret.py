@@ -42,7 +42,7 @@ class Machine:
     """Runs a compiled table over bytes."""
 
     def __init__(self, code: NDArray[np.int32], text: NDArray[np.uint8]) -> None:
-        self._code: list[int] = code.tolist()
+        self._code = np.ascontiguousarray(code).data  # indexed as quickly as a list, and much smaller
         self._text = text.tobytes()
         self._decoded: list[Instruction | None] = [None] * len(self._code)
 

@@ -50,7 +50,7 @@ READS = (
 )
 """Columns of the sessions that are looked at; others need not be made."""
 
-_AT_ONCE = 1 << 17
+_AT_ONCE = 1 << 16
 """Sessions counted at once: each batch costs as much as its distinct clients, so large ones cost less."""
 
 
