@@ -36,6 +36,13 @@ __all__ = [
 ]
 
 
+ERROR = "haproxy.connection_error"
+STEP = "haproxy.session_step"
+"""The kind of a line that a log profile has written before the session's end."""
+
+_AT_THE_END = ("close", "any")
+
+
 @dataclass(frozen=True)
 class Config:
     """A configuration.
@@ -78,18 +85,38 @@ class Config:
     def _formats(self) -> tuple[tuple[Translated, ...], tuple[str, ...]]:
         translated: list[Translated] = []
         problems: list[str] = []
-        for proxy in self.frontends:
-            for log_format, kind in (
-                (proxy.log_format, None),
-                (proxy.error_log_format, "haproxy.connection_error"),
-            ):
-                if log_format is None:
-                    continue
-                try:
-                    translated.append(translate(log_format, kind))
-                except LogFormatError as error:
-                    problems.append(f"{proxy.place}: {proxy.kind} {proxy.name}: {error}")
+        for who, log_format, kind in (*self._formats_of_frontends(), *self._formats_of_profiles()):
+            try:
+                translated.append(translate(log_format, kind))
+            except LogFormatError as error:
+                problems.append(f"{who}: {error}")
         return tuple(translated), tuple(problems)
+
+    def _formats_of_frontends(self) -> Iterator[tuple[str, str, str | None]]:
+        for proxy in self.frontends:
+            who = f"{proxy.place}: {proxy.kind} {proxy.name}"
+            if proxy.log_format is not None:
+                yield who, proxy.log_format, None
+            if proxy.error_log_format is not None:
+                yield who, proxy.error_log_format, ERROR
+
+    def _formats_of_profiles(self) -> Iterator[tuple[str, str, str | None]]:
+        """Formats of `on STEP format …` (section 8.3.5, since 3.1).
+
+        Only what is logged at the end is a session's line; a line of another step is not another session.
+        """
+        found: list[tuple[int, tuple[str, str, str | None]]] = []
+        for section in self.sections:
+            for line in section.directives if section.kind == "log-profile" else ():
+                words = line.arguments
+                if line.keyword == "on" and "format" in words[1:-1]:
+                    log_format = words[words.index("format", 1) + 1]
+                    step = words[0]
+                    kind = None if step in _AT_THE_END else ERROR if step == "error" else STEP
+                    who = f"{line.place}: log-profile {section.name}"
+                    found.append((step not in _AT_THE_END, (who, log_format, kind)))
+        # A format of two steps is read as what it is at the end.
+        yield from (entry for _, entry in sorted(found, key=lambda one: one[0]))
 
     @property
     def formats(self) -> tuple[Translated, ...]:

@@ -205,6 +205,24 @@ def test_variables_come_from_the_environment_and_from_haproxy():
     assert unset.notes == ("haproxy.cfg:2:1: the variable ADDRESS is not set here; HAProxy may know it",)
 
 
+def test_log_profiles_have_formats_too():
+    config = parse(
+        "log-profile steps\n"
+        ' on accept format "begin %ci:%cp"\n'
+        " on close format '%ci:%cp [%t] %ft %Tt' sd '-'\n"
+        ' on error format "%ci:%cp failed %b"\n'
+        " on connect drop\n"
+        ' on request format "%ci%cp"\n'
+    )
+    assert [(one.kind, one.log_format) for one in config.formats] == [
+        ("haproxy.tcp_session", "%ci:%cp [%t] %ft %Tt"),
+        ("haproxy.session_step", "begin %ci:%cp"),
+        ("haproxy.connection_error", "%ci:%cp failed %b"),
+    ]
+    (problem,) = config.format_problems
+    assert problem.startswith("haproxy.cfg:6:2: log-profile steps: log-format, column 4: nothing between")
+
+
 @pytest.mark.parametrize(
     ("text", "place", "message"),
     [
