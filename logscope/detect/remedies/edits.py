@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import count
 
 SECRET = re.compile(
     r"password|passwd|secret|bind_pw|stats\s+auth|authorization|token|(static|inline):\s*\S*[:=]",
@@ -16,12 +17,14 @@ _CONTEXT = 3
 
 
 class Draft:
-    """One file while it is changed. Lines are named by their number in the file as it was given, from 1."""
+    """One file while it is changed. Lines are named by their number in the file as it was given, from 1;
+    new ones have names below 0."""
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         lines = text.splitlines()
-        self._lines: list[tuple[int | None, str]] = list(enumerate(lines, 1))
+        self._lines: list[tuple[int, str]] = list(enumerate(lines, 1))
+        self._new = count(-1, -1)
         self._shown = list(lines)
 
     @property
@@ -40,11 +43,11 @@ class Draft:
     def insert_after(self, number: int, lines: Sequence[str]) -> None:
         """Put lines behind a line, which must be there, or in front of the first (0)."""
         at = 0 if not number else 1 + [name for name, _ in self._lines].index(number)
-        self._lines[at:at] = [(None, line) for line in lines]
+        self._lines[at:at] = [(next(self._new), line) for line in lines]
 
     def append(self, lines: Iterable[str]) -> None:
         """Put lines at the end."""
-        self._lines += [(None, line) for line in lines]
+        self._lines += [(next(self._new), line) for line in lines]
 
     def remove(self, numbers: Iterable[int]) -> None:
         """Take lines out."""
@@ -64,7 +67,7 @@ class Draft:
                 end = place
             elif text.strip() and not text.lstrip().startswith("#"):
                 break
-        return [name for name in names[at : end + 1] if name is not None]
+        return names[at : end + 1]
 
     def diff(self) -> str:
         """What changed since the last diff; empty where nothing did.

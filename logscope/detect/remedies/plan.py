@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from logscope.detect.remedies.edits import Draft
 from logscope.site.facts import Listener, LogOptions, MailServer, Route, Site, Target, parsed
@@ -298,9 +298,12 @@ class _Plan:
         )
 
     def _distrust(self, wrongs: Sequence[Wrong]) -> Iterator[Step]:
-        """A balancer that shows its clients needs no trust itself."""
+        """A balancer that shows its clients needs no trust itself; local programs go on being trusted."""
         yield from self._trust_less(
-            wrongs,
+            [
+                replace(one, peers=tuple(peer for peer in one.peers if not _is_loopback(peer)))
+                for one in wrongs
+            ],
             "do not trust the balancer's address",
             "Clients are seen now. The balancer's own address would let everybody relay should the header "
             "ever be "
@@ -325,8 +328,7 @@ class _Plan:
         trusted, entry = server.trusts(address)
         if not trusted or entry is None or entry.network is None or server.networks is None:
             return
-        found = parsed(address)
-        if found is not None and found.is_loopback:
+        if _is_loopback(address):
             kept = [
                 f"{'!' if one.excluded else ''}{one.entry}"
                 for one in server.networks
@@ -401,6 +403,11 @@ class _Plan:
     def _reload_balancer(self) -> tuple[str, ...]:
         files = " ".join(f"-f {name}" for balancer in self._site.balancers for name in balancer.files)
         return (f"haproxy -c {files}", "systemctl reload haproxy")
+
+
+def _is_loopback(address: str) -> bool:
+    found = parsed(address)
+    return found is not None and found.is_loopback
 
 
 def _expects(listener: Listener) -> str:

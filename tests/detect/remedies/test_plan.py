@@ -215,3 +215,18 @@ def test_the_new_listener_is_told_apart_in_the_log(tmp_path: Path) -> None:
         for step in lab.plan():
             lab.apply(step)
         assert lab.site.routes[0].listeners[0].tag == tag
+
+
+@pytest.mark.parametrize("relayed", [True, False])
+def test_a_balancer_on_the_same_host_is_mended_too(tmp_path: Path, *, relayed: bool) -> None:
+    lab = Lab(tmp_path, SMTPD, main="mynetworks = 127.0.0.0/8 192.0.2.0/24\n")
+    for step in lab.plan(relayed=relayed, peers=("127.0.0.1",)):
+        lab.apply(step)
+        submission = next(one for one in lab.site.listeners if one.port == 587)
+        assert not submission.expects_header
+    assert lab.site.routes[0].verdict == "passed"
+    assert lab.site.mail_servers[0].trusts("127.0.0.1")[0] is True
+    lines = lab.files[tmp_path / "master.cf"].splitlines()
+    own = lines[: lines.index("submission inet n - n - - smtpd")]
+    assert ["-o mynetworks=192.0.2.0/24" in line for line in own].count(True) == relayed
+    assert not any("mynetworks" in line for line in lines[len(own) :])
