@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from logscope.cli.metrics import Metrics
     from logscope.cli.run import Run
     from logscope.cli.top import Top
+    from logscope.cli.watch import Watch
     from logscope.errors import ExitCode, LogscopeError
     from logscope.live import Live
     from logscope.sources.following import Following
@@ -52,6 +53,7 @@ class Wishes:
         events: lines are shown, not sessions.
         state: directory where the run is kept, so that the next one goes on; None for none.
         top: show it all on one screen.
+        watch: the masking verdict is shown as it changes, not sessions; fail_on: see `masking.exit_status`.
         metrics: where they are served; metrics_file: where they are written; None for nowhere.
         alerts: who is told of what should be looked at; None for nobody.
         alert_where: of which sessions they are told; None for none.
@@ -66,6 +68,8 @@ class Wishes:
     events: bool
     state: Path | None = None
     top: bool = False
+    watch: bool = False
+    fail_on: Sequence[str] = ()
     metrics: tuple[str, int] | None = None
     metrics_file: Path | None = None
     alerts: Receivers | None = None
@@ -104,10 +108,13 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         table, of = ("events", ready.catalogue) if wishes.events else ("sessions", None)
         condition = condition_of(run.settings, table, of)
         view: Shows
+        watch: Watch | None = None
         tell, complain = run.note, run.complain
         if wishes.top:
             view = stack.enter_context(_top(run, following, stop, condition))
             tell, complain = view.remark, partial(_complain_on, view, run)
+        elif wishes.watch:
+            view = watch = _watch(run, stack.enter_context(_output(run, keeper)))
         else:
             view = View(
                 run.target,
@@ -148,7 +155,18 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         last_words = [summary(live, started_at), *losses(following)]
     for words in last_words:
         run.note(words)
+    if watch is not None:
+        from logscope.detect.masking import exit_status
+
+        return run.exit_code(exit_status(watch.document, wishes.fail_on))
     return run.exit_code()
+
+
+def _watch(run: Run, stream: IO[bytes]) -> Watch:
+    from logscope.cli.watch import Watch
+    from logscope.detect.masking import Judge
+
+    return Watch(Judge(run.settings.site), stream, as_json=run.target.output == "jsonl")
 
 
 @contextmanager

@@ -31,6 +31,10 @@ def masking(
         bool,
         typer.Option("--migration", help="How much of the traffic is visible, step by step in time."),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on with the logs as they are written, and tell each change."),
+    ] = False,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,6 +79,12 @@ def masking(
     site, failures = run.settings.site, _failures(fail_on or ())
     if recovered and migration:
         raise UsageError("--recovered and --migration are two reports", hint="Run the command once for each.")
+    if watch:
+        if recovered or migration or run.target.output not in ("table", "jsonl"):
+            raise UsageError(
+                "--watch tells changes: a line each, or JSON lines", hint="Use -o table or -o jsonl."
+            )
+        return _watched(run, files, failures)
     if not files and (haproxy_cfg or postfix_config) and not (recovered or migration):
         return _by_configuration(run, site, failures)
     judge, found = Judge(site), Recovered() if recovered else None
@@ -104,6 +114,19 @@ def masking(
         quote_examples(document["targets"], run.paths)
         run.write(masking_report(document))
     return run.exit_code(exit_status(document, failures))
+
+
+def _watched(run: Run, files: Sequence[str] | None, failures: Sequence[str]) -> int:
+    """The verdict on what the files have, then whenever it changes."""
+    from logscope.cli.live import Wishes, run_live
+    from logscope.live import GRACE
+    from logscope.sources.listen import Access
+
+    wishes = Wishes(
+        files=files, endpoints=(), access=Access(), from_start=True, follow=True, grace=GRACE, events=False,
+        watch=True, fail_on=failures,
+    )  # fmt: skip
+    return run_live(run, wishes)
 
 
 def _by_configuration(run: Run, site: Site, failures: Sequence[str]) -> int:
