@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from logscope.simulate import Fault, Options, Simulation, balancers
+from logscope.simulate import KINDS, Fault, Options, Simulation, balancers
 from logscope.simulate.journal import Style
 from logscope.simulate.tables import TABLES, tables
 
@@ -113,3 +113,13 @@ def test_sessions_are_joined_whatever_the_stamps(stamps: str, microseconds: bool
     assert joined == {
         (row["client_address"], row["client_port"]): (row["mta_host"], row["queue_ids"]) for row in truth
     }
+
+
+def test_every_line_of_every_fault_is_understood() -> None:
+    """One fault after the other through a day; `read_back` fails on a line that nothing understands."""
+    faults = tuple(
+        Fault(kind, 1700.0 * number, 30.0, server=1 if known.scope == "server" else None)
+        for number, (kind, known) in enumerate(KINDS.items())
+    )
+    found = read_back(replace(PORTS, sessions=200, faults=faults), Style())["sessions"]
+    assert len(found) > 300
