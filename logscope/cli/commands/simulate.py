@@ -347,6 +347,8 @@ def _write(
     from logscope.grammar import catalogue
     from logscope.simulate.output import write_logs, write_tables
 
+    if simulation.machine_code and not _is_compiled():
+        run.note("making machine code for this computer, once; this takes half a minute")
     started = time.monotonic()
     done = [0]
 
@@ -367,3 +369,11 @@ def _write(
         f"{summary.size / 1e6:,.1f} MB in {elapsed_s:,.1f} s"
     )
     return run.exit_code()
+
+
+def _is_compiled() -> bool:
+    """Whether the simulator's machine code is on disk; `engine.is_cached` speaks of any."""
+    from logscope import engine
+
+    directory = engine.cache_directory()
+    return directory is not None and any(directory.glob("**/model.fill-*.nbi"))
