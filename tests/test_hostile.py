@@ -21,7 +21,8 @@ from logscope.grammar.build import build
 from logscope.grammar.explain import explain
 from logscope.grammar.language import parse
 from logscope.grammar.scan import Scanner
-from logscope.grammar.source import from_mapping
+from logscope.grammar.source import from_mapping, read_text
+from logscope.grammar.suggest import suggest
 from logscope.haproxy import config as haproxy
 from logscope.haproxy.log_format import ENVIRONMENT, as_grammar, translate
 from logscope.postfix import config as postfix
@@ -159,7 +160,11 @@ def check_lines(seed: int, count: int) -> None:
             rows.values(row)
             rows.message(row)
     for line in data[: count // 20]:
-        explain(line.partition(b"\n")[0], CATALOGUE)
+        first = line.partition(b"\n")[0]
+        explain(first, CATALOGUE)
+        draft = suggest(first.decode("utf-8", "surrogateescape"), "smtpd", CATALOGUE)
+        assert parse(draft.text)
+        assert read_text(draft.toml, "draft").templates[0].text == draft.text
 
 
 def check_configurations(seed: int, count: int) -> None:
@@ -203,6 +208,11 @@ _PIECES = (
     "%hr",
     "%hrl",
     "%ST",
+    "%{+json}o",
+    "%(a)ci",
+    "%(b:str)Tt",
+    "%(c-d){+X}cp",
+    "%{+json}[src]",
 )
 _BETWEEN = (" ", "/", ":", "[", "]", '"', "{", "}", "|", "", " - ", "%%", "\\")
 

@@ -27,7 +27,7 @@ _VALUES: Final = re.compile(
     "|".join(
         (
             rf"(?P<queue_id>^{_QUEUE_ID})(?=: )",
-            rf"(?P<host>[A-Za-z0-9][\w.-]*)\[(?P<host_address>{_IP})\](?::(?P<host_port>\d{{1,5}}(?!\d)))?",
+            rf"(?<![\w.-])(?P<host>[A-Za-z0-9][\w.-]*)\[(?P<host_address>{_IP})\](?::(?P<host_port>\d{{1,5}}(?!\d)))?",
             rf"\[(?P<bracketed>{_IP})\](?::(?P<bracketed_port>\d{{1,5}}(?!\d)))?",
             r"<(?P<angle>[^<>]*)>",
             r"\"(?P<double>[^\"]*)\"",
@@ -133,10 +133,11 @@ def suggest(message: str, program: str, catalogue: Catalogue) -> Suggestion:
         program: as a grammar would name it: `smtpd`, `haproxy`.
         catalogue: a field that it has keeps its type; where the draft needs another, it has another name.
     """
-    message = message.rstrip(" \t\r")
+    # A grammar file is UTF-8; what is not in the line stands in the draft as `\xff`.
+    message = message.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace").rstrip(" \t\r")
     taken = {info.name: info.type for info in catalogue.fields}
     text = _Draft(taken).drafted(message)
-    found = Reference(parse(text)).match(message.encode("utf-8", "surrogateescape"))
+    found = Reference(parse(text)).match(message.encode())
     if isinstance(found, Mismatch):  # two values in it cannot be told apart by what is between them
         text = _escaped(message)
         found = {}
@@ -215,5 +216,6 @@ def _toml(value: Any) -> str:
     """A value as TOML writes it; a text in single quotes where nothing in it forbids them."""
     if not isinstance(value, str):
         return json.dumps(value)
-    plain = value.isprintable() and "'" not in value
-    return f"'{value}'" if plain else json.dumps(value)
+    if value.isprintable() and "'" not in value:
+        return f"'{value}'"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
