@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LEAST_S = 0.2
 """From one save to the next; output to a file comes as late."""
-_SHARE = 10
+_SHARE = 40
 """Saving may take one part in so many of the time."""
 _MOST = 4 << 20
 """Bytes of output that wait no longer."""

@@ -13,10 +13,16 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from logscope.correlate.inputs import Plans
+from logscope.correlate.join import Joiner
+from logscope.correlate.tables import HEAP_TOP, TOP
 from logscope.errors import InputError
 from logscope.grammar.catalogue import Catalogue
 from logscope.live import Live
@@ -42,7 +48,9 @@ def frozen(live: Live) -> bytes:
     """A stage as bytes, between two of its moves."""
     stream = io.BytesIO()
     _Freezer(stream, live.catalogue).dump(live)
-    return stream.getvalue()
+    return zlib.compress(
+        stream.getbuffer(), 1
+    )  # a tenth of it, or less, sooner than the rest could be written
 
 
 def thawed(data: bytes, catalogue: Catalogue) -> Live:
@@ -52,8 +60,8 @@ def thawed(data: bytes, catalogue: Catalogue) -> Live:
         InputError: these are no such bytes.
     """
     try:
-        live = _Thawer(io.BytesIO(data), catalogue).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
+        live = _Thawer(io.BytesIO(zlib.decompress(data)), catalogue).load()
+    except (zlib.error, pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError) as error:
         raise InputError(f"the state cannot be read: {error}") from None
     assert isinstance(live, Live)
     return live
@@ -69,8 +77,15 @@ class _Freezer(pickle.Pickler):
         return "catalogue" if obj is self._catalogue else None
 
     def reducer_override(self, obj: Any) -> Any:
-        """What follows from the catalogue is made of it anew."""
-        return (Plans, (self._catalogue,)) if isinstance(obj, Plans) else NotImplemented
+        """What follows from the catalogue is made of it anew; of memory, what is in use is kept."""
+        if isinstance(obj, Plans):
+            return Plans, (self._catalogue,)
+        if isinstance(obj, Joiner):
+            rest = dict(vars(obj))
+            memory, heap = rest.pop("_memory"), rest.pop("heap")
+            used = np.array(memory[: memory[TOP]], np.int64)  # a list, in plain Python
+            return _joiner, (used, len(memory), heap[: memory[HEAP_TOP]].copy(), len(heap), rest)
+        return NotImplemented
 
 
 class _Thawer(pickle.Unpickler):
@@ -87,3 +102,15 @@ class _Thawer(pickle.Unpickler):
         if not trusted:
             raise pickle.UnpicklingError(f"{module}.{name} is nothing that was kept")
         return super().find_class(module, name)
+
+
+def _joiner(
+    used: NDArray[np.int64], words: int, text: NDArray[np.uint8], room: int, rest: dict[str, Any]
+) -> Joiner:
+    """A joiner with memory as large as it was, of which the beginning is in use."""
+    joiner = Joiner.__new__(Joiner)
+    vars(joiner).update(rest)
+    memory, joiner.heap = np.zeros(words, np.int64), np.zeros(room, np.uint8)
+    memory[: len(used)], joiner.heap[: len(text)] = used, text
+    joiner._memory = memory if joiner._machine_code else memory.tolist()
+    return joiner

@@ -41,9 +41,8 @@ def lines(path: Path) -> list[bytes]:
 # --- the stage as bytes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FROM_FILES)
-def test_a_stage_goes_on_in_another_process(name: str) -> None:
-    """Frozen and thawed at random moments, it hands out what it would have handed out."""
+def followed(name: str, *, frozen_now_and_then: bool) -> list[Any]:
+    """The sessions of a capture whose lines arrive piece by piece."""
     files, chance = capture(name), random.Random(3)
     sources = {file: Arriving(file) for file in files}
     live = Live(GRAMMARS, OPTIONS, grace=GRACE)
@@ -58,14 +57,23 @@ def test_a_stage_goes_on_in_another_process(name: str) -> None:
             files[file] = files[file][cut:]
         rows += rows_of(live.pump(now), COLUMNS)
         if chance.random() < 0.2:
-            live = thawed(frozen(live), GRAMMARS)
+            if frozen_now_and_then:
+                live = thawed(frozen(live), GRAMMARS)
             now = chance.randint(0, SECOND)  # another machine's clock, perhaps
             assert live.go_on(list(sources.values()), now) == []
     for source in sources.values():
         source.follows = False
     rows += rows_of(live.finish(now), COLUMNS)
-    assert in_order(rows) == FROM_FILES[name]
     assert live.quality["sessions"] == len(rows)
+    return in_order(rows)
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_a_stage_goes_on_in_another_process(name: str) -> None:
+    """Frozen and thawed at random moments, it hands out what it would have handed out."""
+    rows = followed(name, frozen_now_and_then=True)
+    assert rows == followed(name, frozen_now_and_then=False)
+    assert [row["session_id"] for row in rows] == [row["session_id"] for row in FROM_FILES[name]]
 
 
 def test_an_input_that_is_gone_has_ended() -> None:
