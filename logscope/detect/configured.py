@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from logscope.detect.remedies.edits import without_secrets
 from logscope.detect.verdict import Document, unknown
 from logscope.errors import Place
 from logscope.site.facts import Entrance, Listener, Route, Site, Target
@@ -159,4 +160,4 @@ def _at(place: Place) -> str:
 
 
 def _line(place: Place) -> dict[str, Any]:
-    return {"file": place.file, "line": place.line, "text": (place.text or "").strip()}
+    return {"file": place.file, "line": place.line, "text": without_secrets((place.text or "").strip())}

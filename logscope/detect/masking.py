@@ -12,6 +12,11 @@ confidence (0 to 1), counts, example lines (where the batches have `events`) and
 verdict is the common one of the targets that could be judged, otherwise `mixed`, and `unknown` where none
 could.
 
+The `evidence` of a target has, besides counts: `states` (what held from when to when), `ongoing`,
+`began_after` (the reload or start before), `peers` (addresses that the mail server saw in its clients'
+place), `consequences`, `signs`, `examples` (lines), and `configured` (what the configurations given say,
+with their lines).
+
 Evidence, strongest first: sessions joined by the client's address and port (passed), by the balancer's own
 port or by the text of a PROXY header (not passed); sessions of the balancer's address at the mail server that
 begin and end with balancer sessions which nothing else explains; lines about headers that never came. Health

@@ -171,6 +171,8 @@ def _detail(target: _Target, told: dict[tuple[str, ...], _Target]) -> Section:
         items.append(Facts(tuple(counts)))
     if lines := evidence.get("examples"):
         items.append(Note("Examples:", "quiet", tuple(_line(line) for line in lines)))
+    if lines := (evidence.get("configured") or {}).get("lines"):
+        items.append(Note("Configured:", "quiet", tuple(_configured(line) for line in lines)))
     if target.get("remedy"):
         items.append(_remedy(target, told))
     return Section(_name(target), tuple(items) or (Note("Nothing more is known.", "quiet"),))
@@ -280,6 +282,11 @@ def _unnamed(step: str, target: _Target) -> str:
     for name in ("server", "mta_host"):
         step = step.replace(str(target[name]), f"({name})") if target.get(name) else step
     return step
+
+
+def _configured(line: Mapping[str, Any]) -> str:
+    where = f"{line['file']}:{line['line']}" if line["line"] else line["file"]
+    return visible(f"{where}: {line['text']}".rstrip(": "))
 
 
 def _line(line: Any) -> str:

@@ -104,7 +104,7 @@ def _row(one: Mapping[str, Any]) -> tuple[Cell, ...]:
         Cell(one["client"], "strong"),
         Cell(number(one["sessions"])),
         Cell(", ".join(known)),
-        Cell(f"{one['probability']:.0%}", "plain" if one["probability"] == 1 else "warn"),
+        Cell(f"{int(100 * one['probability'])} %", "plain" if one["probability"] == 1 else "warn"),
         Cell(_time(one["first_seen"]), "quiet"),
         Cell(_time(one["last_seen"]), "quiet"),
         Cell(", ".join(one["mta_hosts"]), "quiet"),

@@ -78,6 +78,11 @@ def test_what_was_found_is_mended_in_the_files(tmp_path: Path) -> None:
     target = judged(scene("by_port"), tmp_path, "")
     assert target["evidence"]["configured"]["verdict"] == "masked"
     assert any("+10.0.0.11:10125" in step for step in target["remedy"])
+    lines = target["evidence"]["configured"]["lines"]
+    assert [(Path(line["file"]).name, line["line"]) for line in lines] == [
+        ("haproxy.cfg", 8),
+        ("master.cf", 1),
+    ]
 
 
 def test_a_file_that_is_not_in_force_is_told_as_such(tmp_path: Path) -> None:

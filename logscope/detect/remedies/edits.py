@@ -16,6 +16,11 @@ HIDDEN = "(not shown: it may hold a password)"
 _CONTEXT = 3
 
 
+def without_secrets(line: str) -> str:
+    """A line of a configuration as it may be shown."""
+    return HIDDEN if SECRET.search(line) else line
+
+
 class Draft:
     """One file while it is changed. Lines are named by their number in the file as it was given, from 1;
     new ones have names below 0."""
