@@ -25,6 +25,8 @@ DELIVERIES = ("mta_host", "queue_id", "recipient", "original_recipient", "relay_
 MOST = 1 << 20
 """Queue ids, and recipients elsewhere, that are kept."""
 MOST_TOLD = 20
+MOST_PATTERNS = 500
+"""Domains up to which those below them are told apart, too: an expression of very many would be refused."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Relays:
         wanted = pc.fill_null(pc.match_substring(recipients, "@"), False)
         wanted = pc.and_(wanted, pc.is_null(batch.column("original_recipient")))
         if self.ours:
-            wanted = pc.and_(wanted, pc.invert(pc.match_substring_regex(domains, self._pattern)))
+            wanted = pc.and_(wanted, pc.invert(self._are_ours(domains)))
         else:
             relay = _plain(batch.column("relay_address"))
             public = pc.invert(pc.match_substring_regex(relay, PRIVATE))
@@ -107,9 +109,15 @@ class Relays:
                 )
             )
 
+    def _are_ours(self, domains: pa.Array) -> pa.Array:
+        """Whether these are our domains, below them, or address literals."""
+        if len(self.ours) > MOST_PATTERNS:
+            exact = pc.is_in(domains, pa.array(sorted(self.ours), pa.string()))
+            return pc.or_(exact, pc.starts_with(domains, "["))
+        return pc.match_substring_regex(domains, self._pattern)
+
     @cached_property
     def _pattern(self) -> str:
-        """Our domains and those below them, and address literals."""
         return r"^\[|(^|\.)(" + "|".join(map(re.escape, sorted(self.ours))) + ")$"
 
     def by_peer(self) -> dict[tuple[str | None, str | None], Relayed]:

@@ -191,3 +191,11 @@ def test_every_kind_of_line_is_one_that_the_grammars_have() -> None:
 
     assert set(KINDS) <= {template.kind for template in catalogue.load().templates}
     assert Place("x").line is None
+
+
+@pytest.mark.parametrize("count", [1, 5000])
+def test_a_site_may_have_very_many_domains(tmp_path: Any, count: int) -> None:
+    names = " ".join(f"d{number}.example.org" for number in range(count))
+    known = site(tmp_path, f"virtual_mailbox_domains = {names} example.net\n")
+    relay = kinds(relayed(masked(), *ELSEWHERE), site=known)["open_relay"]
+    assert relay["domains"] == ["example.org", "sub.example.org"]
