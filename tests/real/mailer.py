@@ -30,7 +30,7 @@ def attempt(number: int, port: int, rng: random.Random) -> dict[str, Any]:
     relay = number % RELAYS == RELAYS - 1
     recipient = f"victim-{number}@elsewhere.example" if relay else f"user{rng.randint(1, 60)}@example.com"
     source = f"192.0.2.{rng.randint(1, 190)}"
-    record = {"at": time.time(), "port": port, "relay": relay, "client": source, "ok": False}
+    record: dict[str, Any] = {"port": port, "relay": relay, "client": source, "ok": False}
     try:
         with smtplib.SMTP(PUBLIC, port, "mx.mail.example", 20, (source, 0)) as session:
             session.sendmail("news@mail.example", [recipient], f"Message-ID: <{number}@mail.example>\n\nx\n")

@@ -35,7 +35,12 @@ QUICK = {
     "postscreen_upstream_proxy_timeout": "2s",
     "smtpd_upstream_proxy_timeout": "2s",
 }
-BEFORE_S, BETWEEN_S, SETTLE_S, AFTER_S, REST_S = 7.0, 0.8, 3.0, 6.0, 3.0
+BEFORE, AFTER = 60, 60
+"""Attempts that are waited for before the first step, and after the last."""
+IN_FLIGHT = 8
+"""Attempts after a step among which there may be some that began before it; four clients bring mail."""
+LONGEST_S = 40.0
+BETWEEN_S, REST_S = 0.5, 3.0
 _JUDGING = Lock()
 """pyparsing's parsers cannot be called for the first time by several threads at once."""
 
@@ -77,16 +82,21 @@ class Mended:
         steps: their titles.
         before, after: the documents on the lines before the first step, and since the last.
         attempts: all of them, as `mailer` writes them.
-        began_at: seconds since 1970, before the first step.
-        done_at: when each step was done.
+        began: attempts that had ended before the first step.
+        done: how many had when each step was done.
     """
 
     steps: list[str]
     before: dict[str, Any]
     after: dict[str, Any]
     attempts: list[dict[str, Any]]
-    began_at: float
-    done_at: list[float]
+    began: int
+    done: list[int]
+
+    @property
+    def mended(self) -> list[dict[str, Any]]:
+        """The attempts that began after the last step."""
+        return self.attempts[self.done[-1] + IN_FLIGHT :]
 
 
 def mend(name: str, out: Path) -> Mended:
@@ -101,29 +111,44 @@ def mend(name: str, out: Path) -> Mended:
         lab = MendingLab(wanted, directory)
         stack.enter_context(lab)
         ports = [str(service.port) for service in wanted.services]
-        stop = directory / "stop"
-        mailer = lab.python("clients", "mailer", str(directory / "attempts"), str(stop), *ports)
-        time.sleep(BEFORE_S)
+        stop, said = directory / "stop", directory / "attempts"
+        mailer = lab.python("clients", "mailer", str(said), str(stop), *ports)
+        _wait_for(said, BEFORE)
         with _JUDGING:
             site, texts = _site(directory)
             before = _judged(lab, wanted, out / "before", site)
             steps = steps_for(before["targets"], site, texts)
-        began_at, done_at = time.time(), []
+        began, done = _ended(said), []
         for step in steps:
             _apply(lab, step)
-            done_at.append(time.time())
+            done.append(_ended(said))
             time.sleep(BETWEEN_S)
-        time.sleep(SETTLE_S + AFTER_S)
+        _wait_for(said, done[-1] + IN_FLIGHT)
+        settled = len(read_raw(lab.directory / "raw.log"))
+        _wait_for(said, done[-1] + IN_FLIGHT + AFTER)
         stop.touch()
-        mailer.wait(30)
+        mailer.wait(60)
         time.sleep(REST_S)
-        since = done_at[-1] + SETTLE_S
         with _JUDGING:
-            after = _judged(lab, wanted, out / "after", _site(directory)[0], since)
-        attempts = [json.loads(line) for line in (directory / "attempts").read_text().splitlines()]
+            after = _judged(lab, wanted, out / "after", _site(directory)[0], settled)
+        attempts = [json.loads(line) for line in said.read_text().splitlines()]
         end(lab.balancer)
         lab.stop_servers()
-    return Mended([step.title for step in steps], before, after, attempts, began_at, done_at)
+    return Mended([step.title for step in steps], before, after, attempts, began, done)
+
+
+def _ended(said: Path) -> int:
+    """How many attempts have ended."""
+    return len(said.read_text().splitlines()) if said.exists() else 0
+
+
+def _wait_for(said: Path, attempts: int) -> int:
+    """Wait until so many have ended, and no longer than `LONGEST_S`; where mail is refused late they are "
+    "few."""
+    until = time.monotonic() + LONGEST_S
+    while _ended(said) < attempts and time.monotonic() < until:
+        time.sleep(0.1)
+    return _ended(said)
 
 
 def _site(directory: Path) -> tuple[Site, dict[str, str]]:
@@ -147,10 +172,10 @@ def _apply(lab: MendingLab, step: Step) -> None:
         lab.reload_server(step.host)
 
 
-def _judged(lab: Lab, wanted: Any, home: Path, site: Site, since: float = 0.0) -> dict[str, Any]:
-    """The document on the lines that were logged since a moment."""
+def _judged(lab: Lab, wanted: Any, home: Path, site: Site, skip: int = 0) -> dict[str, Any]:
+    """The document on the lines that were logged after so many."""
     home.mkdir(parents=True)
-    entries = [one for one in read_raw(lab.directory / "raw.log") if one.arrived_ns >= since * 10**9]
+    entries = read_raw(lab.directory / "raw.log")[skip:]
     publisher = Publisher(wanted, {})
     for log, own in (("haproxy", True), ("mail", False)):
         some = numbered((one for one in entries if (one.host == BALANCER_HOST) == own), False)

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from .mending import Mended, mend
+from .mending import IN_FLIGHT, Mended, mend
 from .prerequisites import missing
 
 pytestmark = [
@@ -55,8 +55,8 @@ def test_no_mail_is_refused_meanwhile(mended: Callable[[str], Mended], name: str
 @pytest.mark.parametrize("name", REFUSING)
 def test_mail_that_was_refused_comes_through(mended: Callable[[str], Mended], name: str) -> None:
     found = mended(name)
-    before = [one for one in found.attempts if one["at"] < found.began_at - 3]
-    after = [one for one in found.attempts if one["at"] > found.done_at[-1] + 1 and not one["relay"]]
+    before = found.attempts[: found.began]
+    after = [one for one in found.mended if not one["relay"]]
     assert before
     assert after
     assert not any(one["ok"] for one in before)
@@ -66,7 +66,7 @@ def test_mail_that_was_refused_comes_through(mended: Callable[[str], Mended], na
 @pytest.mark.parametrize("name", FAULTS)
 def test_nothing_is_relayed_that_should_not_be(mended: Callable[[str], Mended], name: str) -> None:
     found = mended(name)
-    relayed = [one for one in found.attempts if one["relay"] and one["ok"]]
+    relayed = [place for place, one in enumerate(found.attempts) if one["relay"] and one["ok"]]
     if name != "masked-mynetworks":
         assert relayed == []
         return
@@ -78,4 +78,4 @@ def test_nothing_is_relayed_that_should_not_be(mended: Callable[[str], Mended], 
     assert told["queue_ids"]
     assert "open relay" in found.steps[1]
     assert relayed
-    assert not [one for one in relayed if one["at"] > found.done_at[1] + 1]
+    assert max(relayed) < found.done[1] + IN_FLIGHT
