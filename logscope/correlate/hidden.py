@@ -65,7 +65,7 @@ EVIDENCE = 16.0
 ANY_SKEW = 8.0  # more where the skew is not known
 NO_SKEW = 4.0  # clocks mostly agree
 MATCHED = 0.6  # of them
-CLEARLY = 1.5  # times what each fits by a wrong clock
+CLEARLY, CLEARLY_SKEWED = 1.2, 1.5  # times what each fits by a wrong clock
 LONGEST_SKEW = 90 * SECOND
 BINS = 361  # of half a second, or parts of a second
 CLOCKS = 4  # of the likeliest skews are tried
@@ -116,6 +116,7 @@ def group_at(m: Memory, host: int, hi: int, lo: int, service: int, what: int, ne
     m[weakest + GROUP_LAST] = -1
     m[weakest + GROUP_LOOK_AT] = ENOUGH
     m[weakest + GROUP_SEARCHED_AT] = m[NOW] - LAST_AFTER
+    m[weakest + GROUP_PATIENCE] = LAST_AFTER
     m[weakest + GROUP_SOLVED_AT] = m[NOW] - PAUSE
     return int(weakest)
 
@@ -248,10 +249,11 @@ def find_visit(m: Memory, b: int) -> None:
 def look_at(m: Memory, g: int, last: bool) -> None:
     """Find out whose visits these are, and link those that are likely."""
     count = m[g + GROUP_COUNT]
-    again = last and count >= FEWEST and m[NOW] - m[g + GROUP_SEARCHED_AT] >= LAST_AFTER
+    again = last and count >= FEWEST and m[NOW] - m[g + GROUP_SEARCHED_AT] >= m[g + GROUP_PATIENCE]
     if count >= m[g + GROUP_LOOK_AT] or again:
         m[g + GROUP_LOOK_AT] = int(count * GROWTH) + 1
         m[g + GROUP_SEARCHED_AT] = m[NOW]
+        m[g + GROUP_PATIENCE] *= 2
         find_server(m, g)
     new = count - m[g + GROUP_LEFT_OVER]
     if m[g + GROUP_KNOWN] and (m[NOW] - m[g + GROUP_SOLVED_AT] >= PAUSE or new >= MANY_NEW):
@@ -465,7 +467,12 @@ def is_theirs(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> 
     if matched < FEWEST or matched < MATCHED * within:
         return False
     fits = fitness(m, left, visits, what, skew)
-    if not skew_known(m, m[left[0] + B_HOST], row_host(m, visits[0], what)):
+    balancer_host = m[left[0] + B_HOST]
+    host = row_host(m, visits[0], what)
+    clearly = CLEARLY
+    if skew != skew_of(m, balancer_host, host):  # the best of many clocks always fits somehow
+        clearly = CLEARLY_SKEWED
+    if not skew_known(m, balancer_host, host):
         fits -= ANY_SKEW + (NO_SKEW if abs(skew) > SECOND else 0.0)
     wrong = 0.0
     for clock in WRONG_CLOCKS:
@@ -473,7 +480,7 @@ def is_theirs(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> 
         if covered(m, left, visits, what, other) >= FEWEST:
             wrong_fits = fitness(m, left, visits, what, other)
             wrong = max(wrong, wrong_fits / covered(m, left, visits, what, other))
-    return fits > EVIDENCE + CLEARLY * wrong * within
+    return fits > EVIDENCE + clearly * wrong * within
 
 
 @kernel

@@ -116,11 +116,12 @@ GROUP_TRIES = 4
     GROUP_LAST,
     GROUP_COUNT,
     GROUP_LOOK_AT,  # count of visits from which on to look again whose they are
-    GROUP_SEARCHED_AT,  # when that was last done, and when its visits were last matched
+    GROUP_SEARCHED_AT,  # when that was last done, how long to wait then, and when visits were last matched
+    GROUP_PATIENCE,
     GROUP_SOLVED_AT,
     GROUP_LEFT_OVER,
     GROUP_WIDTH,
-) = range(16)
+) = range(17)
 MOST_WATCHED = 2048  # sessions without a partner kept for each server, and each group of visits
 TALK_PLACES = 4096
 TALKS_WIDTH = 1 + 3 * TALK_PLACES  # counts: all, by bytes, by counters, by both
