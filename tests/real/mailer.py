@@ -20,7 +20,7 @@ from typing import IO, Any
 from .network import PUBLIC
 
 CLIENTS = 4
-PAUSE_S = 0.15
+PAUSE_S = 0.3
 RELAYS = 6  # every so many attempts
 LONGEST_S = 120
 

@@ -35,7 +35,7 @@ QUICK = {
     "postscreen_upstream_proxy_timeout": "2s",
     "smtpd_upstream_proxy_timeout": "2s",
 }
-BEFORE, AFTER = 60, 60
+BEFORE, AFTER = 40, 40
 """Attempts that are waited for before the first step, and after the last."""
 IN_FLIGHT = 8
 """Attempts after a step among which there may be some that began before it; four clients bring mail."""
