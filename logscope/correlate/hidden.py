@@ -50,6 +50,7 @@ MOST = 1024  # visits looked at together
 LINES_DUE = 4 * SECOND  # after which the lines of either log are there
 PAUSE = 30 * SECOND  # between two looks at a group, because many visits together tell more than few
 MANY_NEW = 256  # visits that are looked at without a pause
+SUREST = 0.998  # so many were right of those that seemed certain, on captures of real daemons
 SURE = 0.9  # how likely a pair must be to be taken while more may come
 LIKELY = 0.75  # and at last
 LAST_AFTER = 60 * SECOND
@@ -303,7 +304,7 @@ def link_likely(m: Memory, left: Vector, right: Vector, what: int) -> None:
         probability = share[j, slot_of(columns, j, i)] if i >= 0 else 0.0
         due = i >= 0 and m[NOW] - m[left[i] + B_LOGGED] >= LINES_DUE
         if due and probability >= (LIKELY if late else SURE):
-            parts = min(int(1_000_000 * probability), 999_999)
+            parts = int(1_000_000 * min(probability, SUREST))
             side = K_SCREEN_PEER if what == BALANCER_SCREEN else K_SMTPD_PEER
             if parts >= SURE_ENOUGH:
                 coarse = row_coarse(m, row, what)
