@@ -146,6 +146,7 @@ class Cell:
         nodes: listeners that the joined ones reached.
         passed: of the passed ones, by listener.
         timed: passed ones joined by address and time alone.
+        hidden_by_time: masked ones joined by time alone: some are another target's.
         timeline: what became of them, in time.
         lone: start and end of those without a partner.
         refused: of those that look like refusals, joined or not.
@@ -162,6 +163,7 @@ class Cell:
     nodes: Counter[Node] = field(default_factory=Counter)
     passed: dict[Node, Span] = field(default_factory=dict)
     timed: int = 0
+    hidden_by_time: int = 0
     timeline: Timeline = field(default_factory=Timeline)
     lone: Sample = field(default_factory=Sample)
     refused: Sample = field(default_factory=Sample)
@@ -264,6 +266,7 @@ class Tally:
         cell.timed += int(rows.timed[here[fates == PASSED]].sum())
         hidden = here[(fates == BY_PORT) | (fates == CUT) | (fates == BY_TEXT)]
         self._add_hidden(cell, rows, hidden)
+        cell.hidden_by_time += int(rows.timed[hidden].sum())
         cell.seen_effects.add(rows.marks, here[fates == PASSED])
         rows.take_destinations(cell.destinations, here[fates == PASSED])
         rows.take_destinations(cell.hidden_destinations, hidden)

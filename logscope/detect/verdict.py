@@ -44,6 +44,9 @@ MINOR_TIMED = 0.1
 accident."""
 SAME_ADDRESSES = 0.5
 """Share of the lone sessions' client addresses that the mail server names, too: only the join failed then."""
+STRAYED, MINOR_STRAYED = 3, 0.25
+"""Another target has so many times the masked sessions that were joined by time: these may be its own,
+unless they have this share."""
 MOSTLY = 0.5
 """Share of the masked sessions that must show a header."""
 HEADER_FIRST = 0.9
@@ -189,11 +192,29 @@ class Verdict:
 
     def _least(self, kind: str) -> float:
         """Sessions that a kind must have to count."""
+        if kind != "passed" and self._strayed():
+            return max(ENOUGH, MINOR_STRAYED * self._explained)
         if not self.inferred:
             return ENOUGH
         timed = sum(cell.timed for cell in self.target.cells.values())
         doubtful = kind == "passed" and 2 * timed > self.spans["passed"].count
         return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self._explained)
+
+    def _strayed(self) -> bool:
+        """Whether its masked sessions, joined by time alone, may be those of others at the same mail
+        server, who have many more of them."""
+        cells = self.target.cells.values()
+        by_time = sum(cell.hidden_by_time for cell in cells)
+        hidden = self.target.span(BY_PORT, BY_TEXT, CUT).count
+        if self.target.node is None or 2 * by_time <= hidden:
+            return False
+        others = (
+            cell.hidden_by_time
+            for cell in self.tally.cells.values()
+            if not any(cell is own for own in cells)
+            and any(node.mta_host == self.target.node.mta_host for node in cell.nodes)
+        )
+        return max(others, default=0) >= STRAYED * by_time
 
     def _certainty(self, most: float) -> float:
         """From 0 to 1: more sessions say it more surely, unexplained ones less."""

@@ -241,3 +241,17 @@ def test_remedies_name_the_service_and_the_server() -> None:
     assert "master.cf on mx-a" in masked
     assert "send-proxy" in " ".join(remedies["header missing"])
     assert "-o postscreen_upstream_proxy_protocol=haproxy" in " ".join(remedies["header told"])
+
+
+def test_masked_sessions_that_stray_from_another_target_make_no_mixture() -> None:
+    scene = Scene().by_port("mx-a", "mx-a", 80, client_known_from="timing", frontend="ft_other")
+    scene.passed("mx-a", "mx-a", 60).by_port("mx-a", "mx-a", 5, client_known_from="timing")
+    verdicts = {target["frontend"]: target["verdict"] for target in scene.document()["targets"]}
+    assert verdicts == {"ft_other": "masked", "ft_smtp": "passed"}
+
+
+def test_masked_sessions_that_are_known_by_the_port_are_its_own() -> None:
+    scene = Scene().by_port("mx-a", "mx-a", 80, client_known_from="timing", frontend="ft_other")
+    scene.passed("mx-a", "mx-a", 60).by_port("mx-a", "mx-a", 5)
+    verdicts = {target["frontend"]: target["verdict"] for target in scene.document()["targets"]}
+    assert verdicts == {"ft_other": "masked", "ft_smtp": "mixed"}
