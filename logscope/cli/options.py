@@ -112,6 +112,17 @@ Output = Annotated[
         help="table, jsonl, json, csv or parquet.",
     ),
 ]
+DocumentOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FORMAT",
+        rich_help_panel=_OUTPUT,
+        help="table or json; lists in any format.",
+    ),
+]
+"""Of a report that is more than one table."""
 To = Annotated[
     str | None,
     typer.Option(

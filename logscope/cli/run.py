@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from logscope import settings as configuration
 from logscope.cli.boundary import complain
 from logscope.cli.streams import Target, choose_target, opened
-from logscope.errors import ExitCode, LogscopeError, UsageError
+from logscope.errors import ExitCode, InputError, LogscopeError, UsageError
 from logscope.report.text import visible
 
 if TYPE_CHECKING:
@@ -153,9 +153,21 @@ class Run:
             with progress(sources, wanted=not self.settings.quiet):
                 result = read_tables(sources, self.settings, tables, sink)
             self.complain_of(sources)
+        if result.counts.lines_read and not result.counts.parsed:
+            self.complain(nothing_understood(result.counts.lines_read))
         for note in result.notes if tell else ():
             self.note(note)
         return result
+
+
+def nothing_understood(lines: int) -> InputError:
+    """What to say of input in which no line means anything to us."""
+    from logscope.report.wording import plural
+
+    return InputError(
+        f"none of {plural(lines, 'line')} is one of HAProxy or Postfix",
+        hint="`logscope parse` says what each was taken for, `logscope explain LINE` why.",
+    )
 
 
 def start(flags: Mapping[str, Any], to: str | None, default: str) -> Run:

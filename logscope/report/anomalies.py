@@ -35,15 +35,16 @@ _SHOWN_SESSIONS = 3
 _LEAST_HISTORY_DAYS = 2.0
 
 
-def anomalies_report(found: Found, notes: Sequence[str] = ()) -> Report:
+def anomalies_report(found: Found, notes: Sequence[str] = (), standing: Sequence[Note] = ()) -> Report:
     """The report.
 
     Args:
         found: what the detectors say.
         notes: remarks about the input.
+        standing: what is wrong besides, for people: masking may be as old as the logs, and is no change then.
     """
     document = {**found.document(), "notes": list(notes)}
-    items: list[Item] = [_headline(found)]
+    items: list[Item] = [*standing, _headline(found)]
     if found.span is not None:
         items.append(Facts(tuple(_facts(found))))
     if found.findings:

@@ -63,13 +63,17 @@ def _headline(document: Mapping[str, Any]) -> tuple[str, Tone]:
 
 
 def headline(document: Mapping[str, Any]) -> list[Note]:
-    """The verdict in a sentence, with the targets it is about and the first step to take."""
+    """What cannot wait, and the verdict in a sentence, with the targets it is about and the step to take."""
+    return [*_alarms(document), _verdict(document)]
+
+
+def _verdict(document: Mapping[str, Any]) -> Note:
     text, tone = _headline(document)
     wrong = [target for target in document["targets"] if tone_of(target["verdict"]) == "bad"]
     if not wrong or len(wrong) == len(document["targets"]):
-        return [Note(text, tone, _next(tone))]
+        return Note(text, tone, _next(tone))
     named = ", ".join(_name(target) for target in wrong)
-    return [Note(f"{text} Affected: {named}.", tone, _next(tone))]
+    return Note(f"{text} Affected: {named}.", tone, _next(tone))
 
 
 def _alarms(document: Mapping[str, Any]) -> list[Note]:

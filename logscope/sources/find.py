@@ -189,11 +189,36 @@ def _logs_inside(directory: Path) -> str:
         entries = sorted(entry.name for entry in directory.iterdir() if entry.is_file())
     except OSError:
         entries = []
-    likely = [entry for entry in entries if re.search(r"haproxy|mail|log", entry)]
+    likely = [
+        entry
+        for entry in entries
+        if re.search(r"haproxy|mail|log", entry) and not entry.endswith(_OTHER_FILES)
+    ]
     if not likely:
         return "Give the log files themselves."
     names = " ".join(str(directory / entry) for entry in likely[:3])
     return f"Give the log files themselves, such as: {names}"
+
+
+_COMMENTS = rb"(?:[ \t]*(?:#.*)?\r?\n)*"
+_CONFIGURATIONS = (
+    (
+        re.compile(
+            _COMMENTS
+            + rb"(?:(?:global|defaults)[ \t]*\r?\n|(?:frontend|backend|listen)[ \t]+[\w.:-]+[ \t]*\r?\n)"
+        ),
+        "a configuration of HAProxy",
+        "Give it with --haproxy-cfg.",
+    ),
+    (
+        re.compile(
+            _COMMENTS + rb"(?:[a-z][a-z0-9_]+[ \t]*=|[\w.:-]+[ \t]+(?:inet|unix|fifo|pass)[ \t]+[-yn])"
+        ),
+        "a configuration of Postfix",
+        "Give its directory with --postfix-config.",
+    ),
+)
+_OTHER_FILES = (".cfg", ".cf", ".csv", ".json", ".jsonl", ".md", ".parquet", ".toml")
 
 
 def _not_a_log(source: Source) -> InputError | None:
@@ -203,6 +228,9 @@ def _not_a_log(source: Source) -> InputError | None:
             return InputError(
                 f"{source.name}: is {what}, not a log", hint=next_step.replace("FILE", source.name)
             )
+    for first_line, what, next_step in _CONFIGURATIONS:
+        if first_line.match(head):
+            return InputError(f"{source.name}: is {what}, not a log", hint=next_step)
     written = head.replace(b"\0", b"")  # a crash leaves blocks of NUL in a good log
     controls = len(written) - len(written.translate(None, _CONTROLS))
     if len(written) >= _LEAST_JUDGED and controls > _CONTROLS_OF_BINARY * len(written):

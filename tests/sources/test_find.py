@@ -85,6 +85,7 @@ def test_a_directory_names_the_logs_inside() -> None:
     Path("logs").mkdir()
     write("logs/mail.log")
     write("logs/readme")
+    write("logs/haproxy.cfg")
     assert only_problem(open_inputs(["logs"])) == (
         "logs: is a directory\n  Give the log files themselves, such as: logs/mail.log"
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from logscope.detect.anomalies import Baseline, Finder, Options
+    from logscope.report.model import Note
 
 _JUDGING = "How it is judged"
 _LEVELS = {"low": 0.6, "normal": 1.0, "high": 1.6}
@@ -108,22 +109,34 @@ def anomalies(
     )  # fmt: skip
     judging = judging_options(sensitivity, allow or (), maintenance or ())
     usual = None if baseline is None else read_baseline(Path(baseline))
+    from logscope.detect import masking
     from logscope.detect.anomalies import READS, Finder
     from logscope.report.anomalies import anomalies_report
+    from logscope.report.masking import headline
 
-    finder = Finder(judging, usual)
+    finder, judge = Finder(judging, usual), masking.Judge()
+
+    def take(table: str, batch: pa.RecordBatch) -> None:
+        finder.add(table, batch)
+        if table == "sessions":
+            judge.add(batch)
+
     tables = [Path(name) for name in files or () if name.endswith(".parquet")]
     logs = [name for name in files or () if not name.endswith(".parquet")]
     notes: list[str] = []
+    standing: list[Note] = []
     if tables:
         read_parquet(run, tables, finder)
     if logs or not tables:
-        result = run.tables(logs or None, READS, finder.add, tell=run.target.output != "table")
+        sessions = sorted({*READS["sessions"], *masking.READS})
+        wanted = {**READS, "sessions": sessions}
+        result = run.tables(logs or None, wanted, take, tell=run.target.output != "table")
         notes = result.notes
+        standing = [note for note in headline(judge.document(result.signals)) if note.tone == "bad"]
     report = finder.report()
     if save_baseline is not None:
         write_baseline(Path(save_baseline), report.baseline)
-    run.write(anomalies_report(report, notes))
+    run.write(anomalies_report(report, notes, standing))
     return run.exit_code(ExitCode.FINDING if report.findings else ExitCode.FINE)
 
 

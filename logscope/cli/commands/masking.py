@@ -52,7 +52,7 @@ def masking(
     haproxy_cfg: options.HaproxyCfg = None,
     log_format: options.LogFormat = None,
     postfix_config: options.PostfixConfig = None,
-    output: options.Output = None,
+    output: options.DocumentOutput = None,
     to: options.To = None,
     color: options.Color = None,
     quiet: options.Quiet = None,

@@ -9,8 +9,11 @@ import typer
 
 from logscope.cli import options
 from logscope.cli.run import Run, start
+from logscope.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
 
@@ -57,8 +60,10 @@ def parse(
     )  # fmt: skip
     from logscope.cli.progress import progress
     from logscope.report.wording import number
-    from logscope.sources.reading import read_events
+    from logscope.sources.reading import prepare, read_events
 
+    if kind:
+        _check_kind(kind, prepare(run.settings).catalogue.kinds)
     with run.inputs(files) as sources:
         schema, batches, counts = read_events(sources, run.settings)
         with progress(sources, wanted=not run.settings.quiet and not run.on_terminal):
@@ -92,6 +97,20 @@ def _write_shapes(run: Run, batches: Iterable[pa.RecordBatch]) -> None:
     for batch in batches:
         shapes.add(batch)
     run.write(shapes.report())
+
+
+def _check_kind(kind: str, kinds: Sequence[str]) -> None:
+    """See whether there is such a kind, or a program with kinds.
+
+    Raises:
+        UsageError: there is none.
+    """
+    known = {"unparsed", "foreign", *kinds, *(each.partition(".")[0] for each in kinds)}
+    if kind not in known:
+        raise UsageError(
+            f"--kind: there is no kind {kind!r}",
+            hint=did_you_mean(kind, sorted(known)) or "`logscope grammar list` names the programs.",
+        )
 
 
 def _of_kind(batch: pa.RecordBatch, kind: str) -> pa.RecordBatch:

@@ -95,7 +95,7 @@ class Causes:
         """All causes, the earliest first."""
         self._left = [sign for sign in self._all.signs if sign.detector != "rate"]
         for step in (
-            self._silences, self._no_server, self._clocks, self._gone_servers, self._hops, self._masking,
+            self._silences, self._no_server, self._clocks, self._gone_servers, self._masking, self._hops,
             self._actors, self._newcomers, self._auth_outage, self._blocklists_silent, self._attacks,
             self._worse_servers, self._latencies, self._reasons, self._terminations, self._outcomes,
             self._mail, self._volumes, self._parts,
