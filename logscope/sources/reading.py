@@ -129,16 +129,17 @@ def read_tables(
 
     ready = prepare(settings)
     wanted = {table: list(columns) or column_names(table) for table, columns in tables.items()}
-    conditions = {table: condition_of(settings, table) for table in tables}
+    main = next(iter(tables))
+    condition = condition_of(settings, main)
     for table, columns in wanted.items():
         needed = [*_HAPPENED[table]] if _bounded(settings) else []
-        if condition := conditions[table]:
+        if condition and table == main:
             needed += condition.columns
         columns += [name for name in dict.fromkeys(needed) if name not in columns]
 
     def within(table: str, batch: pa.RecordBatch) -> None:
         batch = in_period(table, batch, settings)
-        if condition := conditions[table]:
+        if condition and table == main:
             batch = condition.select(batch)
         sink(table, batch.select(list(tables[table])) if tables[table] else batch)
 
