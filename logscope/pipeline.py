@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Protocol
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +144,10 @@ class Dictionary:
             self._known[id(names)] = known
         return known
 
+    def raw(self, code: int) -> bytes:
+        """The bytes of a code."""
+        return self._names.raw(code)
+
     def texts(self) -> list[str]:
         return self._names.texts()
 
@@ -162,15 +167,24 @@ class Hosts:
         self._lock = Lock()
         self._numbers: dict[int, int] = {}
 
-    def number(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers of some dictionary codes; -1 stays -1."""
+    def number(
+        self, codes: NDArray[np.int64], raw: Callable[[int], bytes]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The numbers of some dictionary codes, where -1 stays -1; and hashes of their names, the same in every
+        run.
+
+        Args:
+            raw: the name of a code.
+        """
         present = np.unique(codes)
+        places = np.searchsorted(present, codes)
         with self._lock:
             numbers = [
                 self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1
                 for code in present.tolist()
             ]
-        return np.array(numbers, np.int64)[np.searchsorted(present, codes)]
+        hashes = [crc32(raw(code)) if code >= 0 else 0 for code in present.tolist()]
+        return np.array(numbers, np.int64)[places], np.array(hashes, np.int64)[places]
 
     def names(self, texts: Sequence[str]) -> list[str]:
         return [texts[code] for code in self._numbers]
@@ -212,11 +226,12 @@ class Extractor:
         rows, plans = chunk.rows, self.plans
         codes = np.append(self._dictionary.translate(names), -1)  # code -1, no name, stays -1
         run = engine.compiled(extract) if self.machine_code else extract
+        hosts, host_hashes = self._hosts.number(codes[rows.host], self._dictionary.raw)
         count = run(
             rows.template, rows.start, rows.arena, 0, rows.count, rows.stamp, chunk.logged_at,
             chunk.accepted_at, order,
             (rows.stamp_kind & (ops.MILLISECONDS | ops.MICROSECONDS) == 0).view(np.uint8),
-            self._hosts.number(codes[rows.host]), codes[rows.service], rows.pid, source, chunk.first_line,
+            hosts, host_hashes, codes[rows.service], rows.pid, source, chunk.first_line,
             plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, codes, pool, base, out,
         )  # fmt: skip
         return int(count)

@@ -373,8 +373,7 @@ def on_smtpd(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
 def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int) -> None:
     if role == R_SMTPD_DISCONNECT:
         m[s + S_COMMANDS] = keep(m, heap, pool, e[E_T0], TEXT_OF_SESSIONS)
-        if e[E_T0] != NULL:
-            m[s + S_SIGNATURE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), m[s + S_HOST])
+        m[s + S_SIGNATURE] = e[E_QUEUE]
         m[s + S_COMMANDS_OK] = e[E_N0]
         m[s + S_COMMANDS_ALL] = e[E_N1]
         end_smtpd(m, s, e[E_TIME])

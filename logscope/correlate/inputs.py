@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope.correlate.layout import *
-from logscope.correlate.tables import Bytes, Matrix, Vector, hash_bytes
+from logscope.correlate.tables import Bytes, Matrix, Vector, hash_bytes, mix
 from logscope.engine import kernel
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind
@@ -246,6 +246,7 @@ def extract(
     order: Vector,
     coarse: NDArray[np.uint8],
     host: Vector,
+    host_hash: Vector,
     service: Vector,
     pid: Vector,
     source: int,
@@ -263,8 +264,8 @@ def extract(
     """Write the rows `first_row` to `last_row` that the joins have a use for to `out`; returns how many.
 
     `stamp` is the time as written, `time` in UTC, `accepted` HAProxy's accept date in UTC, `order` the
-    running maximum of `time`; `host`, `service` and `names` are codes of the run's own dictionary; `base`
-    is where the scanned chunk begins in `pool`.
+    running maximum of `time`; `host`, `service` and `names` are codes of the run's own dictionary, which
+    depend on what is read first, `host_hash` does not; `base` is where the scanned chunk begins in `pool`.
     """
     count = 0
     for row in range(first_row, last_row):
@@ -310,6 +311,8 @@ def extract(
                     header_v2(pool, begin, length, e)
         if roles[t] == R_BALANCER:
             e[E_N0] = accepted[row]
+        elif roles[t] == R_SMTPD_DISCONNECT and e[E_T0] != NULL:
+            e[E_QUEUE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), host_hash[row])
         count += 1
     return count
 

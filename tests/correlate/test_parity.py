@@ -9,6 +9,7 @@ import lzma
 import re
 from collections.abc import Callable
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -194,3 +195,22 @@ def test_counts_close(name: str) -> None:
     quality = result.quality
     assert quality["lines_read"] == quality["parsed"] + quality["foreign"] + quality["unparsed"]
     assert quality["sessions"] == sum(quality[name] for name in pipeline.JOIN_CLASSES) == sum(counted)
+
+
+@pytest.mark.parametrize("name", CAPTURES[1:])
+def test_numbers_that_names_happen_to_get_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are numbered as they come, from several threads: which is first differs from run to run."""
+    expected = sessions(capture(name), machine_code=True)
+    begin = pipeline.Dictionary.__init__
+
+    def with_others_first(self: pipeline.Dictionary) -> None:
+        begin(self)
+        for number in range(17):
+            self._names.intern(b"another %d" % number)
+
+    def number_others_first(self: pipeline.Hosts) -> None:
+        self._lock, self._numbers = Lock(), {code: code for code in range(5)}
+
+    monkeypatch.setattr(pipeline.Dictionary, "__init__", with_others_first)
+    monkeypatch.setattr(pipeline.Hosts, "__init__", number_others_first)
+    assert sessions(capture(name), machine_code=True) == expected
