@@ -170,8 +170,9 @@ class Hosts:
     def number(
         self, codes: NDArray[np.int64], raw: Callable[[int], bytes]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The numbers of some dictionary codes, where -1 stays -1; and hashes of their names, the same in every
-        run.
+        """The numbers of some dictionary codes, where -1 stays -1; and hashes of their names.
+
+        The numbers depend on which name came first, the hashes do not.
 
         Args:
             raw: the name of a code.
