@@ -58,7 +58,8 @@ class Known:
         return self.whole or (field is not None and field in self.fields)
 
 
-def known() -> list[Known]:
+def known(scenario: str = "") -> list[Known]:
+    """The differences that are known everywhere, and in a scenario."""
     text = Path(__file__).with_name("differences.toml").read_text(encoding="utf-8")
     return [
         Known(
@@ -69,6 +70,7 @@ def known() -> list[Known]:
             entry.get("lines", False),
         )
         for entry in tomllib.loads(text)["difference"]
+        if entry.get("scenario", scenario) == scenario
     ]
 
 
