@@ -129,7 +129,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, unbuffered: str) -> No
     assert process.returncode == 141
 
 
-HEAVY = ("numpy", "numba", "pandas", "pyarrow", "rich")
+HEAVY = ("numpy", "numba", "pandas", "pyarrow", "rich", "asyncio")
 
 
 @pytest.mark.parametrize(

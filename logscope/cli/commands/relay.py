@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
 import sys
 from pathlib import Path
@@ -181,6 +180,8 @@ def init(
 
 
 def _run(settings: RelaySettings, seconds: float | None) -> int:
+    import asyncio
+
     from logscope.relay.rim.run import serve
 
     async def until(_relay: Relay) -> None:
@@ -191,6 +192,8 @@ def _run(settings: RelaySettings, seconds: float | None) -> int:
 
 
 def _run_with_traffic(settings: RelaySettings, profile: Profile, seed: int, seconds: float) -> int:
+    import asyncio
+
     from logscope.relay.rim.run import serve
     from logscope.relay.rim.traffic import Traffic
     from logscope.relay.rim.witness import Witness
@@ -221,6 +224,8 @@ def _run_with_traffic(settings: RelaySettings, profile: Profile, seed: int, seco
 
 async def _show(relay: Relay, traffic: Traffic) -> None:
     """What is going on, again and again, where somebody looks."""
+    import asyncio
+
     while sys.stderr.isatty():
         line = f"{traffic.started} connections, {traffic.started - traffic.ended} open; {relay.counts()}"
         print(f"\r{line:<78}", end="", file=sys.stderr, flush=True)
