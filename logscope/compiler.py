@@ -116,7 +116,7 @@ class _PartLowering(typed_passes.NativeLowering):
         state.flags.no_compile = True
         super().run_pass(state)
         lowered = state["cr"]
-        state.library.parts.append(lowered.fndesc.llvm_func_name)
+        state["library"].parts.append(lowered.fndesc.llvm_func_name)
         # Numba finds what a call is lowered to by the callee's entry point, which has to be a builtin:
         # this one.
         never_called: list[None] = []
@@ -140,7 +140,7 @@ class _Compiler(CompilerBase):
 class _EntryPoint(_Compiler):
     def compile_extra(self, func: FunctionType) -> Any:
         codegen = self.state.targetctx.codegen()
-        library = self.state.library = _Library(codegen, func.__qualname__)
+        library = self.state["library"] = _Library(codegen, func.__qualname__)
         library.enable_object_caching()
         with _undisturbed(), _remembered():
             return super().compile_extra(_with_parts(func, library, {}))
@@ -153,7 +153,7 @@ def _part(function: FunctionType, library: _Library, made: dict[FunctionType, An
         lowering = _PartLowering
 
         def compile_extra(self, func: FunctionType) -> Any:
-            self.state.library = library
+            self.state["library"] = library
             return super().compile_extra(func)
 
     if function not in made:
