@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from logscope.arrow import TIMES, as_arrow, as_texts
@@ -16,6 +17,7 @@ from logscope.grammar.fields import Kind
 from logscope.grammar.model import ENVELOPE, FieldInfo
 from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Names, Rows
 from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers, clocks, wants_machine_code
+from logscope.postfix.secrets import redacted, redacted_line
 from logscope.schema import EVENTS
 from logscope.syslog import envelopes
 
@@ -29,6 +31,9 @@ _TYPES = {
     Kind.COUNTERS: COUNTER_MAP,
 }
 _RESOLUTIONS = ("s", "ms", "us")
+_QUOTED = ("client_text", "old_client_text", "replacement_text")
+"""Fields that quote what a client said; `_SAID_AFTER`: fields with the command that it was said after."""
+_SAID_AFTER = ("stage", "client_command")
 _HEAD = {
     "source": pa.string(),
     "line_number": pa.int64(),
@@ -154,11 +159,15 @@ class EventTable:
                 array = self._column(chunk, info, machine_code=machine_code)
                 if array.null_count < count:
                     columns[info.name] = array
+        for name in _QUOTED:
+            if name in columns:
+                columns[name] = _without_secrets(columns[name], [columns.get(after) for after in _SAID_AFTER])
         ununderstood = rows.template < 0
         if ununderstood.any():
             columns["reason"] = _reasons(rows)
             lines = rows.line_start << ops.SPAN_SHIFT | rows.line_end - rows.line_start
-            columns["raw"] = rows.spans(np.where(ununderstood, lines, NULL))
+            raw = rows.spans(np.where(ununderstood, lines, NULL))
+            columns["raw"] = _replaced(raw, redacted_line) if pc.any(_names_login(raw)).as_py() else raw
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
     def _learn(self, names: Names) -> None:
@@ -190,6 +199,23 @@ class EventTable:
             return code_texts(self._enum_texts, values)
         texts = rows.spans(values)
         return counter_maps(texts) if kind is Kind.COUNTERS else texts
+
+
+def _without_secrets(quoted: pa.Array, said_after: Sequence[pa.Array | None]) -> pa.Array:
+    """What clients said, without what they log in with."""
+    texts = quoted.to_pylist()
+    for row in np.flatnonzero(quoted.is_valid().to_numpy(zero_copy_only=False)).tolist():
+        stages = (None if after is None else after[row].as_py() for after in said_after)
+        texts[row] = redacted(texts[row], next(filter(None, stages), None))
+    return as_texts(texts)
+
+
+def _names_login(texts: pa.Array) -> pa.Array:
+    return pc.match_substring(texts, "auth", ignore_case=True)
+
+
+def _replaced(texts: pa.Array, replace: Callable[[str], str]) -> pa.Array:
+    return as_texts([None if text is None else replace(text) for text in texts.to_pylist()])
 
 
 def _reasons(rows: Rows) -> pa.Array:

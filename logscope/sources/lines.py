@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from logscope.errors import InputError
+from logscope.postfix.secrets import redacted_line
 from logscope.sources.buffers import new_buffer
 from logscope.sources.source import Source
 
@@ -14,7 +15,8 @@ _LONGEST = 2000
 
 
 def lines_of(path: Path, numbers: Collection[int]) -> dict[int, str]:
-    """The lines with these numbers, counted from 1; of a very long one the beginning.
+    """The lines with these numbers, counted from 1; of a very long one the beginning, and what a client said
+    to log in left out.
 
     Numbers beyond the end are left out. Reading stops at the last one asked for.
 
@@ -48,4 +50,4 @@ def lines_of(path: Path, numbers: Collection[int]) -> dict[int, str]:
 
 
 def _shown(line: bytes) -> str:
-    return line[:_LONGEST].rstrip(b"\r").decode("utf-8", "replace")
+    return redacted_line(line[:_LONGEST].rstrip(b"\r").decode("utf-8", "replace"))

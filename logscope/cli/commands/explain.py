@@ -51,11 +51,13 @@ def explain(
         line.encode("utf-8", "surrogateescape") for line in lines or () if line != "-"
     ] or _standard_input()
     from logscope.grammar.explain import explain as explained
+    from logscope.grammar.fields import text_of
+    from logscope.postfix.secrets import redacted_line
     from logscope.report.explain import explain_report
     from logscope.sources.reading import prepare
 
     catalogue = prepare(run.settings).catalogue
-    found = [explained(line, catalogue) for line in given]
+    found = [explained(redacted_line(text_of(line)), catalogue) for line in given]
     run.write(explain_report(found, _drafts(found, catalogue) if suggest else {}))
     return ExitCode.FINDING if any(one.kind == "unparsed" for one in found) else ExitCode.FINE
 
