@@ -15,14 +15,16 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import CodeType, FunctionType
-from typing import Any, TypeGuard
+from types import FunctionType
+from typing import Any
 
 from numba import njit, types
 from numba.core import typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, _LowerResult
 from numba.core.compiler_machinery import PassManager, register_pass
+
+from logscope.engine import is_kernel, names_used
 
 _PASSES = (
     untyped_passes.TranslateByteCode,
@@ -63,9 +65,9 @@ def _counts_references(function: FunctionType) -> bool:
     """
     if not _hands_out_numbers(function):
         return True
-    for name in _names_used(function.__code__):
+    for name in names_used(function.__code__):
         value = function.__globals__.get(name)
-        if name in _ALLOCATORS or (_is_kernel(value) and not _hands_out_numbers(value)):
+        if name in _ALLOCATORS or (is_kernel(value) and not _hands_out_numbers(value)):
             return True
     return False
 
@@ -77,10 +79,6 @@ _NUMBERS = {"None", "Number", "bool", "float", "int"}
 def _hands_out_numbers(function: FunctionType) -> bool:
     result = function.__annotations__["return"]
     return result in _NUMBERS or result.startswith("tuple[int")
-
-
-def _is_kernel(value: object) -> TypeGuard[FunctionType]:
-    return isinstance(value, FunctionType) and hasattr(value, "__kernel__")
 
 
 class _Library(JITCodeLibrary):
@@ -167,9 +165,9 @@ def _part(function: FunctionType, library: _Library, made: dict[FunctionType, An
 def _with_parts(function: FunctionType, library: _Library, made: dict[FunctionType, Any]) -> FunctionType:
     """A copy of a function in which the kernels that it names are dispatchers."""
     names = dict(function.__globals__)
-    for name in _names_used(function.__code__):
+    for name in names_used(function.__code__):
         callee = names.get(name)
-        if callee is not function and _is_kernel(callee):
+        if callee is not function and is_kernel(callee):
             names[name] = _part(callee, library, made)
     clone = FunctionType(
         function.__code__, names, function.__name__, function.__defaults__, function.__closure__
@@ -177,13 +175,6 @@ def _with_parts(function: FunctionType, library: _Library, made: dict[FunctionTy
     clone.__module__ = function.__module__
     clone.__qualname__ = function.__qualname__
     return clone
-
-
-def _names_used(code: CodeType) -> Iterator[str]:
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names_used(constant)
 
 
 def _forget_constants(dispatcher: Any) -> None:

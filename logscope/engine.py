@@ -4,9 +4,10 @@ A function marked `@kernel` stays an ordinary Python function over numpy arrays.
 returns its Numba version; kernels that it calls by name are compiled along. Nothing is compiled, and Numba
 is not even imported, until `compiled` is called, so small inputs and `--help` never wait for a compiler.
 
-Machine code is kept on disk in a directory named after a hash of every kernel's source and the versions of
-Python and Numba: a changed callee in another module can therefore never leave stale code behind (Numba's
-own key is the caller's file alone).
+Machine code is kept on disk, for each entry point in a directory named after a hash of all it is made of:
+the modules of the kernels it reaches, the constants they name, the versions of Python and Numba. A changed
+callee in another module can therefore never leave stale code behind (Numba's own key is the caller's file
+alone), and what is not concerned by a change stays.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from types import FunctionType
-from typing import Any, TypeVar
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, TypeGuard, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_PACKAGE = Path(__file__).parent
 _compiled: dict[FunctionType, Any] = {}
 
 
@@ -49,18 +49,32 @@ def compiled(function: Callable[..., Any]) -> Any:
     return _compiled[function]
 
 
-def is_cached() -> bool:
-    """Whether machine code of these very sources is on disk already: nobody will wait for the compiler."""
-    directory = cache_directory()
+def is_kernel(value: object) -> TypeGuard[FunctionType]:
+    """Whether a value is a function marked with `kernel`."""
+    return isinstance(value, FunctionType) and hasattr(value, "__kernel__")
+
+
+def names_used(code: CodeType) -> Iterator[str]:
+    """The names that a function's code looks up, those of its inner functions included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from names_used(constant)
+
+
+def is_cached(function: Callable[..., Any]) -> bool:
+    """Whether a kernel's machine code is on disk already: nobody will wait for the compiler."""
+    assert isinstance(function, FunctionType)
+    directory = cache_directory(_made_of(function))
     return directory is not None and any(directory.glob("**/*.nbi"))
 
 
-def cache_directory() -> Path | None:
-    """The first place where machine code can be kept: the user's cache, else a private temporary directory.
+def cache_directory(name: str) -> Path | None:
+    """A directory of that name in the first place where machine code can be kept: the user's cache, else a
+    private temporary directory.
 
     None where neither can be written; the code is then compiled anew in each process.
     """
-    name = _source_key()
     for base in _cache_bases():
         directory = base / name
         try:
@@ -90,15 +104,43 @@ def _cache_bases() -> Iterator[Path]:
 
 
 @cache
-def _source_key() -> str:
+def _made_of(function: FunctionType) -> str:
+    """A name for all that the machine code of an entry point depends on."""
     digest = hashlib.blake2b(digest_size=12)
-    for path in sorted(_PACKAGE.rglob("*.py")):
-        source = path.read_bytes()
-        if b"kernel" in source:
-            digest.update(path.relative_to(_PACKAGE).as_posix().encode())
-            digest.update(source)
+    for part in sorted(_parts(function)):
+        digest.update(part)
     python = f"{sys.implementation.cache_tag}-numba{version('numba')}-numpy{version('numpy')}"
-    return f"{python}-{digest.hexdigest()}"
+    return f"{python}-{function.__name__}-{digest.hexdigest()}"
+
+
+def _parts(entry: FunctionType) -> set[bytes]:
+    """The sources of the modules of all kernels that an entry point reaches, and the constants they name."""
+    parts = {_source(str(Path(__file__).with_name("compiler.py")))}
+    reached = [entry]
+    for function in reached:  # grows meanwhile
+        parts.add(_source(function.__code__.co_filename))
+        for name in names_used(function.__code__):
+            value: Any = function.__globals__.get(name)
+            if value is None:
+                continue
+            if is_kernel(value):
+                if value not in reached:
+                    reached.append(value)
+            elif isinstance(value, int | float | str | bytes | tuple):
+                parts.add(f"{name}={value!r}".encode())
+            elif hasattr(value, "tobytes"):  # of numpy
+                parts.add(name.encode() + value.tobytes())
+            else:
+                home = getattr(value, "__module__", None)
+                module = value if isinstance(value, ModuleType) else sys.modules.get(home or "")
+                if module is not None and module.__name__.startswith(f"{__package__}."):
+                    parts.add(_source(str(module.__file__)))
+    return parts
+
+
+@cache
+def _source(path: str) -> bytes:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=12).digest()
 
 
 def _compile(function: FunctionType) -> Any:
@@ -106,7 +148,7 @@ def _compile(function: FunctionType) -> Any:
 
     from logscope import compiler
 
-    directory = cache_directory()
+    directory = cache_directory(_made_of(function))
     if directory is not None:
         configuration: Any = numba.config
         configuration.CACHE_DIR = str(directory)

@@ -503,7 +503,15 @@ def wants_machine_code(sources: Sequence[Input], choice: bool | None) -> bool:
     if choice is not None:
         return choice
     total = sum((source.size or 0) * (8 if source.compression else 1) for source in sources)
-    return total >= (CACHED_CODE_FROM if engine.is_cached() else MACHINE_CODE_FROM)
+    return total >= (CACHED_CODE_FROM if has_machine_code() else MACHINE_CODE_FROM)
+
+
+def has_machine_code() -> bool:
+    """Whether scanner and joins are on disk as machine code, so that nobody waits for the compiler."""
+    from logscope.correlate.join import move
+    from logscope.grammar.machine.lines import scan
+
+    return engine.is_cached(scan) and engine.is_cached(move)
 
 
 JOIN_CLASSES = ("joined_exact", "joined_probable", "ambiguous", "balancer_only", "mta_only")

@@ -43,6 +43,19 @@ def last_doubled(values: Longs) -> int:
     return doubled(values)[values.shape[0] - 1]
 
 
+BASE = 7
+
+
+@kernel
+def plus_base(a: int) -> int:
+    return plus(a, BASE)
+
+
+@kernel
+def twice_plus_base(a: int) -> int:
+    return plus_base(plus_base(a))
+
+
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("LOGSCOPE_CACHE_DIR", str(tmp_path))
@@ -100,3 +113,20 @@ def test_compiled_code_is_fetched_by_the_next_process(tmp_path: Path) -> None:
 def test_what_is_no_kernel_is_not_compiled() -> None:
     with pytest.raises(TypeError, match="test_what_is_no_kernel"):
         engine.compiled(test_what_is_no_kernel_is_not_compiled)
+
+
+def test_a_constant_that_a_callee_names_makes_other_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def made_of() -> tuple[str, str]:
+        engine._made_of.cache_clear()
+        return engine._made_of(twice_plus_base), engine._made_of(total)
+
+    before = made_of()
+    monkeypatch.setitem(globals(), "BASE", 8)
+    after = made_of()
+    assert (before[0] == after[0], before[1] == after[1]) == (False, True)
+
+
+def test_what_is_on_disk_is_known_for_each_entry_point(fresh: None) -> None:
+    engine.compiled(total)(np.arange(5))
+    assert engine.is_cached(total)
+    assert not engine.is_cached(last_doubled)

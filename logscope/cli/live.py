@@ -458,9 +458,9 @@ class Loop:
 
 
 def _machine_code_from() -> int:
-    from logscope import engine
+    from logscope.pipeline import has_machine_code
 
-    return MACHINE_CODE_FROM if engine.is_cached() else 6 * MACHINE_CODE_FROM
+    return MACHINE_CODE_FROM if has_machine_code() else 6 * MACHINE_CODE_FROM
 
 
 def summary(live: Live, started_at: float) -> str:

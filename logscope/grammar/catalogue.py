@@ -186,7 +186,7 @@ def _read(path: Path) -> Any:
 
 
 def _cache_file(paths: list[Path], mappings: list[Mapping[str, Any]]) -> Path | None:
-    directory = engine.cache_directory()
+    directory = engine.cache_directory("catalogue")
     if directory is None:
         return None
     digest = hashlib.blake2b(digest_size=16)

@@ -76,6 +76,6 @@ def few_rows() -> int:
 
 @cache
 def _is_compiled() -> bool:
-    """Whether these kernels are on disk; `engine.is_cached` speaks of any."""
-    directory = engine.cache_directory()
-    return directory is not None and any(directory.glob("**/json_kernels.objects-*.nbi"))
+    from logscope.report import json_kernels
+
+    return engine.is_cached(json_kernels.objects)

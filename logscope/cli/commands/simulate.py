@@ -372,8 +372,8 @@ def _write(
 
 
 def _is_compiled() -> bool:
-    """Whether the simulator's machine code is on disk; `engine.is_cached` speaks of any."""
+    """Whether nobody has to wait for the compiler."""
     from logscope import engine
+    from logscope.simulate import model
 
-    directory = engine.cache_directory()
-    return directory is not None and any(directory.glob("**/model.fill-*.nbi"))
+    return engine.is_cached(model.fill)
