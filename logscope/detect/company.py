@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from logscope.correlate.layout import SECOND
 from logscope.detect.pairing import Pairing, pair
 from logscope.detect.sample import Sample, Times
-from logscope.detect.tally import PASSED, UNCLEAR, Cell, Peer
+from logscope.detect.tally import SEEN, UNCLEAR, Cell, Peer
 
 ENOUGH = 3
 """Sessions below which a kind is taken for an accident (a port reused, a client past the balancer)."""
@@ -200,7 +200,7 @@ def _instead(lone: Lone, pairing: Pairing, other: Times, cells: Sequence[Cell], 
         return False  # the time that one log lacks would be taken for one in which nobody came
     theirs = other[pairing.other, 0] + pairing.clock_ns
     first, last = int(theirs.min()) - SECOND, int(theirs.max()) + SECOND
-    seen = sum(cell.timeline.count([PASSED, UNCLEAR], first, last) for cell in cells) / (1 << thinning)
+    seen = sum(cell.timeline.count([*SEEN, UNCLEAR], first, last) for cell in cells) / (1 << thinning)
     seen += int(((lone.seen >= first) & (lone.seen <= last)).sum())
     mine = int(pairing.one.sum())
     return len(theirs) >= ALIKE * mine and mine >= INSTEAD * (mine + seen)

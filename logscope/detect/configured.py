@@ -11,14 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from logscope.detect.remedies.edits import without_secrets
-from logscope.detect.verdict import Document, unknown
+from logscope.detect.words import Document, unknown
 from logscope.errors import Place
 from logscope.site.facts import Entrance, Listener, Route, Site, Target
 
 _CONFIDENCE = 0.8
 """Of a verdict by configuration alone: it may not be in force."""
 
-_BEFORE = ("masked_upstream",)  # what happens before the balancer is in no configuration of its own
 
 _CAUSES = {
     "passed": "{sent}, and {expected}.",
@@ -48,7 +47,7 @@ def add_configuration(targets: Iterable[Document], site: Site) -> None:
         if target["verdict"] == "unknown" and said["verdict"] != "unknown":
             cause = f"{said['cause']} (By configuration alone. In the logs: {target['cause']})"
             target |= {"verdict": said["verdict"], "cause": cause, "confidence": _CONFIDENCE / 2}
-        elif said["verdict"] not in ("unknown", target["verdict"]) and target["verdict"] not in _BEFORE:
+        elif said["verdict"] not in ("unknown", target["verdict"]) and not _elsewhere(target):
             target["cause"] += _difference(target, said["verdict"])
 
 
@@ -140,6 +139,11 @@ def _what_is_missing(route: Route) -> str:
         f"No service on port {port} is known: name the configuration of the mail server behind it "
         f"(--postfix-config {target.server}=DIR)."
     )
+
+
+def _elsewhere(target: Document) -> bool:
+    """What happens before the balancer is in no configuration of its own."""
+    return target["verdict"] == "masked_upstream" or bool(target["evidence"].get("nameless_header"))
 
 
 def _difference(target: Document, said: str) -> str:

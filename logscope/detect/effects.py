@@ -92,6 +92,13 @@ def _owners(column: pa.Array) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(column)), lengths)
 
 
+def lists_with(column: pa.Array, word: str) -> NDArray[np.bool_]:
+    """bool[n]: the row's list has a word."""
+    found = np.zeros(len(column), np.bool_)
+    found[_owners(column)[_true(pc.equal(column.flatten(), word))]] = True
+    return found
+
+
 def _by_list(rejects: pa.Array) -> NDArray[np.bool_]:
     found = np.zeros(len(rejects), np.bool_)
     texts = rejects.flatten()

@@ -7,7 +7,10 @@ where and when counts.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +19,32 @@ from logscope.detect.sample import Sample
 REFUSED, TOLD = 1, 2
 """What a line says: a header was missing or bad; a header came that was taken for mail."""
 
+WAITED, SPOKE, NO_ADDRESS, LEFT = "waited", "spoke", "no_address", "left"
+"""Why a header was no good: none came in time; the client's own words came; a header came that names no
+client; the connection ended before one came."""
+_REASONS = {
+    "time limit exceeded": WAITED,  # postscreen
+    "timeout error": WAITED,  # smtpd
+    "unrecognized protocol header": SPOKE,
+    "unsupported network protocol": NO_ADDRESS,  # version 2, AF_UNSPEC or a socket
+    "EOF": LEFT,
+    "unexpected EOF": LEFT,
+    "lost connection": LEFT,
+    "Connection reset by peer": LEFT,
+}
+_UNKNOWN = "UNKNOWN"
+"""Protocol of a version 1 header without addresses. Postfix 3.7 was seen to refuse it: `bad or missing
+protocol type: PROXY UNKNOWN`."""
+
 MOST_REPEATS = 1000
 MOST_EXAMPLES = 3
+
+
+def reason_of(values: Mapping[str, Any]) -> str | None:
+    """Of a line's values, one of the reasons; None for others."""
+    if values.get("proxy_protocol") == _UNKNOWN or f"PROXY {_UNKNOWN}" in str(values.get("client_text")):
+        return NO_ADDRESS
+    return _REASONS.get(str(values.get("reason")))
 
 
 @dataclass(frozen=True)
@@ -36,6 +63,8 @@ class HeaderLines:
     Attributes:
         meaning: REFUSED or TOLD.
         count: lines, each as often as it says that it was repeated.
+        kinds: how many lines of each kind; a session has one of a kind, and may have several kinds.
+        reasons: how many lines gave which, of those that were looked at.
         first_at, last_at: ns since 1970; None without stamps.
         sample: when they were logged, each a session without length; of repeated lines that syslog told of as
             one the moments are spread over the time since the one before.
@@ -45,14 +74,26 @@ class HeaderLines:
     mta_host: str | None
     service: str | None
     count: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str | None] = field(default_factory=Counter)
     first_at: int | None = None
     last_at: int | None = None
     sample: Sample = field(default_factory=Sample)
     examples: list[Example] = field(default_factory=list)
 
-    def add(self, at: int | None, repeats: int, example: Example) -> None:
+    @property
+    def sessions(self) -> int:
+        """Of how many sessions the lines are, as far as they tell."""
+        return max(self.kinds.values(), default=0)
+
+    def mostly(self, reason: str) -> bool:
+        """Whether at least half of its lines have this reason."""
+        return 0 < self.reasons.total() <= 2 * self.reasons[reason]
+
+    def add(self, at: int | None, repeats: int, example: Example, kind: str = "") -> None:
         """Count one line."""
         self.count += repeats
+        self.kinds[kind] += repeats
         if at is not None:
             before = at if self.last_at is None else min(self.last_at, at)
             moments = np.linspace(before, at, min(repeats, MOST_REPEATS) + 1)[1:].astype(np.int64)
@@ -65,6 +106,8 @@ class HeaderLines:
     def join(self, other: HeaderLines) -> None:
         """Count what was gathered from another source."""
         self.count += other.count
+        self.kinds += other.kinds
+        self.reasons += other.reasons
         self.first_at = min((at for at in (self.first_at, other.first_at) if at is not None), default=None)
         self.last_at = max((at for at in (self.last_at, other.last_at) if at is not None), default=None)
         self.sample.join(other.sample)

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from logscope.detect import address_lines
 from logscope.detect.address_lines import AddressLines
-from logscope.detect.header_lines import REFUSED, TOLD, Example, HeaderLines
+from logscope.detect.header_lines import REFUSED, TOLD, Example, HeaderLines, reason_of
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import NULL, Rows
 
 MOST_CHANGES = 4096
+MOST_REASONS = 1000
+"""Lines about headers that are read for why, of each listener."""
 _MINUTE = 60 * 10**9
 
 _HAPPENED = {
@@ -153,7 +155,10 @@ class Collector:
         if lines is None:
             lines = self._found[key] = HeaderLines(*key)
             self.signals.lines.append(lines)
-        lines.add(None if at == NULL else at, int(rows.repeat_count[row]), example)
+        kind = self._kinds[rows.template[row]]
+        lines.add(None if at == NULL else at, int(rows.repeat_count[row]), example, kind)
+        if lines.reasons.total() < MOST_REASONS:
+            lines.reasons[reason_of(rows.values(row))] += 1
 
     def _note_addresses(self, rows: Rows, some: NDArray[np.intp], source: str, first_line: int) -> None:
         for template in np.unique(rows.template[some]).tolist():

@@ -8,7 +8,7 @@ import numpy as np
 
 from logscope.correlate.layout import SECOND
 from logscope.detect.signals import Change
-from logscope.detect.tally import ALONE, BY_PORT, BY_TEXT, CUT, PASSED, REFUSED, UNCLEAR
+from logscope.detect.tally import ALONE, BY_PORT, BY_TEXT, CUT, INNER, PASSED, REFUSED, UNCLEAR
 from logscope.detect.targets import Target
 from logscope.detect.timeline import ALTERNATING, State, Timeline
 
@@ -20,19 +20,26 @@ AFTER = 60 * SECOND
 
 
 def course(
-    target: Target, kinds: Collection[str], joined_kind: str, hidden_kind: str, *, named: bool = False
+    target: Target,
+    kinds: Collection[str],
+    joined_kind: str,
+    hidden_kind: str,
+    *,
+    inner_kind: str = "passed",
+    named: bool = False,
 ) -> tuple[Timeline, dict[int, str]]:
     """What became of a target's sessions in time, and what each fate means.
 
     Args:
         kinds: what counts; sessions of another kind are taken for accidents.
         joined_kind, hidden_kind: what sessions joined by the balancer's port, and unjoined ones, are.
+        inner_kind: what sessions of private addresses are.
         named: lone sessions are held to have passed.
     """
     refused = "missing_header" if target.refused.span.count else joined_kind
     meaning = {BY_PORT: joined_kind, BY_TEXT: "unexpected_header", CUT: refused}
     if not target.strangers:
-        meaning[PASSED] = "passed"
+        meaning |= {PASSED: "passed", INNER: inner_kind}
     without: set[int] = set()
     lone = [(target.hidden, ALONE, hidden_kind), (target.refused, REFUSED, "missing_header")]
     for found, fate, kind in lone:

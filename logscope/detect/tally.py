@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from logscope.correlate.layout import NULL, SECOND
-from logscope.detect.effects import Effects, Marks, pairs, refused
+from logscope.detect.effects import Effects, Marks, lists_with, pairs, refused
 from logscope.detect.sample import Sample
 from logscope.detect.timeline import Timeline
 
@@ -26,16 +26,19 @@ READS = (
     "balancer", "frontend", "backend", "server", "mta_host", "service", "client_address", "client_known_from",
     "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at",
     "ended_at", "duration_ms", "bytes_to_client", "commands", "helo", "join_confidence", "screen",
-    "dnsbl_rank", "rejects", "destination_logged",
+    "dnsbl_rank", "rejects", "destination_logged", "screen_tests",
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
-PASSED, BY_PORT, BY_TEXT, CUT, UNCLEAR, ALONE, REFUSED = range(7)
-"""What became of a balancer session: joined and seen as the client; joined by the balancer's own port, or by
+PASSED, INNER, BY_PORT, BY_TEXT, CUT, UNCLEAR, ALONE, REFUSED = range(8)
+"""What became of a balancer session: joined and seen as the client; the same, and the client has a private
+address, which may be a gateway's; joined by the balancer's own port, or by
 the text of an unexpected header (both: seen as the balancer); joined by the port, and it looks like a refusal
 for want of a header; of several that fit at the mail server it is not clear which is its own; seen by the
 balancer alone; the same, and it looks like such a refusal."""
-FATES = 7
+FATES = 8
+SEEN = (PASSED, INNER)
+"""Fates in which the mail server saw the client that the balancer saw."""
 QUIET = ("probe", "no_mail", "aborted")
 """Outcomes of health checks; of hasty clients, too."""
 QUIET_S = 1
@@ -186,6 +189,7 @@ class Peer:
         span: all but health checks.
         masked: those that the joins hold for a balancer's.
         probes: health checks.
+        early: those that spoke before the greeting.
         quiet: sessions that were as short and silent as health checks.
         checks: when the health checks were.
         names: what its sessions call themselves.
@@ -196,6 +200,7 @@ class Peer:
 
     span: Span = field(default_factory=Span)
     masked: int = 0
+    early: int = 0
     probes: int = 0
     sample: Sample = field(default_factory=Sample)
     quiet: Sample = field(default_factory=Sample)
@@ -261,14 +266,15 @@ class Tally:
         joined = here[fates < ALONE]
         for node, some in rows.by_node(joined):
             cell.nodes[node] += len(some)
-            passed = some[rows.fate[some] == PASSED]
+            passed = some[rows.fate[some] <= INNER]
             cell.passed.setdefault(node, Span()).add(len(passed), rows.accepted_at[passed])
-        cell.timed += int(rows.timed[here[fates == PASSED]].sum())
+        seen = here[fates <= INNER]
+        cell.timed += int(rows.timed[seen].sum())
         hidden = here[(fates == BY_PORT) | (fates == CUT) | (fates == BY_TEXT)]
         self._add_hidden(cell, rows, hidden)
         cell.hidden_by_time += int(rows.timed[hidden].sum())
-        cell.seen_effects.add(rows.marks, here[fates == PASSED])
-        rows.take_destinations(cell.destinations, here[fates == PASSED])
+        cell.seen_effects.add(rows.marks, seen)
+        rows.take_destinations(cell.destinations, seen)
         rows.take_destinations(cell.hidden_destinations, hidden)
         masked = here[(fates == BY_PORT) | (fates == CUT)]
         cell.said += int(rows.said[masked].sum())
@@ -283,7 +289,7 @@ class Tally:
         refused = here[(fates == REFUSED) | (fates == CUT)]
         cell.refused.add(rows.balancer_times[refused], dates=rows.accepted_at[refused])
         for gateways in (cell.gateways, self.gateways):
-            self._add_gateways(gateways, rows, here[fates == PASSED])
+            self._add_gateways(gateways, rows, here[fates == INNER])
 
     def _add_hidden(self, cell: Cell, rows: _Rows, hidden: NDArray[np.int64]) -> None:
         cell.effects.add(rows.marks, hidden)
@@ -292,10 +298,8 @@ class Tally:
                 cell.behind[address] += len(here)
                 self.hidden_behind[address] += len(here)
 
-    def _add_gateways(self, gateways: dict[str, Gateway], rows: _Rows, passed: NDArray[np.int64]) -> None:
-        for (address,), here in rows.groups(
-            ("client_address",), _mask(len(rows.fate), passed[rows.private[passed]])
-        ):
+    def _add_gateways(self, gateways: dict[str, Gateway], rows: _Rows, inner: NDArray[np.int64]) -> None:
+        for (address,), here in rows.groups(("client_address",), _mask(len(rows.fate), inner)):
             if address is None or (address not in gateways and len(gateways) >= MOST_GATEWAYS):
                 continue
             gateway = gateways.setdefault(address, Gateway())
@@ -316,6 +320,7 @@ class Tally:
         rows.take_destinations(peer.destinations, some)
         peer.span.add(len(some), rows.connected_at[some])
         peer.masked += int(rows.masked[some].sum())
+        peer.early += int(rows.early[some].sum())
         peer.effects.add(rows.marks, some)
         peer.said += int(rows.said[some].sum())
         peer.header_first += int(rows.header_first[some].sum())
@@ -344,6 +349,7 @@ class _Rows:
         self.probe = self._equal("outcome", "probe")
         self.timed = self._equal("client_known_from", "timing")
         self.said, self.header_first = _commands(batch.column("commands"))
+        self.early = lists_with(batch.column("screen_tests"), "pregreet")
         self.marks = Marks(batch)
         self.fate = self._fates()
         ended_soon = (self.ended_at != NULL) & (self.ended_at - self.connected_at <= QUIET_S * SECOND)
@@ -361,8 +367,16 @@ class _Rows:
         refusal = (size != NULL) & (size <= REFUSAL_BYTES) & (duration != NULL) & (duration <= REFUSAL_MS)
         alone = self.balancer & ~self.mta & ~self._equal("join_confidence", "ambiguous")
         return np.select(
-            [alone & refusal, alone, by_text, seen, self.masked & refusal & ~self.said, self.masked],
-            [REFUSED, ALONE, BY_TEXT, PASSED, CUT, BY_PORT],
+            [
+                alone & refusal,
+                alone,
+                by_text,
+                seen & self.private,
+                seen,
+                self.masked & refusal & ~self.said,
+                self.masked,
+            ],
+            [REFUSED, ALONE, BY_TEXT, INNER, PASSED, CUT, BY_PORT],
             UNCLEAR,
         )
 

@@ -26,8 +26,8 @@ from logscope.detect.tally import (
     BY_TEXT,
     CUT,
     FATES,
-    PASSED,
     REFUSED,
+    SEEN,
     UNCLEAR,
     Cell,
     Node,
@@ -288,7 +288,7 @@ def _are_refusals(target: Target, pairing: Pairing, sessions: Times) -> bool:
         return True
     starts, refused = sessions[pairing.one, 0], int(pairing.one.sum())
     seen = sum(
-        cell.timeline.count([PASSED, UNCLEAR, BY_PORT, BY_TEXT], int(starts.min()), int(starts.max()))
+        cell.timeline.count([*SEEN, UNCLEAR, BY_PORT, BY_TEXT], int(starts.min()), int(starts.max()))
         for cell in target.cells.values()
     )
     enough = LINES * refused <= int(pairing.other.sum())

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from logscope.correlate.layout import NULL
 
-FATES = 7
+FATES = 8
 MOST = 2048
 """Stretches that are kept."""
 ALTERNATING = "mixed"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from logscope.detect.company import ENOUGH
-from logscope.detect.header_lines import REFUSED, TOLD
+from logscope.detect.header_lines import REFUSED, TOLD, WAITED
 from logscope.detect.remedies import steps
 from logscope.detect.signals import Signals
 from logscope.detect.tally import PRIVATE, Node, Peer, Tally
@@ -17,13 +17,14 @@ from logscope.detect.verdict import (
     GATEWAY_SESSIONS,
     GATEWAY_SHARE,
     MINOR,
-    Document,
-    moment,
-    places,
-    unknown,
 )
+from logscope.detect.words import Document, moment, places, unknown
 
 _KNOWN_PORTS = frozenset(("25", "465", "587"))
+EARLY = 0.8
+"""Share of the sessions that have a header whose clients did not wait for the greeting."""
+UNHEARD = 0.25
+"""Lines about headers that never came, for each session: fewer are of somebody else."""
 _BY_CONFIGURATION = 0.8
 """Confidence where the balancer's log is missing, and only its configuration is known."""
 
@@ -83,7 +84,12 @@ def _listener(node: Node, tally: Tally, signals: Signals, balancers: Collection[
     }
     if known := _by_known_balancer(node, peers, count, balancers):
         return unknown(known.pop("cause"), evidence, mta_host=node.mta_host, service=node.service) | known
-    suspicion = _suspicion(peers, count, errors, told)
+    waited = any(
+        one.mostly(WAITED)
+        for one in signals.lines
+        if one.meaning == REFUSED and (one.mta_host, one.service) == node
+    )
+    suspicion = _suspicion(peers, count, errors, told, waited=waited)
     cause = _missing(tally, signals, bool(peers)) + suspicion
     remedy = steps.suspected(header_missing=errors >= ENOUGH) if suspicion else []
     return unknown(cause, evidence, mta_host=node.mta_host, service=node.service, remedy=remedy)
@@ -102,12 +108,19 @@ def _missing(tally: Tally, signals: Signals, mail: bool) -> str:
     return cause if mail or signals.mail_hosts else f"{cause} No line of Postfix was read, either."
 
 
-def _suspicion(peers: Mapping[str | None, Peer], count: int, errors: int, told: int) -> str:
+def _suspicion(peers: Mapping[str | None, Peer], count: int, errors: int, told: int, *, waited: bool) -> str:
     """What the mail server's log alone suggests; the balancer's would have to confirm it."""
     suspected = ""
     busiest = max(peers, key=lambda address: peers[address].span.count, default=None)
     carried = peers[busiest].span.count if busiest else 0
-    if errors >= ENOUGH:
+    early = sum(peer.early for peer in peers.values())
+    if errors >= ENOUGH and waited and early >= max(ENOUGH, EARLY * count):
+        suspected = (
+            f"a PROXY header that comes only with the client's first bytes: {errors} connections waited for "
+            f"it in vain, and {early} of the {count} whose clients are seen spoke before the greeting. "
+            "Balancers of clouds send it so"
+        )
+    elif errors >= max(ENOUGH, UNHEARD * count):
         suspected = f"a PROXY header that is expected and does not come ({errors} lines `haproxy read: …`)"
     elif told >= ENOUGH and 2 * told >= count:
         suspected = f"a PROXY header that is not expected ({told} lines show one as if it were mail)"

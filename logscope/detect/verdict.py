@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any
 
 from logscope.detect.company import ENOUGH
 from logscope.detect.consequences import Consequences
 from logscope.detect.effects import total as total_effects
+from logscope.detect.header_lines import NO_ADDRESS, TOLD, HeaderLines
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
-from logscope.detect.header_lines import TOLD, HeaderLines
 from logscope.detect.remedies import steps as remedy
 from logscope.detect.signals import Change, Signals
 from logscope.detect.signs import signs
@@ -23,8 +22,8 @@ from logscope.detect.tally import (
     BY_TEXT,
     CUT,
     FATES,
-    PASSED,
     REFUSED,
+    SEEN,
     UNCLEAR,
     Cell,
     Gateway,
@@ -36,6 +35,23 @@ from logscope.detect.tally import (
 )
 from logscope.detect.targets import ACCIDENT, Target, total
 from logscope.detect.timeline import State, Timeline
+from logscope.detect.words import (
+    CAUSES,
+    COUNTS,
+    GATEWAY_AMONG,
+    MASKED,
+    MISSING,
+    NAMELESS_TOO,
+    PLAIN,
+    UNEXPECTED,
+    UPSTREAM,
+    Document,
+    change_document,
+    moment,
+    places,
+    state_document,
+    texts,
+)
 
 MINOR = 0.02
 """A second kind that was inferred, not joined, must have this share at least."""
@@ -47,6 +63,8 @@ SAME_ADDRESSES = 0.5
 STRAYED, MINOR_STRAYED = 3, 0.25
 """Another target has so many times the masked sessions that were joined by time: these may be its own,
 unless they have this share."""
+LOST = 0.25
+"""Share of sessions with a header whose lines about it may be missing."""
 MOSTLY = 0.5
 """Share of the masked sessions that must show a header."""
 HEADER_FIRST = 0.9
@@ -56,17 +74,10 @@ GATEWAY_SHARE, GATEWAY_SESSIONS = 0.95, 20
 """One private address carries this share of so many sessions, under different names: a gateway."""
 GATEWAY_NAMES, GATEWAY_MANY = 3, 12
 """So many different names at least, and half of those that were said, up to this many."""
+GATEWAY_LIKE = re.compile(r"(10|172|192\.168)(\.\d+)+\.1$|f[cd][0-9a-f:]*::1$")
+"""Addresses that routers and container networks give to their gateways; one name less will do for them."""
 
-_MASKED, _UNEXPECTED, _MISSING = "masked", "unexpected_header", "missing_header"
 _ALL_FATES = range(FATES)
-
-Document = dict[str, Any]
-
-COUNTS = (
-    "balancer_sessions", "mta_sessions", "joined", "passed", "masked", "header_unexpected", "header_missing",
-    "header_errors", "balancer_only", "mta_only", "health_checks", "past_the_balancer",
-)  # fmt: skip
-"""Numbers of the evidence."""
 
 
 class Verdict:
@@ -88,12 +99,13 @@ class Verdict:
         self._consequences = consequences
         self.spans = {
             "passed": target.passed,
-            _MASKED: target.span(BY_PORT) if target.refused.span.count else target.span(BY_PORT, CUT),
-            _UNEXPECTED: target.span(BY_TEXT),
-            _MISSING: Span(),
+            MASKED: target.span(BY_PORT) if target.refused.span.count else target.span(BY_PORT, CUT),
+            UNEXPECTED: target.span(BY_TEXT),
+            MISSING: Span(),
+            UPSTREAM: Span(),
         }
         self.inferred = 0
-        self.hidden_kind = self.joined_kind = _MASKED
+        self.hidden_kind = self.joined_kind = MASKED
         self._read_commands()
         self._explain_lone()
         self._leave_out_own()
@@ -108,33 +120,39 @@ class Verdict:
 
     def _read_commands(self) -> None:
         """Masked sessions that show a header, in text or as a command, are of one that was not expected."""
-        masked = self.spans[_MASKED].count
+        masked = self.spans[MASKED].count
         if masked and (_header_first(self.target.cells.values(), masked) or self._header_told(masked)):
-            self.joined_kind = _UNEXPECTED
-            self.spans[_UNEXPECTED] = self.spans[_UNEXPECTED].join(self.spans[_MASKED])
-            self.spans[_MASKED] = Span()
+            self.joined_kind = UNEXPECTED
+            self.spans[UNEXPECTED] = self.spans[UNEXPECTED].join(self.spans[MASKED])
+            self.spans[MASKED] = Span()
 
     def _explain_lone(self) -> None:
         """Give the sessions that only the balancer saw to a kind, if anything explains them."""
         target = self.target
-        self.spans[_MISSING] = target.refused.span
+        self.spans[MISSING] = target.refused.span
         self.inferred = target.hidden.span.count
         if not self.inferred:
             return
-        told = self._header_told(self.inferred) or _header_first(target.peers.values(), self.inferred)
-        kind = _UNEXPECTED if told or self.spans[_UNEXPECTED].count >= ENOUGH else _MASKED
+        by_text = self.spans[UNEXPECTED].count
+        told = self._header_told(self.inferred, by_text) or self.inferred <= LOST * by_text
+        told = told or _header_first(target.peers.values(), self.inferred)
+        kind = UNEXPECTED if told else MASKED
         self.hidden_kind = kind
         self.spans[kind] = self.spans[kind].join(target.hidden.span)
 
-    def _header_told(self, sessions: int) -> bool:
-        """Whether the listener logged a header, as if a client had sent it, in most of so many sessions."""
-        node = self.target.node
-        told = sum(
-            one.count
-            for one in self.signals.lines
-            if one.meaning == TOLD and Node(one.mta_host, one.service) == node
-        )
-        return told >= max(ENOUGH, MOSTLY * sessions)
+    def _header_told(self, sessions: int, others: int = 0) -> bool:
+        """Whether the listener logged a header, as if a client had sent it, in most of so many sessions.
+
+        Args:
+            others: sessions that are known to have one.
+        """
+        told = sum(one.sessions for one in self._header_lines(TOLD))
+        return told - others >= max(ENOUGH, MOSTLY * sessions)
+
+    def _header_lines(self, meaning: int) -> list[HeaderLines]:
+        """Those of the listener."""
+        lines = (one for one in self.signals.lines if one.meaning == meaning)
+        return [one for one in lines if Node(one.mta_host, one.service) == self.target.node]
 
     def _leave_out_own(self) -> None:
         """A session of the balancer's own looks the same either way: it is no witness for the clients."""
@@ -146,7 +164,7 @@ class Verdict:
             if address in own
         )
         passed = self.spans["passed"]
-        if count and self.spans[_MASKED].count:
+        if count and self.spans[MASKED].count:
             self.spans["passed"] = Span(max(0, passed.count - count), passed.first, passed.last)
 
     def _add_unclear(self) -> None:
@@ -184,11 +202,33 @@ class Verdict:
         kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
         self.kinds = kinds
         if kinds == ["passed"] and (gateway := self._gateway()):
-            return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), self._certainty(0.9)
+            return UPSTREAM, CAUSES[UPSTREAM].format(gateway=gateway), self._certainty(0.9)
+        if "passed" in kinds:
+            kinds = self.kinds = self._with_gateway(kinds)
         if len(kinds) > 1:
             return "mixed", self._mixture(kinds), self._certainty(0.95 if self.inferred else 0.999)
-        cause = _CAUSES[kinds[0]].format(peer=self._stand_in(), lines=_count(self.target.headers))
+        told = NO_ADDRESS if kinds == [MISSING] and self._nameless(self.target.headers) else kinds[0]
+        cause = CAUSES[told].format(peer=self._stand_in(), lines=_count(self.target.headers))
+        if kinds == [UNEXPECTED] and self._nameless(self._header_lines(TOLD)):
+            cause += NAMELESS_TOO
         return kinds[0], cause, self._certainty(0.97 if self.inferred else 0.999)
+
+    @staticmethod
+    def _nameless(lines: Iterable[HeaderLines]) -> bool:
+        """Whether headers come, but without an address."""
+        return any(one.mostly(NO_ADDRESS) for one in lines)
+
+    def _with_gateway(self, kinds: list[str]) -> list[str]:
+        """The kinds, with the sessions that came from a gateway among the others taken out of the passed."""
+        gateway = self._gateway(share=0.0)
+        count = self._clients_of(gateway) if gateway else 0
+        if not count:
+            return kinds
+        passed = self.spans["passed"]
+        self.spans["passed"] = Span(max(0, passed.count - count), passed.first, passed.last)
+        self.spans[UPSTREAM] = Span(count, passed.first, passed.last)
+        left = self.spans["passed"].count >= self._least("passed")
+        return [kind for kind in kinds if kind != "passed" or left] + [UPSTREAM]
 
     def _least(self, kind: str) -> float:
         """Sessions that a kind must have to count."""
@@ -231,8 +271,8 @@ class Verdict:
         self.spans["passed"] = self.target.span(ALONE, REFUSED)
         self.kinds, self.by_name = ["passed"], True
         if gateway := self._gateway():
-            return "masked_upstream", _CAUSES["masked_upstream"].format(gateway=gateway), 0.7
-        return "passed", _CAUSES["same_addresses"].format(share=share), 0.7
+            return "masked_upstream", CAUSES["masked_upstream"].format(gateway=gateway), 0.7
+        return "passed", CAUSES["same_addresses"].format(share=share), 0.7
 
     def _what_is_missing(self) -> str:
         name, node = self.target.name, self.target.node
@@ -253,8 +293,13 @@ class Verdict:
             "(`CONNECT from`, `connect from`) of the same time are missing."
         )
 
-    def _gateway(self) -> str | None:
-        """A private address that nearly all clients share, under many names."""
+    def _clients_of(self, gateway: str) -> int:
+        """Sessions of this target that came from an address."""
+        cells = self.target.cells.values()
+        return sum(cell.gateways[gateway].count for cell in cells if gateway in cell.gateways)
+
+    def _gateway(self, share: float = GATEWAY_SHARE) -> str | None:
+        """A private address that many clients, nearly all if not told otherwise, share, under many names."""
         counts: Counter[str] = Counter()
         for cell in self.target.cells.values():
             counts.update({address: gateway.count for address, gateway in cell.gateways.items()})
@@ -262,18 +307,25 @@ class Verdict:
         for address, count in counts.most_common(1):
             everywhere = self.tally.gateways.get(address, Gateway())
             names = everywhere.names
-            many = count >= max(ENOUGH, GATEWAY_SHARE * self.spans["passed"].count)
+            many = count >= max(ENOUGH, share * self.spans["passed"].count)
             different = len(names.different)
-            varied = different >= max(GATEWAY_NAMES, min(names.count, GATEWAY_MANY) / 2)
+            least = GATEWAY_NAMES - bool(GATEWAY_LIKE.match(address))
+            varied = different >= max(least, min(names.count, GATEWAY_MANY) / 2)
             if many and varied and everywhere.count >= GATEWAY_SESSIONS:
                 return address
         return None
 
     def _mixture(self, kinds: Sequence[str]) -> str:
         """How the sessions divide, and where."""
-        parts = [f"{self.spans[kind].count} {_PLAIN[kind]}" for kind in kinds]
+        parts = [f"{self.spans[kind].count} {PLAIN[kind]}" for kind in kinds]
         text = "Of the sessions " + ", ".join(parts) + "."
-        hidden = [str(name) for name, cell in self.target.cells.items() if not cell.spans[PASSED].count]
+        if UPSTREAM in kinds:
+            text += " " + GATEWAY_AMONG.format(gateway=self._gateway(share=0.0))
+        hidden = [
+            str(name)
+            for name, cell in self.target.cells.items()
+            if not any(cell.spans[fate].count for fate in SEEN)
+        ]
         if hidden and len(hidden) < len(self.target.cells):
             text += f" No client's address came through {', '.join(sorted(hidden))}."
         return text
@@ -283,7 +335,10 @@ class Verdict:
     @property
     def course(self) -> tuple[Timeline, dict[int, str]]:
         """What became of the sessions in time."""
-        return course(self.target, self.kinds, self.joined_kind, self.hidden_kind, named=self.by_name)
+        inner = UPSTREAM if UPSTREAM in self.kinds else "passed"
+        return course(
+            self.target, self.kinds, self.joined_kind, self.hidden_kind, inner_kind=inner, named=self.by_name
+        )
 
     def _history(self) -> list[State]:
         found = history(*self.course, self.kinds)
@@ -308,8 +363,8 @@ class Verdict:
         finding = self.verdict not in ("passed", "unknown")
         more = {
             "ongoing": finding and self.states[-1].kind != "passed",
-            "states": [_state(state) for state in self.states],
-            "began_after": _change(self.began_after, since),
+            "states": [state_document(state) for state in self.states],
+            "began_after": change_document(self.began_after, since),
             "peers": sorted(self._stand_ins()) if finding else [],
             "consequences": self._followed() if finding else [],
             "signs": signs(
@@ -345,7 +400,8 @@ class Verdict:
         if self.verdict == "masked_upstream":
             return {gateway} if (gateway := self._gateway()) else set()
         behind = {address for cell in self.target.cells.values() for address in cell.behind}
-        return behind | set(self.target.peers)
+        gateway = self._gateway(share=0.0) if UPSTREAM in self.kinds else None
+        return behind | set(self.target.peers) | ({gateway} if gateway else set())
 
     def _followed(self) -> list[Document]:
         """What was decided on these addresses."""
@@ -362,9 +418,9 @@ class Verdict:
         """Share of the sessions in which the mail server saw another address than the client's."""
         if self.verdict == "masked_upstream":
             return 1.0
-        if self.verdict in ("unknown", _MISSING):
+        if self.verdict in ("unknown", MISSING):
             return None
-        hidden = self.spans[_MASKED].count + self.spans[_UNEXPECTED].count
+        hidden = sum(self.spans[kind].count for kind in (MASKED, UNEXPECTED, UPSTREAM))
         return round(hidden / self._explained, 4)
 
     def _evidence(self) -> Document:
@@ -372,17 +428,16 @@ class Verdict:
         here = self.tally.peers.get(target.node, {}) if target.node else {}
         unjoined = sum(peer.span.count for peer in (target.peers or here).values())
         joined = sum(target.joined.values())
-        errors = target.headers or [
-            one
-            for one in self.signals.lines
-            if one.meaning == REFUSED_LINES and Node(one.mta_host, one.service) == target.node
-        ]
+        errors = target.headers or self._header_lines(REFUSED_LINES)
         counts = (
-            self._sessions, joined + unjoined, joined, self.spans["passed"].count, self.spans[_MASKED].count,
-            self.spans[_UNEXPECTED].count, self.spans[_MISSING].count, _count(errors), target.alone, unjoined,
+            self._sessions, joined + unjoined, joined, self.spans["passed"].count, self.spans[MASKED].count,
+            self.spans[UNEXPECTED].count, self.spans[MISSING].count, _count(errors), target.alone, unjoined,
             sum(peer.probes for peer in here.values()), self._past_the_balancer(),
         )  # fmt: skip
-        return dict(zip(COUNTS, counts, strict=True)) | {"examples": self._examples()[:3]}
+        return dict(zip(COUNTS, counts, strict=True)) | {
+            "examples": self._examples()[:3],
+            "nameless_header": self._nameless(errors),
+        }
 
     def _past_the_balancer(self) -> int:
         """Sessions that came to the listener from elsewhere; those that a balancer's log lacks may be "
@@ -395,13 +450,13 @@ class Verdict:
     def _examples(self) -> list[Document]:
         """Lines that show it."""
         if self.verdict == "passed":
-            return places(self._of_cells(PASSED, ALONE, REFUSED))[:1]
+            return places(self._of_cells(*SEEN, ALONE, REFUSED))[:1]
         found: list[Document] = []
-        if self.spans[_MISSING].count:
-            found += _texts(self.target.headers)[:2] + places(self._of_cells(REFUSED))[:1]
-        if self.spans[_UNEXPECTED].count:
+        if self.spans[MISSING].count:
+            found += texts(self.target.headers)[:2] + places(self._of_cells(REFUSED))[:1]
+        if self.spans[UNEXPECTED].count:
             found += self._told()[:2] + places(self._of_cells(BY_TEXT))[:1]
-        if self.spans[_MASKED].count or self.inferred:
+        if self.spans[MASKED].count or self.inferred:
             found += places(self._of_cells(BY_PORT))[:2]
             found += places(place for peer in self.target.peers.values() for place in peer.examples)[:2]
             found += places(self._of_cells(ALONE, REFUSED))[:1]
@@ -409,7 +464,7 @@ class Verdict:
 
     def _told(self) -> list[Document]:
         host = self.target.node.mta_host if self.target.node else None
-        return _texts([one for one in self.signals.lines if one.meaning == TOLD and one.mta_host == host])
+        return texts([one for one in self.signals.lines if one.meaning == TOLD and one.mta_host == host])
 
     def _of_cells(self, *fates: int) -> list[Place]:
         cells = self.target.cells.values()
@@ -419,67 +474,18 @@ class Verdict:
         """What refuses mail is cured first."""
         name, node = self.target.name, self.target.node or Node(None, None)
         subject = remedy.Subject(name.backend, name.server, node.mta_host, node.service)
-        if self.verdict == "masked_upstream":
+        upstream = self.spans[UPSTREAM].count and not self.spans[MASKED].count
+        if self.verdict == UPSTREAM:
             return remedy.masked_upstream(self._gateway() or "the gateway")
-        if self.spans[_UNEXPECTED].count >= ENOUGH or self.verdict == _UNEXPECTED:
+        if self.spans[UNEXPECTED].count >= ENOUGH or self.verdict == UNEXPECTED:
             return remedy.unexpected_header(subject)
-        if self.spans[_MISSING].count >= ENOUGH or self.verdict == _MISSING:
+        if self.spans[MISSING].count >= ENOUGH or self.verdict == MISSING:
+            if self._nameless(self.target.headers):
+                return remedy.nameless_header(subject)
             return remedy.missing_header(subject)
+        if upstream:
+            return remedy.masked_upstream(self._gateway(share=0.0) or "the gateway")
         return remedy.masked(subject)
-
-
-_CAUSES = {
-    "passed": "The mail server logs the clients' own addresses.",
-    "same_addresses": (
-        "The mail server names the clients' own addresses ({share:.0%} of them appear in both logs), though "
-        "their "
-        "sessions could not be joined: the clocks may be far apart."
-    ),
-    _MASKED: (
-        "The mail server logs {peer} where the clients' addresses should be: the balancer sends no PROXY "
-        "header, and "
-        "the listener expects none."
-    ),
-    _UNEXPECTED: (
-        "The balancer sends a PROXY header that the listener does not expect: it takes it for the client's "
-        "first "
-        "command, and refuses or drops mail."
-    ),
-    _MISSING: (
-        "The listener expects a PROXY header that the balancer does not send: it refuses every session after "
-        "waiting "
-        "for it ({lines} lines `haproxy read: …`)."
-    ),
-    "masked_upstream": (
-        "Balancer and mail server agree, but on {gateway}, a private address under which many different "
-        "clients "
-        "come: they are masked before they reach the balancer."
-    ),
-}
-_PLAIN = {
-    "passed": "came with the client's address",
-    _MASKED: "came with the balancer's",
-    _UNEXPECTED: "had a PROXY header that was not expected",
-    _MISSING: "were refused for want of a PROXY header",
-}
-
-
-def _state(state: State) -> Document:
-    return {
-        "verdict": state.kind,
-        "since": moment(state.first),
-        "until": moment(state.last),
-        "sessions": state.sessions,
-        "shares": {kind: round(count / state.sessions, 4) for kind, count in state.counts.items()},
-    }
-
-
-def _change(change: Change | None, since: int | None) -> Document | None:
-    """What was done shortly before, and how long before, in seconds."""
-    if change is None or since is None:
-        return None
-    before_s = max(0, round((since - change.at) / 10**9))
-    return {"at": moment(change.at), "host": change.host, "what": change.what, "seconds_before": before_s}
 
 
 def _header_first(counted: Iterable[Cell | Peer], hidden: int) -> bool:
@@ -494,47 +500,3 @@ def _header_first(counted: Iterable[Cell | Peer], hidden: int) -> bool:
 
 def _count(lines: Iterable[HeaderLines]) -> int:
     return sum(one.count for one in lines)
-
-
-def places(found: Iterable[Place]) -> list[Document]:
-    """Where lines stand, for the document."""
-    return [{"source": place.source, "line_number": place.line_number} for place in found]
-
-
-def _texts(lines: Iterable[HeaderLines]) -> list[Document]:
-    return [
-        {"source": example.source, "line_number": example.line_number, "text": example.text}
-        for one in lines
-        for example in one.examples
-    ]
-
-
-def moment(ns: int | None) -> str | None:
-    """RFC 3339 in UTC, with milliseconds."""
-    if ns is None:
-        return None
-    seconds, rest = divmod(ns, 10**9)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 10**6:03d}Z"
-
-
-_NOTHING_ELSE: Document = {
-    "examples": [], "ongoing": False, "states": [], "began_after": None, "peers": [], "consequences": [],
-    "signs": [],
-}  # fmt: skip
-
-
-def unknown(cause: str, evidence: Mapping[str, Any] | None = None, **known: Any) -> Document:
-    """A target that cannot be judged."""
-    names = ("frontend", "backend", "server", "mta_host", "service", "family")
-    return {
-        **dict.fromkeys(names),
-        "verdict": "unknown",
-        "cause": cause,
-        "confidence": None,
-        "share_masked": None,
-        "since": None,
-        "until": None,
-        "evidence": dict.fromkeys(COUNTS, 0) | _NOTHING_ELSE | dict(evidence or {}),
-        "remedy": [],
-        **known,
-    }

@@ -24,7 +24,7 @@ _TYPES = {
     **dict.fromkeys(("queue_ms", "connect_ms", "duration_ms", "bytes_to_client"), pa.int64()),
     "masked": pa.bool_(),
     "dnsbl_rank": pa.int64(),
-    "queue_ids": pa.list_(_TEXT),
+    **dict.fromkeys(("queue_ids", "screen_tests"), pa.list_(_TEXT)),
     "rejects": pa.list_(pa.struct([("stage", _TEXT), ("code", pa.int64()), ("text", _TEXT)])),
     "links": pa.list_(pa.struct([("method", _TEXT), ("probability", pa.float64())])),
     "commands": pa.map_(_TEXT, pa.list_(pa.int64())),

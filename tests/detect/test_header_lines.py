@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from logscope.detect.header_lines import REFUSED, TOLD, HeaderLines
+from logscope.detect.header_lines import (
+    LEFT,
+    NO_ADDRESS,
+    REFUSED,
+    SPOKE,
+    TOLD,
+    WAITED,
+    Example,
+    HeaderLines,
+)
 from logscope.detect.signals import Collector, Signals, merged
 from logscope.grammar import catalogue
 from logscope.grammar.catalogue import Catalogue
@@ -46,6 +55,48 @@ def test_lines_are_counted_by_listener_and_meaning(grammars: Catalogue) -> None:
     assert repeated.last_at - repeated.first_at == 12 * 10**9
     assert [example.line_number for example in repeated.examples] == [1, 2]
     assert repeated.examples[0].text.endswith("haproxy read: time limit exceeded")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("postscreen[9]: warning: haproxy read: time limit exceeded", WAITED),
+        ("smtpd[9]: warning: haproxy read: timeout error", WAITED),
+        ("smtpd[9]: warning: haproxy read: unexpected EOF", LEFT),
+        (
+            "postscreen[9]: warning: haproxy read: unrecognized protocol header: EHLO mail.example.net\\r\\n",
+            SPOKE,
+        ),
+        (
+            "postscreen[9]: warning: haproxy read: bad or missing protocol type: PROXY UNKNOWN\\r\\n",
+            NO_ADDRESS,
+        ),
+        (
+            r"smtpd[9]: warning: haproxy read: unsupported network protocol: \r\n\r\n\000\r\nQUIT\n!\000",
+            NO_ADDRESS,
+        ),
+        (
+            r"postscreen[9]: PREGREET 15 after 0 from [10.0.0.5]:38626: PROXY UNKNOWN\r\n",
+            NO_ADDRESS,
+        ),
+        (
+            r"postscreen[9]: PREGREET 47 after 0 from [10.0.0.5]:3: PROXY TCP4 192.0.2.9 192.0.2.2 3 25\r\n",
+            None,
+        ),
+        ("postscreen[9]: warning: haproxy read: line too long", None),
+    ],
+)
+def test_why_a_header_was_no_good(grammars: Catalogue, text: str, reason: str | None) -> None:
+    [lines] = collected(grammars, f"Nov 22 16:25:58 mx-a postfix/{text}\n").lines
+    assert lines.reasons == {reason: 1}
+    assert reason is None or lines.mostly(reason)
+
+
+def test_a_session_has_one_line_of_a_kind() -> None:
+    lines = HeaderLines(TOLD, "mx-a", "postfix/postscreen")
+    for kind in ("pregreet", "pregreet", "pipelining"):
+        lines.add(None, 1, Example("mail.log", 1, ""), kind)
+    assert (lines.count, lines.sessions) == (3, 2)
 
 
 def test_who_logged_and_what_became_of_servers(grammars: Catalogue) -> None:

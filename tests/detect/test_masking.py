@@ -7,9 +7,12 @@ from datetime import datetime
 
 import pytest
 
-from logscope.detect.header_lines import REFUSED, Example, HeaderLines
-from logscope.detect.masking import VERDICTS, exit_status, missing
-from logscope.errors import ExitCode
+from logscope.detect.header_lines import NO_ADDRESS, REFUSED, TOLD, Example, HeaderLines
+from logscope.detect.masking import VERDICTS, exit_status, missing, with_configuration
+from logscope.errors import ExitCode, Place
+from logscope.site import Site
+from logscope.site.facts import Listener, Route
+from logscope.site.facts import Target as SiteTarget
 from tests.detect.scenes import COMMANDS, LB, START, Scene
 
 CONTRACT = {
@@ -166,20 +169,57 @@ def test_five_masked_among_many_are_found() -> None:
     assert scene.verdicts() == {"mx-a": "mixed"}
 
 
-def test_gateway_before_the_balancer() -> None:
-    scene = Scene()
-    for number in range(12):
-        scene.passed(
-            "mx-a",
-            "mx-a",
-            5,
-            client_address="172.17.0.1",
-            peer_address="172.17.0.1",
-            helo=f"mail{number}.example.net",
+def nameless(scene: Scene) -> Scene:
+    """The headers that came had no address."""
+    for lines in scene.signals.lines:
+        lines.reasons[NO_ADDRESS] = lines.count
+    return scene
+
+
+def test_a_header_without_an_address_is_told_from_one_that_never_comes() -> None:
+    missing_, unknown = (
+        scene.document()["targets"][0]
+        for scene in (
+            Scene().refused("mx-a", "mx-a", 40),
+            nameless(Scene().refused("mx-a", "mx-a", 40)),
         )
-    document = scene.document()
-    assert document["verdict"] == "masked_upstream"
-    assert "172.17.0.1" in document["targets"][0]["cause"]
+    )
+    assert missing_["verdict"] == unknown["verdict"] == "missing_header"
+    assert "does not send" in missing_["cause"]
+    assert "PROXY UNKNOWN" in unknown["cause"]
+    assert "PROXY UNKNOWN" not in " ".join(missing_["remedy"])
+    assert "accept-proxy" in " ".join(unknown["remedy"])
+
+
+def test_a_configuration_in_order_does_not_contradict_a_header_without_an_address() -> None:
+    document = nameless(Scene().refused("mx-a", "mx-a", 40)).document()
+    place = Place("haproxy.cfg", line=9)
+    site = Site(routes=(Route(SiteTarget(
+        "edge1", "bk_smtp", "mx-a", ("ft_smtp",), "10.0.0.11", 10024, "v1", False, False, "", None, "", False,
+        False, False, place,
+    ), (Listener("mx-a", "10024", "postscreen", "postfix/postscreen", "", 10024, True, None, True, None,
+        False, place),)),))  # fmt: skip
+    [target] = with_configuration(document, site, {})["targets"]
+    assert target["evidence"]["configured"]["verdict"] == "passed"
+    assert "is not what ran" not in target["cause"]
+    assert "accept-proxy" in " ".join(target["remedy"])
+    assert "reload" not in target["remedy"][0]
+
+
+def test_masked_after_a_short_mismatch_is_not_all_mismatch() -> None:
+    """One daemon was reloaded a while before the other; then nobody sends or expects a header."""
+    scene = Scene().passed("mx-a", "mx-a", 40).by_text("mx-a", "mx-a", 6)
+    lines = HeaderLines(TOLD, "mx-a", "postfix/postscreen")
+    for number in range(6):
+        lines.add(START, 1, Example("mail.log", number, "PREGREET"), "postscreen.pregreet_proxy_v1")
+        lines.add(
+            START, 1, Example("mail.log", number, "PIPELINING"), "postscreen.command_pipelining_proxy_v1"
+        )
+    scene.signals.lines.append(lines)
+    [target] = scene.masked("mx-a", "mx-a", 20).document()["targets"]
+    states = [state["verdict"] for state in target["evidence"]["states"]]
+    assert states == ["passed", "unexpected_header", "masked"]
+    assert (target["evidence"]["header_unexpected"], target["evidence"]["masked"]) == (6, 20)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from logscope.detect.header_lines import REFUSED, Example, HeaderLines
 from logscope.errors import Place
 from logscope.site import Site
 from logscope.site.facts import BalancerAddress
-from tests.detect.scenes import LB, Scene
+from tests.detect.scenes import LB, SECOND, START, Scene
 
 NODE, PUBLIC = "[10.0.0.11]:10024", "[203.0.113.25]:25"
 SITE = Site(balancer_addresses=(BalancerAddress("edge1", LB, "source", Place("haproxy.cfg", line=9)),))
@@ -48,6 +49,36 @@ def test_an_application_server_or_a_relay_hub_is_not(address: str) -> None:
 
 def test_many_addresses_are_not() -> None:
     assert "Suspected" not in judged(Scene().direct("mx-a", 40, destination_logged=NODE))["cause"]
+
+
+def waited(scene: Scene, count: int, reason: str = "waited") -> Scene:
+    """Connections of which only `haproxy read: …` is logged."""
+    lines = HeaderLines(REFUSED, "mx-a", "postfix/postscreen")
+    for number in range(count):
+        lines.add(START + number * SECOND, 1, Example("mail.log", number + 1, "haproxy read: …"))
+    lines.reasons[reason] = count
+    scene.signals.lines.append(lines)
+    return scene
+
+
+def test_a_header_that_comes_with_the_first_bytes_is_suspected() -> None:
+    early = Scene().direct("mx-a", 12, screen_tests=["pregreet"], destination_logged=PUBLIC)
+    target = judged(waited(early, 80))
+    assert "only with the client's first bytes" in target["cause"]
+    assert "header_placement" in " ".join(target["remedy"])
+
+
+def test_a_header_that_never_comes_is_another_thing() -> None:
+    target = judged(waited(Scene().direct("mx-a", 12, destination_logged=PUBLIC), 80))
+    assert "does not come" in target["cause"]
+    assert "first bytes" not in target["cause"]
+
+
+@pytest.mark.parametrize("reason", ["left", "waited"])
+def test_early_talkers_among_many_and_some_who_bring_no_header_are_ordinary(reason: str) -> None:
+    scene = Scene().direct("mx-a", 90, destination_logged=PUBLIC)
+    scene.direct("mx-a", 10, screen_tests=["pregreet"], destination_logged=PUBLIC)
+    assert "Suspected" not in judged(waited(scene, 20, reason))["cause"]
 
 
 def test_a_configuration_that_names_the_balancer_tells() -> None:

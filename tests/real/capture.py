@@ -18,10 +18,10 @@ from typing import Any
 
 from . import configuration
 from .daemons import Lab, workspace
-from .network import SERVERS
+from .model import Scenario, Service
 from .prerequisites import missing
 from .publish import BALANCER_HOST, Publisher, numbered, read_raw
-from .scenarios import SCENARIOS, Scenario, scenario
+from .scenarios import SCENARIOS, scenario
 from .truth import Resolver
 
 #: After the last client has left: Postfix's own timeouts, deliveries and the last lines.
@@ -66,6 +66,10 @@ def capture(
         with make_lab(wanted, directory) as lab:
             started = time.time()
             clients = lab.python("clients", "clients", str(plan), str(directory / "truth.raw"))
+            for insiders in wanted.insiders:
+                addresses = ",".join(wanted.address(host) for host in wanted.hosts)
+                lab.python("services", "insiders", insiders.kind, addresses, *map(str, insiders.where))
+            changed_at = _change(lab, wanted, clients, directory / "truth.raw") if wanted.later else None
             _wait_for(clients, limit_s, directory / "clients.output")
             time.sleep(SETTLE_S)
             lab.stop_daemons()
@@ -78,7 +82,7 @@ def capture(
             "topology": configuration.TOPOLOGY,
             "tz": "UTC",
             "clock_offset_s": offsets_s or {},
-            "masking": expected_masking(wanted),
+            "changed_at": changed_at,
         }
         if keep_raw:
             (out / "raw").mkdir(exist_ok=True)
@@ -92,7 +96,16 @@ def redo(out: Path) -> dict[str, Any]:
     run = json.loads((out / "run.json").read_text())
     sizes = {key: value for key, value in run["parameters"].items() if key not in ("seed", "seconds")}
     wanted = scenario(run["scenario"], **sizes)
-    return _publish(wanted, run | {"masking": expected_masking(wanted)}, out / "raw", out)
+    return _publish(wanted, run, out / "raw", out)
+
+
+def _change(lab: Lab, wanted: Scenario, clients: subprocess.Popen[bytes], said: Path) -> float:
+    """Wait until enough sessions are over, and change the site; returns when that was done."""
+    least = wanted.change_at * wanted.sessions
+    while clients.poll() is None and (not said.exists() or len(said.read_text().splitlines()) < least):
+        time.sleep(0.05)
+    lab.change()
+    return time.time()
 
 
 def _wait_for(clients: subprocess.Popen[bytes], limit_s: float, output: Path) -> None:
@@ -111,11 +124,12 @@ def _publish(wanted: Scenario, run: dict[str, Any], directory: Path, out: Path) 
     publisher = Publisher(wanted, run["clock_offset_s"])
     publisher.write(balancer, out / "haproxy.log", out / "haproxy.rfc3339.log")
     publisher.write(mail, out / "mail.log", out / "mail.rfc3339.log")
-    (out / "haproxy.cfg").write_text(configuration.haproxy_cfg(wanted))
-    for host in SERVERS:
-        (out / f"{host}.main.cf").write_text(configuration.main_cf(wanted, host))
-        (out / f"{host}.master.cf").write_text(configuration.master_cf(wanted, host))
-    resolver = Resolver(wanted, balancer, mail)
+    last = wanted.after
+    (out / "haproxy.cfg").write_text(configuration.haproxy_cfg(last))
+    for host in wanted.hosts:
+        (out / f"{host}.main.cf").write_text(configuration.main_cf(last, host))
+        (out / f"{host}.master.cf").write_text(configuration.master_cf(last, host))
+    resolver = Resolver(wanted, balancer, mail, run.get("changed_at"))
     records = [json.loads(line) for line in (directory / "truth.raw").read_text().splitlines()]
     # A port that could not be bound again is no connection.
     records = [record for record in records if "connect_error" not in record]
@@ -123,6 +137,7 @@ def _publish(wanted: Scenario, run: dict[str, Any], directory: Path, out: Path) 
         for record in resolver.resolve(records):
             print(json.dumps({"scenario": run["scenario"], **record}), file=truth)
     run |= {"connections": len(records), "found": dict(resolver.found)}
+    run["masking"] = expected_masking(wanted)
     (out / "run.json").write_text(json.dumps(run, indent=1) + "\n")
     return run
 
@@ -134,15 +149,21 @@ def expected_masking(wanted: Scenario) -> list[dict[str, Any]]:
             "frontend": f"ft_{service.name}",
             "backend": f"bk_{service.name}",
             "server": host,
-            "address": SERVERS[host],
+            "address": wanted.address(host),
             "port": service.node_port,
             "daemon": service.daemon,
             "service": f"{service.syslog_name or 'postfix'}/{service.daemon}",
-            "expected": service.masking(host),
+            "expected": _expected(wanted, service, after, host),
+            "after": after.masking(host),
         }
-        for service in wanted.services
-        for host in SERVERS
+        for service, after in zip(wanted.services, wanted.after.services, strict=True)
+        for host in wanted.hosts
     ]
+
+
+def _expected(wanted: Scenario, before: Service, after: Service, host: str) -> str:
+    states = {before.masking(host), after.masking(host)}
+    return wanted.verdict or (states.pop() if len(states) == 1 else "mixed")
 
 
 def _versions() -> dict[str, str]:

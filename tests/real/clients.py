@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from .configuration import PUBLIC_ADDRESSES
-from .scenarios import Scenario, Service, scenario
+from .model import Scenario, Service
+from .scenarios import scenario
 
 REPLY_LIMIT_S = 25.0
 SESSION_LIMIT_S = 90.0
@@ -491,20 +492,23 @@ def plan(wanted: Scenario, seed: int) -> list[Person]:
     """Who comes, in order. The same scenario, sizes and seed give the same people."""
     rng = random.Random(seed)
     addresses = _addresses(wanted, rng)
-    shares = [service.share for service in wanted.services]
     people = []
     for number in range(wanted.sessions):
-        service = rng.choices(wanted.services, shares)[0]
+        address = rng.choice(addresses)
+        service = _service(wanted, address, rng)
         name = rng.choices(list(service.mix), list(service.mix.values()))[0]
         id_ = f"c{number:05d}"
         helo = f"{rng.choice(('mx', 'host', 'mail'))}-{id_}.mail.example"
         sender = f"{rng.choice(('news', 'alice', 'billing'))}-{id_}@mail.example"
-        people.append(
-            Person(
-                id_, service, rng.choice(addresses), name, helo, sender, random.Random(rng.getrandbits(32))
-            )
-        )
+        people.append(Person(id_, service, address, name, helo, sender, random.Random(rng.getrandbits(32))))
     return people
+
+
+def _service(wanted: Scenario, address: str, rng: random.Random) -> Service:
+    """One that clients of this address can use."""
+    family = 6 if ":" in address else 4
+    open_to = [one for one in wanted.services if one.family in (0, family)]
+    return rng.choices(open_to, [one.share for one in open_to])[0]
 
 
 def _addresses(wanted: Scenario, rng: random.Random) -> list[str]:

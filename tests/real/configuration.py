@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from .layouts import CONTAINER, quiet_binds
+from .model import TCPLOG, Scenario, Service
 from .network import BALANCER, PUBLIC_V6, SERVERS, SERVICES
-from .scenarios import TCPLOG, Scenario, Service
 
 #: Appended to the log-format while the lab runs and cut off before anything is published:
 #: the balancer's own address and port towards the server, the server's, and HAProxy's count of sessions,
 #: which grows in the order in which it accepted them.
 TRUTH_SUFFIX = " truth=%bi:%bp,%si:%sp,%rt"
+
+
+UNPRIVILEGED = ("    chroot /var/lib/haproxy", "    user haproxy", "    group haproxy")
 
 
 def haproxy_cfg(
@@ -25,10 +29,8 @@ def haproxy_cfg(
         "global",
         f"    log {SERVICES}:514{transport} local0",
         "    log-send-hostname edge1",
-        "    chroot /var/lib/haproxy",
         f"    stats socket {admin_socket} mode 660 level admin",
-        "    user haproxy",
-        "    group haproxy",
+        *(() if scenario.layout in ("transparent", "unix-front") else UNPRIVILEGED),
         "    nbthread 1",
         "    maxconn 4000",
         "",
@@ -41,14 +43,14 @@ def haproxy_cfg(
         "    timeout server 1m",
     ]
     for service in scenario.services:
-        lines += _proxies(scenario, service)
+        lines += _proxies(scenario, service, admin_socket.rpartition("/")[0])
     return "\n".join(lines) + "\n"
 
 
-def _proxies(scenario: Scenario, service: Service) -> list[str]:
+def _proxies(scenario: Scenario, service: Service, run: str) -> list[str]:
     binds = [
-        bind.format(port=service.port) if "{port}" in bind else f"{bind}:{service.port}"
-        for bind in scenario.bind
+        bind.format(port=service.port, run=run) if "{port}" in bind else f"{bind}:{service.port}"
+        for bind in quiet_binds(scenario) or service.bind or scenario.bind
     ]
     lines = ["", f"frontend ft_{service.name}"]
     lines += [f"    bind {bind}" for bind in binds]
@@ -56,8 +58,9 @@ def _proxies(scenario: Scenario, service: Service) -> list[str]:
     lines += [f"    default_backend bk_{service.name}", ""]
     lines += [f"backend bk_{service.name}", "    balance roundrobin"]
     lines += [f"    {line}" for line in scenario.backend]
-    for host, address in SERVERS.items():
-        words = ["    server", host, f"{address}:{service.node_port}", service.send[host], scenario.server]
+    for host in scenario.hosts:
+        address = f"{scenario.address(host)}:{service.node_port}"
+        words = ["    server", host, address, service.send[host], scenario.server]
         lines.append(" ".join(word for word in words if word))
     return lines
 
@@ -166,21 +169,23 @@ scache    unix  -       -       n       -       1       scache
 def master_cf(scenario: Scenario, host: str) -> str:
     """master.cf of one server: its public services first."""
     alone = len(scenario.services) == 1
-    return "".join(_entry(service, host, alone) for service in scenario.services) + MASTER
+    entries = (_entry(service, host, alone, scenario.layout) for service in scenario.services)
+    return "".join(entries) + scenario.master + MASTER
 
 
 def _protocol_parameter(service: Service) -> str:
     return f"{service.daemon}_upstream_proxy_protocol"
 
 
-def _entry(service: Service, host: str, alone: bool) -> str:
+def _entry(service: Service, host: str, alone: bool, layout: str) -> str:
     options = dict(service.master_options)
     if service.syslog_name:
         options["syslog_name"] = service.syslog_name
     if service.expect[host] and not alone:  # alone, it is in main.cf
         options[_protocol_parameter(service)] = "haproxy"
     limit = "1" if service.daemon == "postscreen" else "-"
-    lines = [f"{service.node_port:<9} inet  n       -       n       -       {limit:<7} {service.daemon}"]
+    place = f"{CONTAINER}:{service.node_port}" if layout == "docker-inside" else service.node_port
+    lines = [f"{place:<9} inet  n       -       n       -       {limit:<7} {service.daemon}"]
     lines += [f"        -o {name}={value}" for name, value in options.items()]
     if service.daemon == "postscreen":
         lines.append("smtpd     pass  -       -       n       -       -       smtpd")

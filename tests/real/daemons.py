@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import configuration
+from . import configuration, layouts
 from .network import SERVERS, Network, run
 
 if TYPE_CHECKING:
@@ -64,17 +64,18 @@ class Lab:
 
     def __init__(self, scenario: Scenario, directory: Path) -> None:
         self.scenario, self.directory = scenario, directory
-        self.network = Network()
+        self.network = Network(layouts.aliases(scenario))
         self.stack = contextlib.ExitStack()
         self.hosts: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Lab:
         try:
             self.stack.enter_context(self.network)
+            layouts.arrange(self.scenario, self.network)
             self._start_services()
-            for host in SERVERS:
+            for host in self.scenario.hosts:
                 self.start_server(host)
-            for host in SERVERS:
+            for host in self.scenario.hosts:
                 wait_until(
                     f"the mail server {host}",
                     (self.directory / host / "ready").exists,
@@ -82,6 +83,7 @@ class Lab:
                     self.directory / host / "output",
                 )
             self.start_balancer()
+            self._start_gateways()
         except BaseException:
             self.stack.close()
             raise
@@ -89,6 +91,30 @@ class Lab:
 
     def __exit__(self, *_: object) -> None:
         self.stack.close()
+
+    def _start_gateways(self) -> None:
+        for part, text in layouts.gateways(self.scenario, self.directory).items():
+            config, started = self.directory / f"{part}-gateway.cfg", self.directory / f"{part}-gateway.sock"
+            config.write_text(f"global\n    stats socket {started}\n{text}")
+            process = self.spawn(part, f"{part}-gateway", "haproxy", "-db", "-f", str(config))
+            wait_until("a gateway", started.exists, process, self.directory / f"{part}-gateway.output")
+
+    def change(self) -> None:
+        """Configure everything as the scenario has it later, and reload it."""
+        after = self.scenario.after
+        marks = {host: self.directory / host / "reloaded" for host in after.hosts}
+        for host, done in marks.items():
+            etc = self.directory / host / "etc"
+            (etc / "main.cf").write_text(configuration.main_cf(after, host, truth=True))
+            (etc / "master.cf").write_text(configuration.master_cf(after, host))
+            self.command(host, f"postfix reload && touch {done}")
+        for host, done in marks.items():
+            output = self.directory / host / "output"
+            wait_until(f"{host} after a reload", done.exists, self.hosts[host], output)
+        config = self.directory / "haproxy.cfg"
+        config.write_text(configuration.haproxy_cfg(after, str(self.directory / "admin.sock"), truth=True))
+        old = str(self.balancer.pid)  # `ip netns exec` becomes the command
+        self.balancer = self.spawn("edge", "haproxy", "haproxy", "-db", "-f", str(config), "-sf", old)
 
     def stop_daemons(self) -> None:
         """Ends the balancer, then the servers, in order, so that their last lines are written."""

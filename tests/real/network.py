@@ -17,6 +17,7 @@ import secrets
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 
 PUBLIC = "203.0.113.25"
 PUBLIC_V6 = "2001:db8:25::25"
@@ -44,11 +45,13 @@ def run(*command: str, check: bool = True) -> str:
 class Network:
     """The namespaces of one lab. Names are unique, so several labs can run at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
         self._prefix = f"logscope-{secrets.token_hex(3)}"
+        self._aliases = aliases or {}
+        self._parts = [part for part in PARTS if part not in self._aliases]
 
     def namespace(self, part: str) -> str:
-        return f"{self._prefix}-{part}"
+        return f"{self._prefix}-{self._aliases.get(part, part)}"
 
     def exec(self, part: str, *command: str) -> list[str]:
         """The command line that runs `command` inside the namespace of `part`."""
@@ -56,10 +59,10 @@ class Network:
 
     def __enter__(self) -> Network:
         try:
-            for part in PARTS:
+            for part in self._parts:
                 CREATED.append(self.namespace(part))
                 run("ip", "netns", "add", self.namespace(part))
-                self._ip(part, "link set lo up")
+                self.ip(part, "link set lo up")
             self._join_inside()
             self._join_public()
         except BaseException:
@@ -68,57 +71,61 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part in PARTS:
+        for part in self._parts:
             self._end_processes(part)
             run("ip", "netns", "del", self.namespace(part), check=False)
 
-    def _ip(self, part: str, arguments: str) -> None:
+    def ip(self, part: str, arguments: str) -> None:
+        """`ip` with these words inside the namespace of `part`."""
         run("ip", "-n", self.namespace(part), *arguments.split())
 
-    def _sysctl(self, part: str, **settings: str) -> None:
+    def sysctl(self, part: str, **settings: str) -> None:
+        """Set kernel parameters inside the namespace of `part`; two underscores stand for a dot."""
         for name, value in settings.items():
             path = "/proc/sys/" + name.replace("__", "/")
             run(*self.exec(part, "sh", "-c", f"echo '{value}' > {path}"))
 
     def move_address(self, address: str, part: str, to: str) -> None:
         """Give an inner address to another part."""
-        self._ip(part, f"address del {address}/24 dev inside")
-        self._ip(to, f"address add {address}/24 dev inside")
+        self.ip(part, f"address del {address}/24 dev inside")
+        self.ip(to, f"address add {address}/24 dev inside")
 
     def _join_inside(self) -> None:
-        self._ip("services", "link add inside type bridge forward_delay 0")
-        self._ip("services", f"address add {SERVICES}/24 dev inside")
-        self._ip("services", "link set inside up")
+        self.ip("services", "link add inside type bridge forward_delay 0")
+        self.ip("services", f"address add {SERVICES}/24 dev inside")
+        self.ip("services", "link set inside up")
         for part, address in (("edge", BALANCER), *SERVERS.items()):
+            if part in self._aliases:
+                continue
             port = f"to-{part}"
-            self._ip("services", f"link add {port} type veth peer name inside netns {self.namespace(part)}")
-            self._ip("services", f"link set {port} master inside up")
-            self._ip(part, f"address add {address}/24 dev inside")
-            self._ip(part, "link set inside up")
+            self.ip("services", f"link add {port} type veth peer name inside netns {self.namespace(part)}")
+            self.ip("services", f"link set {port} master inside up")
+            self.ip(part, f"address add {address}/24 dev inside")
+            self.ip(part, "link set inside up")
 
     def _join_public(self) -> None:
-        self._ip("edge", f"link add public type veth peer name public netns {self.namespace('clients')}")
+        self.ip("edge", f"link add public type veth peer name public netns {self.namespace('clients')}")
         for part in ("edge", "clients"):
-            self._sysctl(part, net__ipv6__conf__public__accept_dad="0")
-            self._ip(part, "link set public up")
-        self._ip("edge", f"address add {PUBLIC}/24 dev public")
-        self._ip("edge", f"address add {PUBLIC_V6}/48 dev public")
+            self.sysctl(part, net__ipv6__conf__public__accept_dad="0")
+            self.ip(part, "link set public up")
+        self.ip("edge", f"address add {PUBLIC}/24 dev public")
+        self.ip("edge", f"address add {PUBLIC_V6}/48 dev public")
         # 203.0.113.1 is the gateway of the clients; the networks behind it are local to one namespace
         # as a whole (any address of them can be bound without being added).
-        self._ip("clients", "address add 203.0.113.1/24 dev public")
-        self._ip("clients", "address add 2001:db8:25::1/48 dev public")
+        self.ip("clients", "address add 203.0.113.1/24 dev public")
+        self.ip("clients", "address add 2001:db8:25::1/48 dev public")
         for network in CLIENT_NETWORKS:
-            self._ip("edge", f"route add {network} via 203.0.113.1")
-            self._ip("clients", f"route add local {network} dev lo")
-        self._ip("edge", f"-6 route add {CLIENT_NETWORK_V6} via 2001:db8:25::1")
-        self._ip("clients", f"-6 route add local {CLIENT_NETWORK_V6} dev lo")
-        self._sysctl(
+            self.ip("edge", f"route add {network} via 203.0.113.1")
+            self.ip("clients", f"route add local {network} dev lo")
+        self.ip("edge", f"-6 route add {CLIENT_NETWORK_V6} via 2001:db8:25::1")
+        self.ip("clients", f"-6 route add local {CLIENT_NETWORK_V6} dev lo")
+        self.sysctl(
             "clients",
             net__ipv4__ip_nonlocal_bind="1",
             net__ipv6__ip_nonlocal_bind="1",
             net__ipv4__tcp_tw_reuse="1",
         )
-        self._sysctl("edge", net__core__somaxconn="4096", net__ipv4__tcp_tw_reuse="1")
+        self.sysctl("edge", net__core__somaxconn="4096", net__ipv4__tcp_tw_reuse="1")
 
     def _end_processes(self, part: str) -> None:
         """Ends what still runs in the namespace; only this lab's own processes can be there."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .scenarios import Scenario
+    from .model import Scenario
 
 BALANCER_HOST = "edge1"
 

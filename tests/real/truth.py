@@ -20,7 +20,7 @@ from .network import SERVERS
 from .publish import TRUTH_SUFFIX, Entry
 
 if TYPE_CHECKING:
-    from .scenarios import Scenario
+    from .model import Scenario, Service
 
 Endpoint = tuple[str, int]
 
@@ -187,8 +187,12 @@ class Found:
 class Resolver:
     """Adds to each connection's record the lines that are its own."""
 
-    def __init__(self, scenario: Scenario, balancer: list[Entry], mail: list[Entry]) -> None:
+    def __init__(
+        self, scenario: Scenario, balancer: list[Entry], mail: list[Entry], changed_at: float | None = None
+    ) -> None:
+        self._scenario, self._changed_at = scenario, changed_at
         self._services = {service.name: service for service in scenario.services}
+        self._later = {service.name: service for service in scenario.after.services}
         self._balancer = _grouped(balancer_lines(balancer), lambda line: line.client)
         self._screen = _grouped(screen_parts(mail), _listener_and_client)
         self._smtpd = _grouped(smtpd_parts(mail), _listener_and_client)
@@ -211,19 +215,24 @@ class Resolver:
             self._check(found.record)
         return records
 
+    def _service(self, found: Found) -> Service:
+        """As it was when the connection was accepted."""
+        later = self._changed_at is not None and found.at_server > self._changed_at
+        return (self._later if later else self._services)[found.record["service"]]
+
     def _note_server(self, found: Found) -> bool:
         """Whether a server was reached, and whom it saw."""
         line = found.line
         if line is None or line.source is None or line.server not in SERVERS:
             return False
-        service = self._services[found.record["service"]]
+        service = self._service(found)
         shown = service.shows_client(line.server)
         found.record |= {
             "mta_host": line.server,
             "lb_conns": [
                 {
                     "src": _text(line.source),
-                    "dst": f"{SERVERS[line.server]}:{service.node_port}",
+                    "dst": f"{self._scenario.address(line.server)}:{service.node_port}",
                     "t": line.accepted,
                     "by": "log",
                 }

@@ -50,6 +50,8 @@ def _route(target: Mapping[str, Any], site: Site) -> Route | None:
     """The way that a target went, if something is wrong with it that its configuration can change."""
     if target["verdict"] in ("passed", "masked_upstream", "unknown"):
         return None
+    if target["evidence"].get("nameless_header"):
+        return None  # what it lacks is lost before the balancer
     if target["evidence"]["states"] and not target["evidence"]["ongoing"]:
         return None  # it has been mended
     route = site.route(target["backend"] or "", target["server"] or "")

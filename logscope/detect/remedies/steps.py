@@ -125,6 +125,30 @@ def missing_header(subject: Subject) -> list[str]:
     ]
 
 
+def nameless_header(subject: Subject) -> list[str]:
+    """The balancer's header names no client, for it knows none."""
+    return [
+        (
+            "Find where the clients' addresses are lost before "
+            f"`backend {subject.backend or 'NAME'}`: HAProxy writes `PROXY UNKNOWN` for a client that came "
+            "by a Unix socket (`bind unix@…` or `abns@…`), or that a proxy in front announced without an "
+            "address. Postfix refuses that."
+        ),
+        (
+            "Let the process in front send the address, and read it here:\n"
+            "    there: server NAME … send-proxy-v2\n"
+            "    here:  bind … accept-proxy\n"
+            "    (on a socket or an address that only this process reaches), then `haproxy -c -f "
+            "haproxy.cfg` and reload both."
+        ),
+        (
+            "If that cannot be done at once, let mail flow first: have the balancer connect to a listener "
+            "that expects no header. Clients are masked until the first steps are done."
+        ),
+        _TRY,
+    ]
+
+
 def masked_upstream(gateway: str) -> list[str]:
     """A gateway before the balancer hides the clients."""
     return [
