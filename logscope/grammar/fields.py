@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import cache, lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any, TypeAlias
 
@@ -117,6 +118,20 @@ def field_type(field: Field) -> FieldType:
     if found.op == ops.TIME and field.arguments[0] not in times.FORMATS:
         raise TemplateError(f"unknown time format; known: {', '.join(times.FORMATS)}", column=field.column)
     return found
+
+
+def remembered(found: FieldType) -> Callable[[Value, Arguments], bytes]:
+    """How a type is written by somebody who meets the same values again and again.
+
+    Addresses, names and codes take some work to check, and come back line after line.
+    """
+    recurs = found.kind in (Kind.ADDRESS, Kind.ENUM, Kind.NAME, Kind.DSN) or found.flags & ops.NO_SPACE
+    return _remembering(found.write) if recurs or found.op in (ops.QUEUE_ID, ops.PORT) else found.write
+
+
+@cache
+def _remembering(write: Callable[[Value, Arguments], bytes]) -> Callable[[Value, Arguments], bytes]:
+    return lru_cache(maxsize=1024, typed=True)(write)
 
 
 def bounded_flags(field: Field) -> int:

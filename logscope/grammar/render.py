@@ -7,12 +7,12 @@ tested for every template.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.errors import RenderError
-from logscope.grammar.fields import field_type
+from logscope.grammar.fields import field_type, remembered
 from logscope.grammar.syntax import Choice, Field, Group, Literal, Node, Sequence, fields
 
 
@@ -41,33 +41,83 @@ def render_kind(catalogue: Catalogue, kind: str, values: Mapping[str, Any]) -> b
     Raises:
         RenderError: there is no such template.
     """
+    found = [entry for entry in catalogue.templates if entry.kind == kind]
+    return _first(kind, [catalogue.details[entry.id].sequence for entry in found], values)
+
+
+def _first(kind: str, sequences: Iterable[Sequence], values: Mapping[str, Any]) -> bytes:
     problem = f"no template of kind {kind}"
-    for template in catalogue.templates:
-        if template.kind == kind:
-            try:
-                return render(catalogue.details[template.id].sequence, values)
-            except RenderError as error:
-                problem = f"{kind}: {error.message}"
+    for sequence in sequences:
+        try:
+            return render(sequence, values)
+        except RenderError as error:
+            problem = f"{kind}: {error.message}"
     raise RenderError(problem)
 
 
-Part: TypeAlias = bytes | tuple[str, Callable[[Any, tuple[str, ...]], bytes], tuple[str, ...]]
-"""A piece of a line: literal text, or a field with how it is written."""
+Written: TypeAlias = tuple[str, Callable[[Any, tuple[str, ...]], bytes], tuple[str, ...]]
+"""A field: its name, how it is written, and its arguments."""
+Plan: TypeAlias = tuple[bytes, tuple[Written, ...]]
+"""The literal text of a line with a `%b` for each field, and the fields."""
+
+
+class SequenceWriter:
+    """Writes many lines of one kind: by the first of some sequences that the values fit.
+
+    Which alternatives a line takes follows, nearly always, from which fields have a value. That is found
+    out once for each set of fields, by `render`, and then only the fields are written.
+    """
+
+    def __init__(self, kind: str, sequences: Iterable[Sequence]) -> None:
+        self._kind, self._sequences = kind, list(sequences)
+        self._plans: dict[tuple[str, ...], Plan | None] = {}
+
+    def write(self, values: Mapping[str, Any]) -> bytes:
+        """The text for these values.
+
+        Raises:
+            RenderError: they fit none of the sequences.
+        """
+        names = tuple([name for name, value in values.items() if value is not False])
+        plan = self._plans.get(names)
+        if plan is not None:
+            text, parts = plan
+            try:
+                return text % tuple([write(values.get(name, False), words) for name, write, words in parts])
+            except (ValueError, OverflowError, TypeError):
+                pass  # these values take another alternative, or none
+        rendered = _first(self._kind, self._sequences, values)
+        if names not in self._plans:
+            self._plans[names] = self._plan(values)
+        return rendered
+
+    def _plan(self, values: Mapping[str, Any]) -> Plan | None:
+        """How these fields are written; None when that depends on more than which fields are there."""
+        for sequence in self._sequences:
+            try:
+                render(sequence, values)
+            except RenderError:
+                if set(values) <= {field.name for field in fields(sequence)}:
+                    return None  # a value did not fit: another one may
+                continue
+            parts: list[bytes | Written] = []
+            return _planned(parts) if _collect(sequence, values, parts) else None
+        return None
+
+
+def _planned(parts: list[bytes | Written]) -> Plan:
+    text = b"".join(part.replace(b"%", b"%%") if isinstance(part, bytes) else b"%b" for part in parts)
+    return text, tuple(part for part in parts if not isinstance(part, bytes))
 
 
 class LineWriter:
-    """Writes many lines of a catalogue, each kind of line many times.
-
-    Which alternatives a line takes follows, nearly always, from which fields have a value. That is found
-    out once for each kind and set of fields, by `render_kind`, and then only the fields are written.
-    """
+    """Writes many lines of a catalogue, each kind of line many times."""
 
     def __init__(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._by_kind: dict[str, list[Sequence]] = {}
-        self._plans: dict[tuple[str, frozenset[str]], tuple[Part, ...]] = {}
+        sequences: dict[str, list[Sequence]] = {}
         for template in catalogue.templates:
-            self._by_kind.setdefault(template.kind, []).append(catalogue.details[template.id].sequence)
+            sequences.setdefault(template.kind, []).append(catalogue.details[template.id].sequence)
+        self._by_kind = {kind: SequenceWriter(kind, found) for kind, found in sequences.items()}
 
     def write(self, kind: str, values: Mapping[str, Any]) -> bytes:
         """The text of the first template of a kind that these values fit.
@@ -75,46 +125,19 @@ class LineWriter:
         Raises:
             RenderError: there is no such template.
         """
-        key = kind, frozenset([name for name, value in values.items() if value is not False])
-        parts = self._plans.get(key)
-        if parts is not None:
-            try:
-                return b"".join(
-                    [
-                        part if isinstance(part, bytes) else part[1](values.get(part[0], False), part[2])
-                        for part in parts
-                    ]
-                )
-            except (ValueError, OverflowError, TypeError):
-                pass  # these values take another alternative, or none
-        text = render_kind(self._catalogue, kind, values)
-        if parts is None:
-            plan = self._plan(kind, values)
-            if plan is not None:
-                self._plans[key] = plan
-        return text
-
-    def _plan(self, kind: str, values: Mapping[str, Any]) -> tuple[Part, ...] | None:
-        """The parts of a line; None when its alternatives depend on more than which fields are there."""
-        for sequence in self._by_kind.get(kind, []):
-            try:
-                render(sequence, values)
-            except RenderError:
-                if set(values) <= {field.name for field in fields(sequence)}:
-                    return None  # a value did not fit: another one may
-                continue
-            parts: list[Part] = []
-            return tuple(_joined(parts)) if _collect(sequence, values, parts) else None
-        return None
+        found = self._by_kind.get(kind)
+        if found is None:
+            raise RenderError(f"no template of kind {kind}")
+        return found.write(values)
 
 
-def _collect(sequence: Sequence, values: Mapping[str, Any], parts: list[Part]) -> bool:
+def _collect(sequence: Sequence, values: Mapping[str, Any], parts: list[bytes | Written]) -> bool:
     """Gather the parts of a sequence; False when one of its alternatives was refused for its value."""
     for node in sequence:
         if isinstance(node, Literal):
             parts.append(node.text)
         elif isinstance(node, Field):
-            parts.append((node.name, field_type(node).write, node.arguments))
+            parts.append((node.name, remembered(field_type(node)), node.arguments))
         elif isinstance(node, Group):
             if not _collect(node.body, values, parts):
                 return False
@@ -138,21 +161,6 @@ def _chosen(choice: Choice, values: Mapping[str, Any]) -> Sequence | None:
         if text is not None and (best is None or weight > best[0]):
             best = weight, alternative
     return best[1] if best else None
-
-
-def _joined(parts: list[Part]) -> Iterator[Part]:
-    """The parts with neighbouring literals made one."""
-    literal = b""
-    for part in parts:
-        if isinstance(part, bytes):
-            literal += part
-            continue
-        if literal:
-            yield literal
-        literal = b""
-        yield part
-    if literal:
-        yield literal
 
 
 def _sequence(sequence: Sequence, values: Mapping[str, Any], used: set[str]) -> bytes | None:

@@ -3,10 +3,10 @@
 A stamp without a zone counts as if it were UTC, one without a year as if it were of the year 2000 (a leap
 year, so that 29 February exists). Formats:
 
-    bsd      `Nov  2 09:18:57`, RFC 3164; also `Nov 2`, `Nov 02`, a year before the time, a fraction after
-    it rfc3339  `2026-11-22T09:18:49.324931+00:00`; a blank for the T, `Z`, `+0000` and no offset at all are
-    read too haproxy  `22/Nov/2026:09:18:54.965`, `%t` of a log-format (HAProxy configuration manual,
-    "Custom log format") clf      `22/Nov/2026:09:18:54 +0000`, `%T` of a log-format, common log format
+    bsd      `Nov  2 09:18:57`, RFC 3164; also `Nov 2`, `Nov 02`, a year before the time, a fraction after it
+    rfc3339  `2026-11-22T09:18:49.324931+00:00`; a blank for the T, `Z`, `+0000` and no offset are read too
+    haproxy  `22/Nov/2026:09:18:54.965`, `%t` of a log-format (HAProxy's manual, "Custom log format")
+    clf      `22/Nov/2026:09:18:54 +0000`, `%T` of a log-format, common log format
     epoch    `1795339134` or `1795339134.965`, seconds since 1970
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 from logscope.grammar import ops
 
@@ -152,20 +153,28 @@ def from_iso(value: str | datetime) -> int:
 def write_time(name: str, nanoseconds: int) -> bytes:
     """A stamp in one of the formats. Year 2000 stands for no year in `bsd`; zones are written as UTC."""
     seconds, rest = divmod(nanoseconds, SECOND)
+    before, after = _around_fraction(name, seconds)
+    if name == "clf":
+        rest = 0  # it has no place for a fraction
+    fraction = ".000" if name == "haproxy" and not rest else _fraction(rest)
+    return (before + fraction + after).encode()
+
+
+@lru_cache(maxsize=64)
+def _around_fraction(name: str, seconds: int) -> tuple[str, str]:
+    """What stands before and behind the fraction of a second: many lines have it in common."""
     stamp = _START + timedelta(seconds=seconds)
     month = _MONTHS[stamp.month - 1]
     clock = f"{stamp:%H:%M:%S}"
     if name == "bsd":
         year = "" if stamp.year == 2000 else f"{stamp.year} "
-        return f"{month} {stamp.day:2} {year}{clock}{_fraction(rest)}".encode()
+        return f"{month} {stamp.day:2} {year}{clock}", ""
     if name == "rfc3339":
-        return f"{stamp.year}-{stamp:%m-%d}T{clock}{_fraction(rest)}+00:00".encode()
+        return f"{stamp.year}-{stamp:%m-%d}T{clock}", "+00:00"
     if name == "epoch":
-        return f"{seconds}{_fraction(rest)}".encode()
+        return str(seconds), ""
     day = f"{stamp.day:02}/{month}/{stamp.year}:{clock}"
-    if name == "haproxy":
-        return (day + (_fraction(rest) or ".000")).encode()
-    return f"{day} +0000".encode()
+    return (day, "") if name == "haproxy" else (day, " +0000")
 
 
 def _fraction(nanoseconds: int) -> str:

@@ -99,10 +99,10 @@ def test_formats_of_ones_own_are_written_so_that_they_can_be_read(
     values = ended.values(1005.0) | {
         "accepted_at": written.date(ended.accepted_at),
         "accepted_at_utc": written.utc_date(ended.accepted_at),
-        "accepted_ms": "250",
+        **ended.further_values(),
         **dict.fromkeys((*COUNTS, *OTHERS), 1),
     }
-    text = written.formatted(log_format, values | ended.ends())
+    text = written.formatted(log_format, values)
     found = Reference(parse(translate(log_format).text)).match(text)
     assert isinstance(found, dict), found
     expected = values | {"accepted_at_utc": found.get("accepted_at_utc")}

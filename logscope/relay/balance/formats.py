@@ -9,7 +9,7 @@ from typing import Any
 from logscope.errors import SettingsError
 from logscope.grammar.errors import RenderError
 from logscope.grammar.language import parse
-from logscope.grammar.render import render
+from logscope.grammar.render import SequenceWriter
 from logscope.haproxy.log_format import translate
 from logscope.relay.balance.session import Session
 from logscope.relay.header import Endpoint
@@ -28,7 +28,7 @@ class SessionFormat:
 
     def __init__(self, log_format: str) -> None:
         translated = translate(log_format)
-        self._sequence = parse(translated.text)
+        self._writer = SequenceWriter("haproxy.tcp_session", [parse(translated.text)])
         # A field that is written twice has a number behind its name the second time.
         self._fields = {name: re.sub(r"_\d+$", "", name) for name in translated.fields}
         try:
@@ -44,7 +44,7 @@ class SessionFormat:
             for name, plain in self._fields.items()
             if name in values or plain in values
         }
-        return render(self._sequence, chosen)
+        return self._writer.write(chosen)
 
 
 COUNTS = ("process_connections", "frontend_connections", "backend_connections", "server_connections")
@@ -58,5 +58,5 @@ def _sample() -> dict[str, Any]:
     client, server = Endpoint("192.0.2.10", 41522), Endpoint("192.0.2.25", 25)
     session = Session("ft", "bk", client, server, 0.0, source=client, server_end=server)
     moment = "2026-11-22T09:18:54.965"
-    dates = {"accepted_at": moment, "accepted_at_utc": moment, "accepted_ms": "965"}
-    return session.values(0.0) | session.ends() | dates | dict.fromkeys((*COUNTS, *OTHERS), 1)
+    dates = {"accepted_at": moment, "accepted_at_utc": moment}
+    return session.values(0.0) | session.further_values() | dates | dict.fromkeys((*COUNTS, *OTHERS), 1)

@@ -36,7 +36,7 @@ class End(StrEnum):
     KILLED = "K"
 
 
-@dataclass
+@dataclass(slots=True)
 class Session:
     """One client connection as the balancer sees it. Times are seconds since 1970.
 
@@ -89,7 +89,7 @@ class Session:
             self.state = "CR" if self.phase is Phase.REQUEST else "CD"
 
     def values(self, now: float, as_soon: bool = False) -> dict[str, Any]:
-        """The fields of the session's line, apart from the counts of connections.
+        """The fields of the session's line in HAProxy's own format, apart from its date and counts.
 
         Args:
             as_soon: the line is written before the end, so totals are minimums (`option logasap`).
@@ -107,15 +107,22 @@ class Session:
             "duration_ms": round((now - self.accepted_at) * 1000),
             "bytes_plus": as_soon,
             "bytes_to_client": self.bytes_to_client,
-            "upload_plus": as_soon,
-            "bytes_to_server": self.bytes_to_server,
             "termination_state": self.state or "--",
             "retries_plus": self.redispatched,
             "retries": self.retries,
             "server_queue": 0,
             "backend_queue": self.backend_queue,
+        }
+
+    def further_values(self, as_soon: bool = False) -> dict[str, Any]:
+        """What a format of one's own may name beside the fields of `option tcplog`."""
+        return {
+            "upload_plus": as_soon,
+            "bytes_to_server": self.bytes_to_server,
             "handshake_ms": 0,
             "request_counter": self.number,
+            "accepted_ms": f"{int(self.accepted_at * 1000) % 1000:03}",
+            **self.ends(),
         }
 
     def _queue_ms(self) -> int:

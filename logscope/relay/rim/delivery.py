@@ -20,7 +20,9 @@ from logscope.relay.rim.clock import Clock
 from logscope.relay.rim.connection import Connection
 from logscope.relay.rim.disk import Disk
 from logscope.relay.rim.journal import Daemons
+from logscope.relay.rim.keeper import Keeper
 from logscope.relay.rim.spool import Recovered, Spool
+from logscope.relay.rim.wire import Wire, tcp_socket
 from logscope.relay.seconds import rounded
 from logscope.relay.settings import ServerSettings, Transport
 from logscope.relay.smtp.client import Outcome, SmtpClient
@@ -59,6 +61,7 @@ class Postman:
         self,
         settings: ServerSettings,
         spool: Spool,
+        keeper: Keeper,
         disk: Disk,
         directory: Path,
         daemons: Daemons,
@@ -66,7 +69,7 @@ class Postman:
         queue_ids: QueueIds,
     ) -> None:
         self.delivered = 0
-        self._settings, self._spool, self._clock = settings, spool, clock
+        self._settings, self._spool, self._keeper, self._clock = settings, spool, keeper, clock
         self._daemons, self._queue_ids = daemons, queue_ids
         self._mailboxes = Mailboxes(directory / settings.mailboxes, settings.host, disk)
         self._qmgr = daemons.bound("qmgr", daemons.alone("qmgr"))
@@ -74,8 +77,8 @@ class Postman:
         self._fresh: dict[str, Message] = {}
         self._fresh_bytes = 0
         self._running: set[asyncio.Task[None]] = set()
-        self._changed = asyncio.Event()
-        self._worker: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._wake: asyncio.Handle | None = None
         self._threads = ThreadPoolExecutor(4, f"deliver-{settings.host}")
         self._stopping = False
 
@@ -87,13 +90,14 @@ class Postman:
 
     def start(self, recovered: Recovered) -> None:
         """Begin with what a former run has left."""
+        self._loop = asyncio.get_running_loop()
         for name in recovered.damaged:
             text = f"{name}: damaged queue file, saved in corrupt"
             self._qmgr("qmgr.message", severity="warning", message_text=text)
         for message in recovered.messages:
             self._queue_ids.taken.add(message.queue_id)
             self._schedule.add(message)
-        self._worker = asyncio.get_running_loop().create_task(self._work())
+        self._look()
 
     def accept(self, message: Message) -> None:
         """A message is safe in the spool."""
@@ -103,7 +107,7 @@ class Postman:
             self._fresh_bytes += message.size
         self._log_active(message)
         self._schedule.add(message)
-        self._changed.set()
+        self._look()
 
     def _log_active(self, message: Message) -> None:
         self._qmgr(
@@ -115,37 +119,39 @@ class Postman:
             queue_name="active",
         )
 
-    async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._stopping:
-            self._changed.clear()
-            room = self._settings.concurrency - len(self._running)
-            due = self._schedule.take_due(self._clock.now(), room)
-            for queue_id in due:
-                task = loop.create_task(self._attempt(queue_id))
-                self._running.add(task)
-                task.add_done_callback(self._done)
-            next_at = self._schedule.next_at if len(self._running) < self._settings.concurrency else None
-            wait = None if next_at is None else max(0.0, next_at - self._clock.now())
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                pass
+    def _look(self) -> None:
+        """See at once, after everything else that is due, what can be delivered."""
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake = self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Begin with what is due, and look again when the next message is."""
+        self._wake = None
+        if self._stopping:
+            return
+        room = self._settings.concurrency - len(self._running)
+        for queue_id in self._schedule.take_due(self._clock.now(), room):
+            task = self._loop.create_task(self._attempt(queue_id))
+            self._running.add(task)
+            task.add_done_callback(self._done)
+        next_at = self._schedule.next_at
+        if next_at is not None and len(self._running) < self._settings.concurrency:
+            self._wake = self._loop.call_later(max(0.0, next_at - self._clock.now()), self._begin)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
-        self._changed.set()
+        if len(self._schedule):
+            self._look()
         if not task.cancelled() and task.exception() is not None:
-            error = task.exception()
-            loop = asyncio.get_running_loop()
-            loop.call_exception_handler({"message": "a delivery failed", "exception": error})
+            context = {"message": "a delivery failed", "exception": task.exception()}
+            self._loop.call_exception_handler(context)
 
     async def stop(self) -> None:
         """Let deliveries that have begun come to their end; the rest stays in the spool."""
         self._stopping = True
-        self._changed.set()
-        if self._worker is not None:
-            await self._worker
+        if self._wake is not None:
+            self._wake.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=_CONNECT_TIMEOUT_S)
         for task in list(self._running):
@@ -244,13 +250,17 @@ class Postman:
         return failures
 
     async def _connect(self, client: SmtpClient, next_hop: Endpoint, attempt: Attempt) -> None:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        connection = HopConnection(self._clock, client, done)
-        connecting = loop.create_connection(lambda: connection, next_hop.address, next_hop.port)
-        await asyncio.wait_for(connecting, _CONNECT_TIMEOUT_S)
+        sock = tcp_socket(next_hop)
+        try:
+            reaching = self._loop.sock_connect(sock, (next_hop.address, next_hop.port))
+            await asyncio.wait_for(reaching, _CONNECT_TIMEOUT_S)
+        except BaseException:
+            sock.close()
+            raise
         attempt.connected_at = self._clock.now()
-        await done
+        connection = HopConnection(self._loop, self._clock, client)
+        connection.begin(sock)
+        await connection.done
 
     def _report(
         self,
@@ -302,11 +312,26 @@ class Postman:
         if verdict.kept is not None:
             await self._on_disk(self._spool.update, verdict.kept)
             self._schedule.add(verdict.kept)
-            self._changed.set()
         else:
-            await self._on_disk(self._spool.remove, message.queue_id)
-            self._queue_ids.taken.discard(message.queue_id)
-            self._qmgr("qmgr.removed", queue_id=message.queue_id)
+            self._remove(message.queue_id)
+
+    def _remove(self, queue_id: str) -> None:
+        """A message is done with."""
+
+        def told(error: OSError | None) -> None:
+            if error is None:
+                self._queue_ids.taken.discard(queue_id)
+                self._qmgr("qmgr.removed", queue_id=queue_id)
+                return
+            self._warn(error)
+            if not self._stopping:
+                self._loop.call_later(_DISK_PAUSE_S, self._remove, queue_id)
+
+        self._keeper.remove(queue_id, told)
+
+    def _warn(self, error: OSError) -> None:
+        text = f"spool: {error.strerror or error}"
+        self._qmgr("qmgr.message", severity="warning", message_text=text)
 
     async def _send_notice(self, message: Message, notice: Message, kind: str) -> None:
         """Put a notice into the queue; it is safe before what it tells of is forgotten."""
@@ -336,8 +361,7 @@ class Postman:
             try:
                 await loop.run_in_executor(self._threads, work, argument)
             except OSError as error:
-                text = f"spool: {error.strerror or error}"
-                self._qmgr("qmgr.message", severity="warning", message_text=text)
+                self._warn(error)
                 if self._stopping:
                     return
                 await asyncio.sleep(_DISK_PAUSE_S)
@@ -348,14 +372,14 @@ class Postman:
 class HopConnection(Connection):
     """A connection to a next hop."""
 
-    def __init__(self, clock: Clock, client: SmtpClient, done: asyncio.Future[None]) -> None:
-        super().__init__(clock)
-        self._client, self._done = client, done
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, client: SmtpClient) -> None:
+        super().__init__(loop, clock)
+        self.done: asyncio.Future[None] = loop.create_future()
+        self._client = client
 
-    def opened(self) -> None:
-        assert self.transport is not None
-        sock = self.transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def begin(self, sock: socket.socket) -> None:
+        """Take over a connected socket."""
+        self.wire = Wire(self.loop, sock, self)
         self.machine = self._client
         self._client.start(self.clock.now())
         self.serve()
@@ -368,8 +392,8 @@ class HopConnection(Connection):
         self._finish()
 
     def _finish(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
+        if not self.done.done():
+            self.done.set_result(None)
 
 
 class Mailboxes:

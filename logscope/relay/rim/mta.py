@@ -22,9 +22,11 @@ from logscope.relay.rim.connection import Connection
 from logscope.relay.rim.delivery import Postman
 from logscope.relay.rim.disk import Disk, RealDisk
 from logscope.relay.rim.journal import Daemons, Journal
+from logscope.relay.rim.keeper import Keeper
 from logscope.relay.rim.passwords import Users
 from logscope.relay.rim.resolver import SystemResolver, Zone
 from logscope.relay.rim.spool import Spool
+from logscope.relay.rim.wire import Listener, Wire
 from logscope.relay.rim.witness import Served, Witness
 from logscope.relay.screen.session import HandOver, LookUp, Screen, answer
 from logscope.relay.screen.settings import Memory
@@ -68,14 +70,12 @@ class MailServer:
         self.resolver = Zone(settings.dns_zone) if settings.dns_zone else SystemResolver()
         disk = disk or RealDisk()
         self.spool = Spool(directory / settings.spool, disk)
+        self.keeper = Keeper(self.spool, f"spool-{settings.host}")
         self.postman = Postman(
-            settings, self.spool, disk, directory, self.daemons, self.clock, self.queue_ids
+            settings, self.spool, self.keeper, disk, directory, self.daemons, self.clock, self.queue_ids
         )
-        self._writer = ThreadPoolExecutor(1, f"spool-{settings.host}")
         self._hashers = ThreadPoolExecutor(2, f"auth-{settings.host}")
-        self._to_store: list[tuple[Message, MtaConnection]] = []
-        self._storing = False
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self.stopping = False
 
@@ -97,31 +97,30 @@ class MailServer:
             recovered = self.spool.recover()
         except OSError as error:
             raise OutputError(f"the spool of {self.settings.host} cannot be used: {error}") from None
+        self.keeper.start()
         loop = asyncio.get_running_loop()
         for listener in self.settings.listeners:
-            bind = listener.bind
-            try:
-                server = await loop.create_server(
-                    partial(MtaConnection, self, listener),
-                    bind.address,
-                    bind.port,
-                    backlog=1024,
-                )
-            except OSError as error:
-                raise OutputError(f"cannot listen on {bind}: {error.strerror}") from None
-            self._listeners.append(server)
+            accepted = partial(self._accept, loop, listener)
+            self._listeners.append(Listener(loop, listener.bind, accepted))
         self._master("master.started", postfix_version="3.7.11", configuration_directory="/etc/postfix")
         self.postman.start(recovered)
 
+    def _accept(
+        self, loop: asyncio.AbstractEventLoop, listener: ListenerSettings, sock: socket.socket, peer: Endpoint
+    ) -> None:
+        connection = MtaConnection(loop, self, listener)
+        self.connections.add(connection)
+        connection.begin(sock, peer)
+
     def addresses(self) -> list[Endpoint]:
         """Where it listens, ports chosen by the system included."""
-        return [Endpoint(*entry.getsockname()[:2]) for server in self._listeners for entry in server.sockets]
+        return [listener.address for listener in self._listeners]
 
     def stop_listening(self) -> None:
         """Take no more connections; send away clients that are between messages."""
         self.stopping = True
-        for server in self._listeners:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         for connection in list(self.connections):
             connection.shut_down()
 
@@ -129,12 +128,12 @@ class MailServer:
         """End what is still open, and store what was begun."""
         for connection in list(self.connections):
             connection.cut()
-        while self._storing:
-            await asyncio.sleep(0.01)
+        await self.keeper.idle()
         await self.postman.stop()
         for task in list(self._tasks):
             task.cancel()
-        self._writer.shutdown()
+        await self.keeper.idle()
+        self.keeper.stop()
         self._hashers.shutdown()
         self._master("master.stopped", signal=15)
 
@@ -147,25 +146,14 @@ class MailServer:
     # --- storing ------------------------------------------------------------------------------------------
 
     def store(self, message: Message, connection: MtaConnection) -> None:
-        """Make a message durable; messages that come meanwhile go together."""
-        self._to_store.append((message, connection))
-        if not self._storing:
-            self._storing = True
-            self.spawn(self._store_all())
+        """Make a message durable; then it may be delivered, and its sender is told."""
 
-    async def _store_all(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._to_store:
-            batch, self._to_store = self._to_store, []
-            results = await loop.run_in_executor(
-                self._writer, self.spool.store, [message for message, _ in batch]
-            )
-            for message, connection in batch:
-                error = results[message.queue_id]
-                connection.stored(message, error)
-                if error is None:
-                    self.postman.accept(message)
-        self._storing = False
+        def stored(error: OSError | None) -> None:
+            connection.stored(message, error)
+            if error is None:
+                self.postman.accept(message)
+
+        self.keeper.store(message, stored)
 
     def look_up(self, request: LookUp) -> None:
         """Ask the lists about an address."""
@@ -200,32 +188,32 @@ class MailServer:
 class MtaConnection(Connection):
     """A client of a mail server: first its PROXY header, then the screen, then the SMTP server."""
 
-    def __init__(self, server: MailServer, listener: ListenerSettings) -> None:
-        super().__init__(server.clock)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, server: MailServer, listener: ListenerSettings
+    ) -> None:
+        super().__init__(loop, server.clock)
         self.server, self.listener = server, listener
-        self._peer = self._own = Endpoint("0.0.0.0", 0)
+        self._peer: Endpoint
+        self._own: Endpoint
         self._client: Client | None = None
         self._served: Served | None = None
         self._worker: int | None = None
 
-    def opened(self) -> None:
-        assert self.transport is not None
-        self.server.connections.add(self)
-        self._peer = Endpoint(*self.transport.get_extra_info("peername")[:2])
-        self._own = Endpoint(*self.transport.get_extra_info("sockname")[:2])
-        sock = self.transport.get_extra_info("socket")
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def begin(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Take over an accepted connection."""
+        self._peer, self._own = peer, Endpoint(*sock.getsockname()[:2])
+        self.wire = Wire(self.loop, sock, self)
         if self.server.witness is not None:
-            self._served = Served(self.server.settings.host, self._peer)
+            self._served = Served(self.server.settings.host, peer)
         if not self.listener.trusted_proxies:
-            self._identified(self._peer, self._own, b"")
-        elif trusted(self._peer.address, self.listener.trusted_proxies):
+            self._identified(peer, self._own, b"")
+        elif trusted(peer.address, self.listener.trusted_proxies):
             reader = HeaderReader(self.listener.header_timeout_s)
             self.machine = reader
             reader.start(self.clock.now())
             self.serve()
         else:
-            self._no_header(NoHeader(f"untrusted peer [{self._peer.address}]:{self._peer.port}"))
+            self._no_header(NoHeader(f"untrusted peer [{peer.address}]:{peer.port}"))
 
     def gone(self) -> None:
         self.server.connections.discard(self)
@@ -276,7 +264,7 @@ class MtaConnection(Connection):
         smtpd = self._smtpd()
         self.machine = smtpd
         smtpd.start(self.clock.now(), data, screened)
-        if self.lost:
+        if self.is_lost:
             smtpd.closed(self.clock.now())
         self.serve()
 
@@ -307,8 +295,8 @@ class MtaConnection(Connection):
         if self.listener.screen:
             log = self._bound("postscreen", self.server.daemons.alone("postscreen"))
             log("postscreen.haproxy_error", reason=problem.reason or "time limit exceeded", **shown)
-            if self.transport is not None:
-                self.transport.write(b"421 4.3.2 No system resources\r\n")
+            if self.wire is not None:
+                self.wire.send(b"421 4.3.2 No system resources\r\n")
             self.close()
             return
         self._client = Client("unknown", self._peer, self._own)
@@ -341,7 +329,7 @@ class MtaConnection(Connection):
 
     async def _tls(self) -> None:
         machine = self.machine
-        if not isinstance(machine, Smtpd | Screen) or self.server.tls is None or self.lost:
+        if not isinstance(machine, Smtpd | Screen) or self.server.tls is None or self.is_lost:
             return
         try:
             found = await self.start_tls(self.server.tls, _TLS_TIMEOUT_S)
@@ -351,6 +339,8 @@ class MtaConnection(Connection):
             name, protocol, bits = found.cipher() or ("unknown", "unknown", 0)
             machine.tls_started(found.version() or protocol, name, bits, bits, self.clock.now())
         self.serve()
+        if self.wire is None:
+            self.lost(None)
 
     # --- the end ------------------------------------------------------------------------------------------
 
@@ -368,8 +358,8 @@ class MtaConnection(Connection):
         if machine is not None:
             machine.closed(self.clock.now())
             self.serve()
-        if self.transport is not None:
-            self.transport.close()
+        if self.wire is not None:
+            self.wire.close()
 
     def _dismiss(self) -> None:
         if self._worker is not None:

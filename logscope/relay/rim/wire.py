@@ -1,0 +1,396 @@
+"""TCP connections and listening sockets in the event loop, without a transport in between.
+
+A session of the relay is three connections, and a transport of asyncio's costs a task, a future and some
+callbacks for each: with them a session took half as long again. Here the loop only says when a socket can be
+read or written. Under TLS a connection is one of asyncio's (`TlsWire`), with the same methods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import ssl
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from logscope.errors import OutputError
+from logscope.relay.header import Endpoint
+
+PIECE = 64 * 1024
+"""Bytes that are read at once; and bytes that may wait to be sent before `stuck` is said."""
+LINGER_S = 30.0
+"""After it was closed, a connection whose other side does not take what was sent is dropped."""
+_AT_ONCE = 64
+_PAUSE_S = 1.0
+"""Before connections are accepted again when the process has no more descriptors."""
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class End(Protocol):
+    """Whose connection it is."""
+
+    def received(self, data: bytes) -> None:
+        """Bytes have arrived."""
+
+    def ended(self) -> None:
+        """The other side sends no more."""
+
+    def lost(self, error: OSError | None) -> None:
+        """The connection is no more: said once, whoever closed it."""
+
+    def stuck(self) -> None:
+        """The other side does not take what is sent."""
+
+    def flowing(self) -> None:
+        """It does again."""
+
+
+class Wire:
+    """A connected socket. It is read from the beginning on."""
+
+    __slots__ = (
+        "_closing", "_end", "_ending", "_fd", "_is_stuck", "_loop", "_reads", "_said_all", "_sock", "_unsent",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, end: End) -> None:
+        self._loop, self._sock, self._end = loop, sock, end
+        self._fd = sock.fileno()
+        self._unsent = bytearray()
+        self._ending = self._closing = self._is_stuck = self._said_all = False
+        self._reads = True
+        loop.add_reader(self._fd, self._readable)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be sent to."""
+        return self._fd >= 0 and not self._closing
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(PIECE)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        if data:
+            self._end.received(data)
+        else:
+            self._said_all = True
+            self.pause()
+            self._end.ended()
+
+    def pause(self) -> None:
+        """Read no more for now."""
+        if self._reads:
+            self._reads = False
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """Read again."""
+        if self.is_open and not self._reads and not self._said_all:
+            self._reads = True
+            self._loop.add_reader(self._fd, self._readable)
+
+    # --- writing ------------------------------------------------------------------------------------------
+
+    def send(self, data: bytes | bytearray) -> None:
+        """Send bytes, now as far as they go and the rest when there is room."""
+        if self._fd < 0 or self._closing:
+            return
+        if not self._unsent:
+            try:
+                sent = self._sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                self._loop.call_soon(self._lose, error)
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._fd, self._writable)
+        self._unsent += data
+        if len(self._unsent) > PIECE and not self._is_stuck:
+            self._is_stuck = True
+            self._end.stuck()
+
+    def _writable(self) -> None:
+        try:
+            sent = self._sock.send(self._unsent)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self._lose(error)
+            return
+        del self._unsent[:sent]
+        if self._unsent:
+            return
+        self._loop.remove_writer(self._fd)
+        if self._closing:
+            self._lose(None)
+            return
+        if self._ending:
+            self._shut()
+        if self._is_stuck:
+            self._is_stuck = False
+            self._end.flowing()
+
+    def finish(self) -> None:
+        """Send no more, and say so to the other side when the rest has gone."""
+        if self.is_open and not self._ending:
+            self._ending = True
+            if not self._unsent:
+                self._shut()
+
+    def _shut(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it is no more; reading says so
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def close(self, reset: bool = False) -> None:
+        """Close when the rest has gone.
+
+        Args:
+            reset: tell the other side, if nothing is left to be sent, that what it said was not read.
+        """
+        if not self.is_open:
+            return
+        self._closing = True
+        self.pause()
+        if self._unsent:
+            self._loop.call_later(LINGER_S, self._lose, None)
+            return
+        if reset:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self._release()
+        self._loop.call_soon(self._end.lost, None)
+
+    def drop(self) -> None:
+        """Close at once; what was not sent is forgotten."""
+        if self._fd >= 0:
+            self._closing = True
+            self._release()
+            self._loop.call_soon(self._end.lost, None)
+
+    def detach(self) -> socket.socket:
+        """Give the socket away.
+
+        Raises:
+            ConnectionResetError: not everything was sent, or it is closed.
+        """
+        if not self.is_open or self._unsent:
+            raise ConnectionResetError(errno.ECONNRESET, "lost connection")
+        self.pause()
+        self._fd = -1
+        return self._sock
+
+    def _lose(self, error: OSError | None) -> None:
+        if self._fd >= 0:
+            self._release()
+            self._end.lost(error)
+
+    def _release(self) -> None:
+        self.pause()
+        if self._unsent:
+            self._loop.remove_writer(self._fd)
+            self._unsent.clear()
+        self._fd = -1
+        self._sock.close()
+
+
+class TlsWire(asyncio.Protocol):
+    """A connection under TLS."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def accepted(
+        cls, sock: socket.socket, end: End, context: ssl.SSLContext, timeout_s: float
+    ) -> TlsWire:
+        """Let the other side, which begins, make the connection secret.
+
+        Raises:
+            OSError, ssl.SSLError: the handshake failed.
+        """
+        wire = cls(end)
+        loop = asyncio.get_running_loop()
+        await loop.connect_accepted_socket(lambda: wire, sock, ssl=context, ssl_handshake_timeout=timeout_s)
+        return wire
+
+    @property
+    def details(self) -> ssl.SSLObject:
+        """What was agreed on."""
+        assert self._transport is not None
+        found = self._transport.get_extra_info("ssl_object")
+        assert isinstance(found, ssl.SSLObject)
+        return found
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=PIECE)
+
+    def data_received(self, data: bytes) -> None:
+        self._end.received(data)
+
+    def eof_received(self) -> None:
+        self._end.ended()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end.lost(error if isinstance(error, OSError) else None)
+
+    def pause_writing(self) -> None:
+        self._end.stuck()
+
+    def resume_writing(self) -> None:
+        self._end.flowing()
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, data: bytes | bytearray) -> None:
+        if self._transport is not None:
+            self._transport.write(bytes(data))
+
+    def pause(self) -> None:
+        if self._transport is not None and self.is_open:
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if self._transport is not None and self.is_open:
+            self._transport.resume_reading()
+
+    def close(self, reset: bool = False) -> None:  # noqa: ARG002 - TLS has an end of its own
+        if self._transport is not None and self.is_open:
+            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+            self._transport.close()
+
+    def drop(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Listener:
+    """A listening socket. Those who connect wait in the kernel as long as there is no room for them.
+
+    Args:
+        bind: where.
+        accepted: is handed each connection and the address of its other end.
+        is_full: whether no more are to be accepted for now; `resume` is called when that changes.
+
+    Raises:
+        OutputError: the address cannot be bound.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        bind: Endpoint,
+        accepted: Callable[[socket.socket, Endpoint], None],
+        is_full: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._loop, self._accepted, self._is_full = loop, accepted, is_full
+        try:
+            self._socket = _listening(bind)
+        except OSError as error:
+            raise OutputError(f"cannot listen on {bind}: {error.strerror}") from None
+        self.address = Endpoint(*self._socket.getsockname()[:2])
+        self._watches = self._is_closed = False
+        self.resume()
+
+    def resume(self) -> None:
+        """Accept again."""
+        if not self._watches and not self._is_closed:
+            self._watches = True
+            self._loop.add_reader(self._socket.fileno(), self._readable)
+
+    def _pause(self) -> None:
+        if self._watches:
+            self._watches = False
+            self._loop.remove_reader(self._socket.fileno())
+
+    def close(self) -> None:
+        """Listen no more."""
+        if not self._is_closed:
+            self._pause()
+            self._is_closed = True
+            self._socket.close()
+
+    def _readable(self) -> None:
+        for _ in range(_AT_ONCE):
+            if self._is_full():
+                self._pause()
+                return
+            try:
+                sock, peer = self._socket.accept()
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    self._pause()
+                    self._loop.call_later(_PAUSE_S, self.resume)
+                return
+            sock.setblocking(False)
+            self._accepted(sock, Endpoint(peer[0], peer[1]))
+
+
+def _listening(bind: Endpoint) -> socket.socket:
+    """A listening socket; an IPv6 one takes IPv6 alone."""
+    found = tcp_socket(bind)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if bind.is_ipv6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        found.bind((bind.address, bind.port))
+        found.listen(1024)
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def tcp_socket(address: Endpoint) -> socket.socket:
+    """A socket for connections with an address; what it accepts inherits that nothing is held back."""
+    found = socket.socket(socket.AF_INET6 if address.is_ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+    found.setblocking(False)
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return found
+
+
+def connecting(address: Endpoint, source: str = "") -> socket.socket:
+    """A socket that is being connected.
+
+    Raises:
+        OSError: it cannot even begin.
+    """
+    found = tcp_socket(address)
+    try:
+        if source:
+            found.bind((source, 0))
+        code = found.connect_ex((address.address, address.port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+    except OSError:
+        found.close()
+        raise
+    return found
+
+
+def is_connected(sock: socket.socket) -> bool:
+    """Whether an attempt to connect has succeeded already, as it does within a machine."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
