@@ -99,7 +99,7 @@ class Actors:
         texts: Sequence[str],
         times_ns: Longs,
         counts: Longs,
-        show: Callable[[int], dict[str, Any]] | None = None,
+        show: Callable[[Longs], list[dict[str, Any]]] | None = None,
         accounts: Coded | None = None,
     ) -> None:
         """Count what some did.
@@ -108,7 +108,7 @@ class Actors:
             actors: who, an index into `texts`; below 0: not known.
             times_ns: when.
             counts: how much.
-            show: makes an example out of a row.
+            show: makes examples out of rows.
             accounts: whom they tried to be.
         """
         rows = np.nonzero((actors >= 0) & (counts > 0))[0]
@@ -125,7 +125,7 @@ class Actors:
             if burst is None:
                 continue
             if burst.example is None and show is not None:
-                burst.example = show(row)
+                burst.example = next(iter(show(np.array([row]))), None)
             if accounts is not None and len(burst.details) < _MOST_DETAILS and accounts.codes[row] >= 0:
                 burst.details[accounts.texts[int(accounts.codes[row])]] += amount
         if len(self._actors) > 2 * _MOST_ACTORS:

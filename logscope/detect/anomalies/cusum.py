@@ -22,6 +22,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+_AT_ONCE = 256
+"""Ticks: the shortest half-life is 20, and 2 to the 13th is no trouble for a double."""
+
 HEADROOM = 6.0
 """A sum stops this far above its threshold, so that the end of a change shows soon."""
 
@@ -89,13 +92,17 @@ class Paths:
 
     Attributes:
         sums: float32[ticks, tests, series].
-        begun: int32[ticks, tests, series]: tick of each sum's last return to zero, plus one.
+        begun: [ticks, tests, series]: tick of each sum's last return to zero, plus one.
         expected: float32[ticks, series].
     """
 
     sums: NDArray[np.float32]
     begun: NDArray[np.int64]
     expected: NDArray[np.float32]
+
+
+Calm = tuple[Paths, Floats]
+"""Paths as they are while nothing is found, and the levels before each tick."""
 
 
 def start(settings: Settings, series: int) -> State:
@@ -141,14 +148,26 @@ class Ticks:
         return self.counts[at], self.usual[at], self.whole[at]
 
 
+def ticks_of(counts: Floats, shape: Floats, trials: Floats | None) -> Ticks:
+    """What happened, ready to be watched.
+
+    Args:
+        counts: [ticks, series].
+        shape: what the season expects: counts where there are no trials, else a share.
+        trials: [ticks, series] for shares.
+    """
+    if trials is None:
+        return Ticks(counts, shape, shape, counts)
+    return Ticks(counts, shape, shape * trials, trials)
+
+
 def run(
     settings: Settings,
     state: State,
-    counts: Floats,
-    shape: Floats,
-    trials: Floats | None,
+    ticks: Ticks,
     thresholds: Floats,
     first_tick: int,
+    calm: Calm | None = None,
 ) -> Paths:
     """Watch some ticks.
 
@@ -158,20 +177,13 @@ def run(
 
     Args:
         settings, state: of these series; the state is changed.
-        counts: [ticks, series].
-        shape: what the season expects: counts where there are no trials, else a share.
-        trials: [ticks, series] for shares.
+        ticks: what happened.
         thresholds: [tests, series]: where a sum is a finding.
         first_tick: number of the first tick, for `begun`.
+        calm: what `at_once` made of the same, if that is known already.
     """
-    if trials is None:
-        return _run(settings, state, Ticks(counts, shape, shape, counts), thresholds, first_tick)
-    return _run(settings, state, Ticks(counts, shape, shape * trials, trials), thresholds, first_tick)
-
-
-def _run(settings: Settings, state: State, ticks: Ticks, thresholds: Floats, first_tick: int) -> Paths:
     before = replace(state, ring=deque(state.ring))
-    paths, levels = _at_once(settings, before, ticks, first_tick)
+    paths, levels = calm or at_once(settings, before, ticks, first_tick)
     passing = np.asarray((paths.sums > thresholds[None]).any(axis=1))
     restless = np.asarray(passing.any(axis=0) | (state.hold != 0) | state.over.any(axis=0))
     end = _state_at(settings, before, len(ticks), paths, levels, ticks)
@@ -207,7 +219,7 @@ def _on_and_on(settings: Settings, state: State, ticks: Ticks, thresholds: Float
     done = len(stepped.sums)
     if done == len(ticks):
         return stepped
-    rest = _run(settings, state, ticks.part(done), thresholds, first_tick + done)
+    rest = run(settings, state, ticks.part(done), thresholds, first_tick + done)
     return Paths(
         np.concatenate((stepped.sums, rest.sums)),
         np.concatenate((stepped.begun, rest.begun)),
@@ -224,19 +236,10 @@ def _selected(state: State, some: NDArray[np.int64]) -> State:
     )  # fmt: skip
 
 
-def _at_once(settings: Settings, state: State, ticks: Ticks, first_tick: int) -> tuple[Paths, Floats]:
+def at_once(settings: Settings, state: State, ticks: Ticks, first_tick: int) -> Calm:
     """The paths as they are while nothing is found, and the levels before each tick: [ticks + 1, 3, …]."""
-    decay = 0.5 ** (1 / settings.half_life)
-    length, series = ticks.counts.shape
-    levels = np.empty((length + 1, 3, series))
-    level = np.stack((state.counted, state.expected, state.trials))
-    held = len(state.ring)
-    for at in range(length):
-        old = held + at - settings.lag
-        if old >= 0:
-            level = level * decay + np.stack(state.ring[old] if old < held else ticks.entry(old - held))
-        levels[at] = level
-    levels[length] = level
+    length = len(ticks)
+    levels = _levels(settings, state, ticks)
     mean, gain = _gains(settings, levels[:length].transpose(1, 0, 2), ticks.counts, ticks.shape, ticks.whole)
     gain[:, : max(0, settings.warm_up - state.ticks)] = 0
     walked = np.cumsum(gain, axis=1) + state.sums[:, None]
@@ -250,6 +253,32 @@ def _at_once(settings: Settings, state: State, ticks: Ticks, first_tick: int) ->
         expected.astype(np.float32),
     )
     return paths, levels
+
+
+def _levels(settings: Settings, state: State, ticks: Ticks) -> Floats:
+    """Counted, expected and trials as the past has them before each tick: [ticks + 1, 3, series]; the last
+    is that before the last tick, again.
+
+    Each is a sum whose terms lose weight with their age; as many as numbers can hold are added up at once.
+    """
+    length, series = ticks.counts.shape
+    entering = np.zeros((length, 3, series))
+    held, lag = len(state.ring), settings.lag
+    for at in range(max(0, lag - held), min(lag, length)):
+        entering[at] = state.ring[held + at - lag]
+    for row, values in enumerate((ticks.counts, ticks.usual, ticks.whole)):
+        entering[lag:, row] = values[: max(0, length - lag)]
+    levels = np.empty((length + 1, 3, series))
+    level = np.stack((state.counted, state.expected, state.trials))
+    begun = max(0, lag - held)  # before, nothing enters, and the level does not age either
+    levels[:begun] = level
+    for first in range(begun, length, _AT_ONCE):
+        part = entering[first : first + _AT_ONCE]
+        weight = 0.5 ** (np.arange(1, len(part) + 1)[:, None] / settings.half_life)[:, None]
+        levels[first : first + len(part)] = weight * (level + np.cumsum(part / weight, axis=0))
+        level = levels[first + len(part) - 1]
+    levels[length] = level
+    return levels
 
 
 def _state_at(

@@ -37,6 +37,8 @@ DELIVERY_READS = (
     "delay_in_queue_s", "delay_connect_s", "delay_transmit_s",
 )  # fmt: skip
 
+_SHOWN = ("session_id", "client_address", "server", "outcome", "events")
+
 ROUTE = ("balancer", "frontend", "backend", "server", "mta_host", "service")
 """What names the place of a session."""
 
@@ -109,16 +111,15 @@ class Facts:
     left: Longs
     batch: pa.RecordBatch
 
-    def batch_has(self, column: str) -> bool:
-        """Whether the rows have a column."""
-        return column in self.batch.schema.names
-
-    def example(self, row: int) -> dict[str, Any]:
-        """One session, to be shown."""
-        shown: dict[str, Any] = {"at_s": int(self.times[row]) // 1_000_000_000}
-        for name in ("session_id", "client_address", "server", "outcome", "events"):
-            if self.batch_has(name):
-                shown[name] = self.batch.column(name)[row].as_py()
+    def examples(self, rows: Longs) -> list[dict[str, Any]]:
+        """Sessions, to be shown."""
+        names = [name for name in _SHOWN if name in self.batch.schema.names]
+        if "session_id" not in names or not len(rows):
+            return []
+        at = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(np.ascontiguousarray(rows))])
+        shown: list[dict[str, Any]] = self.batch.select(names).take(at).to_pylist()
+        for one, time in zip(shown, (self.times[rows] // 1_000_000_000).tolist(), strict=True):
+            one["at_s"] = time
         return shown
 
 

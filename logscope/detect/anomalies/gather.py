@@ -126,11 +126,7 @@ class Gathered:
 
     def _exemplify(self, facts: Facts, family: Family, codes: Longs, places: Longs) -> None:
         """Keep a few sessions of each thing, place and ten minutes, to show them."""
-        if (
-            not facts.batch_has("session_id")
-            or self._held_examples >= _MOST_EXAMPLES
-            or family.name == "sessions"
-        ):
+        if self._held_examples >= _MOST_EXAMPLES or family.name == "sessions":
             return
         plain = [code for code, value in enumerate(family.values) if value in _UNREMARKABLE]
         notable = np.nonzero(~np.isin(family.codes, plain))[0]
@@ -141,13 +137,18 @@ class Gathered:
         low, width = int(halves.min()), int(halves.max() - halves.min()) + 1
         keys = (codes[notable] * len(self.sessions.routes) + places[rows]) * width + (halves - low)
         present, firsts = np.unique(keys, return_index=True)
+        wanting: list[tuple[list[dict[str, Any]], int]] = []
         for key, first in zip(present.tolist(), firsts.tolist(), strict=True):
             pair, half = divmod(key, width)
             code, place = divmod(pair, len(self.sessions.routes))
             held = self._examples.setdefault((code, place, half + low), [])
-            if len(held) < _EXAMPLES and self._held_examples < _MOST_EXAMPLES:
-                held.append(facts.example(int(rows[first])))
-                self._held_examples += 1
+            if len(held) < _EXAMPLES:
+                wanting.append((held, first))
+        del wanting[_MOST_EXAMPLES - self._held_examples :]
+        shown = facts.examples(rows[np.array([first for _, first in wanting], np.int64)])
+        for (held, _), one in zip(wanting, shown, strict=False):
+            held.append(one)
+        self._held_examples += len(shown)
 
     def examples(
         self, pairs: Iterable[tuple[int, int]], since_s: float, until_s: float
@@ -181,7 +182,7 @@ class Gathered:
 
     def _actors(self, facts: Facts) -> None:
         who, texts = facts.clients
-        show = facts.example if facts.batch_has("session_id") else None
+        show = facts.examples
         self.actors["auth_guessing"].add(who, texts, facts.times, facts.tries, show, facts.users)
         self.actors["user_enumeration"].add(who, texts, facts.times, facts.unknown, show)
         long_ms = np.where(facts.duration_ms >= _LONG_MS, facts.duration_ms // _LONG_MS, 0)

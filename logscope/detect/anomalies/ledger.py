@@ -70,6 +70,7 @@ class Ledger:
         self.last: int | None = None
         self.dropped = 0
         self._days: set[int] = set()
+        self._span: tuple[int, int] | None = None
 
     # --- counting -------------------------------------------------------------------------------------------
 
@@ -81,6 +82,7 @@ class Ledger:
         """Say which times the counts to come have, so that the tick can be chosen before they are counted."""
         if not len(times_ns):
             return
+        self._span = None
         low, high = int(times_ns.min()) // SECOND, int(times_ns.max()) // SECOND
         first = low if self.first is None else min(low, self.first * self.tick_s)
         last = high if self.last is None else max(high, self.last * self.tick_s)
@@ -101,6 +103,7 @@ class Ledger:
         """Count one of each: equally long arrays of ticks, routes and codes."""
         if not len(ticks):
             return
+        self._span = None
         low = int(ticks.min())
         width = int(ticks.max()) - low + 1
         places = (routes * len(self.codes) + codes) * width + (ticks - low)
@@ -138,6 +141,7 @@ class Ledger:
 
     def forget_before(self, tick: int) -> None:
         """Drop the days that ended before a tick."""
+        self._span = None
         day = tick // (DAY_S // self.tick_s)
         self._days = {one for one in self._days if one >= day}
         for days in self._blocks.values():
@@ -152,6 +156,11 @@ class Ledger:
         """First tick and the one after the last, of the longest stretch without a day that has nothing: a
         stray stamp years away is no history.
         """
+        if self._span is None:
+            self._span = self._longest()
+        return self._span
+
+    def _longest(self) -> tuple[int, int]:
         if not self._days:
             return 0, 0
         a_day = DAY_S // self.tick_s

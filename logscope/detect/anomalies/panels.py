@@ -140,6 +140,17 @@ class Rules:
     leak: float = 0.02
 
 
+@dataclass
+class _Learnt:
+    """What was computed for learning, and is needed again if the same stretch is judged."""
+
+    first: int
+    after: int
+    ticks: cusum.Ticks
+    settings: cusum.Settings
+    calm: cusum.Calm
+
+
 class Panel:
     """Some series under the same rules.
 
@@ -169,11 +180,12 @@ class Panel:
         self._state: cusum.State | None = None
         self.open: dict[tuple[int, int], Alarm] = {}
         self._history: list[tuple[int, Floats, Floats, Floats]] = []
+        self._learnt: _Learnt | None = None
 
     # --- data -----------------------------------------------------------------------------------------------
 
-    def _arrays(self, first: int, after: int) -> tuple[Floats, Floats, Floats | None]:
-        """Counts, what is usual, and trials: [ticks, series]."""
+    def _ticks(self, first: int, after: int) -> cusum.Ticks:
+        """Counts, what is usual, and trials."""
         ledger = self.ledger
         cached: dict[Pairs, Floats] = {}
 
@@ -197,11 +209,12 @@ class Panel:
                 shape[:, at] = usual[id(one.season)] * (1.0 if self.rules.shares else ledger.tick_s)
             if trials is not None:
                 trials[:, at] = np.maximum(of(one.trials), counts[:, at])
-        return counts, shape, trials
+        return cusum.ticks_of(counts, shape, trials)
 
-    def _configure(self, counts: Floats, trials: Floats | None) -> cusum.Settings:
+    def _configure(self, ticks: cusum.Ticks) -> cusum.Settings:
         rules = self.rules
-        rate = (counts if trials is None else np.minimum(trials, 20 * counts + 0.05 * trials)).mean(axis=0)
+        counts, trials = ticks.counts, ticks.whole
+        rate = (np.minimum(trials, 20 * counts + 0.05 * trials) if rules.shares else counts).mean(axis=0)
         low, high = rules.half_life
         slow = 60 / self.ledger.tick_s
         half_life = np.clip(rules.known / np.maximum(rate, 1e-9), low * min(slow, 3), high * min(slow, 3))
@@ -223,11 +236,11 @@ class Panel:
         """Learn how large the evidence grows by itself, from a stretch of time."""
         if not self.series or after - first < 60:
             return
-        arrays = self._arrays(first, after)
-        settings = self._configure(arrays[0], arrays[2])
-        never = np.full((len(self.rules.tests), len(self.series)), 1e6)
-        state = cusum.start(settings, len(self.series))
-        paths = cusum.run(settings, state, arrays[0], arrays[1], arrays[2], never, first)
+        ticks = self._ticks(first, after)
+        settings = self._configure(ticks)
+        calm = cusum.at_once(settings, cusum.start(settings, len(self.series)), ticks, first)
+        self._learnt = _Learnt(first, after, ticks, settings, calm)
+        paths = calm[0]
         for test in range(len(self.rules.tests)):
             for at in range(len(self.series)):
                 self.scales[test, at] = max(
@@ -245,12 +258,18 @@ class Panel:
         """Watch some more ticks; hands out alarms that are over. Those that are not are in `open`."""
         if not self.series or after <= first:
             return
-        counts, shape, trials = self._arrays(first, after)
-        if self._settings is None or self._state is None:
-            self._settings = self._configure(counts, trials)
+        learnt, self._learnt = self._learnt, None
+        calm = None
+        if learnt is not None and (learnt.first, learnt.after) == (first, after) and self._state is None:
+            ticks, self._settings, calm = learnt.ticks, learnt.settings, learnt.calm
+        else:
+            ticks = self._ticks(first, after)
+        if self._settings is None:
+            self._settings = self._configure(ticks)
+        if self._state is None:
             self._state = cusum.start(self._settings, len(self.series))
-        paths = cusum.run(self._settings, self._state, counts, shape, trials, self.thresholds, first)
-        self._remember(first, counts, paths.expected, trials)
+        paths = cusum.run(self._settings, self._state, ticks, self.thresholds, first, calm)
+        self._remember(first, ticks, paths.expected)
         yield from self._alarms(paths, first)
 
     def lasting(self, now: int) -> Iterator[Alarm]:
@@ -261,11 +280,9 @@ class Panel:
             alarm.until = alarm.last if now - alarm.last > _QUIET else None
             yield alarm
 
-    def _remember(
-        self, first: int, counts: Floats, expected: NDArray[np.float32], trials: Floats | None
-    ) -> None:
-        tried = counts if trials is None else trials
-        self._history.append((first, counts, expected.astype(np.float64), tried))
+    def _remember(self, first: int, ticks: cusum.Ticks, expected: NDArray[np.float32]) -> None:
+        counts = ticks.counts
+        self._history.append((first, counts, expected.astype(np.float64), ticks.whole))
         newest = first + len(counts)
         while len(self._history) > 1 and self._history[0][0] + len(self._history[0][1]) < newest - _HISTORY:
             self._history.pop(0)

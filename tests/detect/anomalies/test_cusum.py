@@ -31,7 +31,8 @@ def watched(
     for begin, end in zip((0, *cuts), (*cuts, len(counts)), strict=True):
         some = None if trials is None else trials[begin:end]
         thresholds = np.full((len(tests), series), threshold)
-        parts.append(cusum.run(how, state, counts[begin:end], shape[begin:end], some, thresholds, begin))
+        ticks = cusum.ticks_of(counts[begin:end], shape[begin:end], some)
+        parts.append(cusum.run(how, state, ticks, thresholds, begin))
     return cusum.Paths(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("sums", "begun", "expected"))
     )
