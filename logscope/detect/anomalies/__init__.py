@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from logscope.detect.anomalies.baseline import Baseline
-from logscope.detect.anomalies.causes import Cause, Causes
+from logscope.detect.anomalies.causes import Causes
+from logscope.detect.anomalies.explain import Cause
 from logscope.detect.anomalies.facts import DELIVERY_READS, MESSAGE_READS, SESSION_READS
 from logscope.detect.anomalies.findings import Finding, finding, findings
 from logscope.detect.anomalies.gather import Gathered

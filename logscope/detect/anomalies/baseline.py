@@ -41,7 +41,7 @@ class Baseline:
             "logscope_baseline": VERSION,
             "days": round(self.days, 3),
             "seasons": {
-                key: {"step_s": season.step_s, "days": _rows(season.days)}
+                key: {"step_s": season.step_s, "begin_s": season.begin_s, "days": _rows(season.days)}
                 for key, season in list(self.seasons.items())[:_MOST_SERIES]
             },
             "scales": {key: [round(one, 3) for one in scales] for key, scales in self.scales.items()},
@@ -82,6 +82,9 @@ def _season(entry: Mapping[str, Any]) -> Season:
     step_s, days = int(entry["step_s"]), np.array(entry["days"], np.float64)
     if step_s <= 0 or 86_400 % step_s or days.ndim != 2 or days.shape[1] != 86_400 // step_s:
         raise ValueError("a season's steps do not make a day")
+    begin_s = int(entry.get("begin_s", 0))
+    if abs(begin_s) > 43_200:
+        raise ValueError("a season's days begin more than half a day from midnight")
     if len(days) not in (1, 7) or not np.isfinite(days).all() or (days < 0).any():
         raise ValueError("a season has one row or seven, of numbers not below zero")
-    return Season(step_s, np.tile(days, (7, 1)) if len(days) == 1 else days)
+    return Season(step_s, np.tile(days, (7, 1)) if len(days) == 1 else days, begin_s)

@@ -10,22 +10,47 @@ reason why it is no finding.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from math import sqrt
 
+import numpy as np
+
 from logscope.detect.anomalies.actors import Burst
-from logscope.detect.anomalies.clocks import ClockChange
 from logscope.detect.anomalies.contributors import BUCKET_S
+from logscope.detect.anomalies.explain import (
+    Cause,
+    apart,
+    attack_explains,
+    blocklist_explains,
+    burst_explains,
+    comings,
+    crowds,
+    failing_explains,
+    gone_explains,
+    grows,
+    heavy_explains,
+    hop_explains,
+    latency_explains,
+    machine,
+    mail_explains,
+    meet,
+    outage_explains,
+    overlap,
+    same_clock,
+    share_explains,
+    silence_explains,
+    stem,
+    together,
+    volume_explains,
+    worse_explains,
+)
 from logscope.detect.anomalies.panels import FLEET, Scope
 from logscope.detect.anomalies.signs import Sign, Signs
 
-_BEFORE_S, _AFTER_S = 360.0, 240.0
-"""A sign belongs to a cause if it begins so long before it, or so long after its end, at most."""
-_BY_CHANCE_S = 3600.0
-_AFTERMATH_S = 2700.0
-"""What failed comes back in this time after an outage."""
 _RESTART_S = 200.0
+_MODERATE = (0.6, 1.4)
+_LONG_AGO_S = (6 * 3600, 3600)
+_A_MAILING = 0.1
 _ONE_CLIENT = 0.5
 _LEAST_EVENTS = 10
 _FLAPS = 3
@@ -33,47 +58,16 @@ _LATENCY_KINDS = {
     "queue_ms": "queue_latency",
     "connect_ms": "connect_latency",
     "duration_ms": "session_latency",
+    "screen_ms": "screen_latency",
 }
 
 
-@dataclass
-class Cause:
-    """What is wrong (or only looks so).
-
-    Attributes:
-        kind: of the finding.
-        scope: where.
-        sign: the sign that says most; None for an actor or a clock.
-        since, detected, until: seconds since 1970.
-        observed, expected: counts (or what the kind measures).
-        who: busiest clients or networks, with their counts.
-        signs: all signs that it explains.
-        ordinary: why it is no finding.
-    """
-
-    kind: str
-    scope: Scope
-    since: float
-    detected: float
-    until: float | None
-    observed: float
-    expected: float
-    trials: float = 0.0
-    sign: Sign | None = None
-    burst: Burst | None = None
-    clock: ClockChange | None = None
-    who: Counter[str] = field(default_factory=Counter)
-    clients: int = 0
-    signs: list[Sign] = field(default_factory=list)
-    ordinary: str = ""
-    detail: str = ""
-
-    @property
-    def end(self) -> float:
-        return float("inf") if self.until is None else self.until
-
-
 Explains = Callable[["Cause", Sign], bool]
+
+
+def _latency_order(sign: Sign) -> tuple[bool, bool, float]:
+    """The whole site first; and what slows all sessions slows those that postscreen ends, too."""
+    return sign.scope != FLEET, sign.what[0] == "screen_ms", sign.since
 
 
 class Causes:
@@ -95,7 +89,8 @@ class Causes:
         """All causes, the earliest first."""
         self._left = [sign for sign in self._all.signs if sign.detector != "rate"]
         for step in (
-            self._silences, self._no_server, self._clocks, self._gone_servers, self._masking, self._hops,
+            self._silences, self._no_server, self._clocks, self._gone_servers, self._failing_servers,
+            self._masking, self._hops,
             self._actors, self._newcomers, self._auth_outage, self._blocklists_silent, self._attacks,
             self._worse_servers, self._latencies, self._reasons, self._terminations, self._outcomes,
             self._mail, self._volumes, self._parts,
@@ -112,7 +107,7 @@ class Causes:
         own = [
             sign
             for sign in self._left
-            if sign is cause.sign or (_together(cause, sign) and explains(cause, sign))
+            if sign is cause.sign or (together(cause, sign) and explains(cause, sign))
         ]
         cause.signs = own
         taken = {id(sign) for sign in own}
@@ -183,7 +178,7 @@ class Causes:
     # --- outages --------------------------------------------------------------------------------------------
 
     def _silences(self) -> None:
-        for sign in self._of("volume", up=False):
+        for sign in sorted(self._of("volume", up=False), key=lambda one: (one.scope != FLEET, one.since)):
             if sign not in self._left or sign.observed > 0.12 * sign.expected:
                 continue
             cause = self._cause("silence", sign)
@@ -191,7 +186,7 @@ class Causes:
             gap = length < 110 and sign.until is not None
             self._take(
                 cause,
-                _silence_explains,
+                silence_explains,
                 "a gap of less than two minutes, as log rotation makes" if gap else "",
             )
 
@@ -201,13 +196,13 @@ class Causes:
                 continue
             if sign.observed < _LEAST_EVENTS or sign.observed < 0.3 * sign.trials:
                 continue
-            self._take(self._cause("no_server", sign, FLEET), _outage_explains)
+            self._take(self._cause("no_server", sign, FLEET), outage_explains)
 
     def _gone_servers(self) -> None:
         """Servers that got next to nothing while their peers worked."""
         down = self._of("part", up=False)
-        comings = {id(sign): max(sign.episodes, _comings(sign)) for sign in down}
-        gone = [one for one in down if one.observed <= 0.35 * one.expected or comings[id(one)] >= _FLAPS]
+        times = {id(sign): max(sign.episodes, comings(sign)) for sign in down}
+        gone = [one for one in down if one.observed <= 0.35 * one.expected or times[id(one)] >= _FLAPS]
         short = [
             sign
             for sign in gone
@@ -217,11 +212,11 @@ class Causes:
             if sign not in self._left:
                 continue
             length = self._until(sign) - sign.since
-            episodes = comings[id(sign)]
+            episodes = times[id(sign)]
             rolling = {
                 other.scope
                 for other in short
-                if other.scope != sign.scope and abs(other.since - sign.since) <= 5400 and _apart(other, sign)
+                if other.scope != sign.scope and abs(other.since - sign.since) <= 5400 and apart(other, sign)
             }
             cause = self._cause("flapping" if episodes >= _FLAPS else "server_silent", sign)
             ordinary = ""
@@ -231,7 +226,21 @@ class Causes:
                 ordinary = "away for less than four minutes, as in a restart"
             if not ordinary:
                 cause.detected = max(cause.detected, cause.since + 120)
-            self._take(cause, _gone_explains, ordinary)
+            self._take(cause, gone_explains, ordinary)
+
+    def _failing_servers(self) -> None:
+        """Servers of whose sessions many fail at once, whatever their logs lack or hide then."""
+        for sign in self._of("server", "outcome"):
+            if sign in self._left and sign.what[1] == "server_error" and self._points_above(sign) >= 0.3:
+                self._take(self._cause("server_worse", sign), failing_explains)
+        for sign in self._of("share", "outcome"):
+            if sign not in self._left or sign.what[1] != "server_error" or sign.observed < _LEAST_EVENTS:
+                continue
+            where = self._mostly_at(sign)
+            if where != FLEET and any(
+                meet(one, sign) for one in [*self._of("hops", "hops", "masked"), *self._of("server", "hops")]
+            ):
+                self._take(self._cause("server_worse", sign, where), failing_explains)
 
     def _clocks(self) -> None:
         for change in self._all.clocks:
@@ -240,9 +249,10 @@ class Causes:
                 kind, change.scope, change.since, change.detected, change.until, change.after_s,
                 change.before_s, change.samples, clock=change,
             )  # fmt: skip
-            self._take(
-                cause, lambda _cause, sign: sign.what[0] == "hops" or sign.what == ("outcome", "unknown")
-            )
+            if not any(same_clock(one, cause) for one in self.found):
+                self._take(
+                    cause, lambda _cause, sign: sign.what[0] == "hops" or sign.what == ("outcome", "unknown")
+                )
 
     # --- hops -----------------------------------------------------------------------------------------------
 
@@ -255,7 +265,7 @@ class Causes:
         for sign in [one for one in self._of("hops", "hops") if one.what[1] == value]:
             if sign not in self._left:
                 continue
-            mine = [one for one in at_server if one in self._left and _meet(one, sign)]
+            mine = [one for one in at_server if one in self._left and meet(one, sign)]
             mine = [one for one in mine if one.excess >= 0.5 * sign.excess]
             where = mine[0].scope if len(mine) == 1 else self._mostly_at(sign)
             self._one_hop(sign, value, where)
@@ -276,23 +286,38 @@ class Causes:
         short = sign.until is not None and sign.until - sign.since < 240
         self._take(
             cause,
-            _hop_explains,
+            hop_explains,
             "lines are missing for less than four minutes, as log rotation makes" if short else "",
         )
 
     def _mostly_at(self, sign: Sign) -> Scope:
-        """The server at which nearly all of it happens, else the fleet."""
-        ledger = sign.panel.ledger
+        """The server at which nearly all of what is above the usual happens, else the fleet."""
+        ledger, series = sign.panel.ledger, sign.alarm.series
         first, after = int(sign.since) // ledger.tick_s, int(self._until(sign)) // ledger.tick_s
-        for servers in self._all.site.clusters:
-            for server in servers if len(servers) > 1 else ():
-                routes = set(self._all.site.places[server])
-                own = ledger.series(
-                    [pair for pair in sign.alarm.series.counts if pair[0] in routes], first, after
-                )
-                if own.sum() >= max(_LEAST_EVENTS, 0.8 * sign.observed):
-                    return server
-        return FLEET
+        usual = sign.expected / max(sign.trials, 1.0)
+        above: dict[str, float] = {}
+        size: dict[str, float] = {}
+        place: dict[str, tuple[float, Scope]] = {}
+        whole = self._all.site.places[FLEET]
+        for server in [one for cluster in self._all.site.clusters for one in cluster if len(cluster) > 1]:
+            routes = set(self._all.site.places[server])
+            own = float(ledger.series([p for p in series.counts if p[0] in routes], first, after).sum())
+            tried = float(ledger.series([p for p in series.trials if p[0] in routes], first, after).sum())
+            name = machine(server)
+            above[name] = above.get(name, 0.0) + own - usual * tried
+            size[name] = size.get(name, 0.0) + tried
+            place[name] = max(
+                place.get(name, (0.0, server)), (own - usual * tried, server), key=lambda e: e[0]
+            )
+        if len(above) < 2 or not whole:
+            return FLEET
+        worst = max(above, key=lambda name: above[name])
+        rest = sum(above.values()) - above[worst]
+        others = sum(size.values()) - size[worst]
+        noise = sqrt(max(usual * others, 1.0))
+        if above[worst] < max(_LEAST_EVENTS, 0.6 * sign.excess) or rest > max(0.3 * above[worst], noise):
+            return FLEET
+        return place[worst][1]
 
     def _share_lost(self, where: Scope, sign: Sign) -> float:
         """What share of a server's sessions have no side at the mail server."""
@@ -336,10 +361,10 @@ class Causes:
             servers = [
                 one
                 for one in self._of("server", "masked")
-                if _meet(one, sign) and one.excess >= 0.5 * sign.excess
+                if meet(one, sign) and one.excess >= 0.5 * sign.excess
             ]
             where = servers[0].scope if len(servers) == 1 else sign.scope
-            self._take(self._cause("masking", sign, where), _hop_explains)
+            self._take(self._cause("masking", sign, where), hop_explains)
 
     # --- who ------------------------------------------------------------------------------------------------
 
@@ -352,8 +377,8 @@ class Causes:
             "connection_scan",
         ):
             bursts = [one for one in self._all.gathered.actors[kind].take() if not self._allowed(one.actor)]
-            for together in _crowds(bursts):
-                self._one_crowd(kind, together)
+            for crowd in crowds(bursts):
+                self._one_crowd(kind, crowd)
 
     def _one_crowd(self, kind: str, bursts: list[Burst]) -> None:
         """Bursts of one kind at one time: one actor, or several that act alike."""
@@ -370,27 +395,27 @@ class Causes:
         )  # fmt: skip
         if kind == "auth_guessing" and len(who) >= 8:
             cause.kind, cause.scope = "auth_guessing_distributed", FLEET
-        self._take(cause, _burst_explains)
+        self._take(cause, burst_explains)
 
     def _newcomers(self) -> None:
         """Clients and networks that were never seen before and at once bring much."""
         for cause in self._heavy("client"):
             self._judge_heavy(cause)
         for cause in self._heavy("network"):
-            inside = [one for one in self.found if one.kind == "heavy_client" and _overlap(one, cause)]
+            inside = [one for one in self.found if one.kind == "heavy_client" and overlap(one, cause)]
             if not inside:
                 self._judge_heavy(cause)
 
     def _judge_heavy(self, cause: Cause) -> None:
-        bursts = [one for one in self.found if one.burst is not None and _overlap(one, cause)]
+        bursts = [one for one in self.found if one.burst is not None and overlap(one, cause)]
         name = cause.scope.name
         if any(one.kind == "account_takeover" for one in bursts):
             return  # that is where the taken account is used from
         if self._allowed(name) or any(
-            who == name or who.startswith(_stem(name)) for one in bursts for who in one.who
+            who == name or who.startswith(stem(name)) for one in bursts for who in one.who
         ):
             return
-        self._take(cause, _heavy_explains, cause.ordinary)
+        self._take(cause, heavy_explains, cause.ordinary)
 
     def _heavy(self, kind: str) -> Iterator[Cause]:
         signs = self._all
@@ -425,7 +450,7 @@ class Causes:
                         (
                             n
                             for client, n in signs.gathered.clients.in_bucket(int(code), bucket).items()
-                            if client.startswith(_stem(name))
+                            if client.startswith(stem(name))
                         ),
                         default=0,
                     )
@@ -464,8 +489,8 @@ class Causes:
         """How often something happened to a cause's client."""
         code = self._all.gathered.sessions.code_numbers(family, [value])[0]
         top = self._all.gathered.clients.top([int(code)], cause.since, min(cause.end, self._all.now_s))
-        stem = _stem(cause.scope.name)
-        return sum(count for name, count in top.items() if name.startswith(stem))
+        beginning = stem(cause.scope.name)
+        return sum(count for name, count in top.items() if name.startswith(beginning))
 
     # --- attacks --------------------------------------------------------------------------------------------
 
@@ -482,14 +507,14 @@ class Causes:
             now = ledger.series(pairs, first, first + length).sum() / length
             before = ledger.series(pairs, first - 35, first - 5).sum() / 30
             if before * length >= 5 and now < 0.25 * before:
-                self._take(self._cause("auth_outage", sign, FLEET), _attack_explains)
+                self._take(self._cause("auth_outage", sign, FLEET), attack_explains)
 
     def _blocklists_silent(self) -> None:
         for sign in [*self._of("share", "test", "refused", up=False)]:
             if sign not in self._left or sign.what[1] not in ("dnsbl", "listed"):
                 continue
             if sign.observed <= 0.3 * sign.expected and self._counts_too(sign):
-                self._take(self._cause("dnsbl_down", sign), _blocklist_explains)
+                self._take(self._cause("dnsbl_down", sign), blocklist_explains)
 
     def _attacks(self) -> None:
         kinds = {
@@ -520,12 +545,12 @@ class Causes:
                 continue
             if cause.kind == "user_enumeration":
                 cause.detail = "many clients"
-            self._take(cause, _attack_explains)
+            self._take(cause, attack_explains)
 
     def _part_of_volume(self, sign: Sign) -> bool:
         """Whether it grew only as everything grew."""
         for other in self._of("volume"):
-            if other.scope == FLEET and _meet(other, sign):
+            if other.scope == FLEET and meet(other, sign):
                 along = sign.expected * other.ratio
                 return sign.excess < 0.4 * other.excess and sign.observed < 1.6 * along + 4 * sqrt(along)
         return False
@@ -542,7 +567,7 @@ class Causes:
                 self._drop(sign)
                 continue
             cause = self._cause("server_worse", sign)
-            self._take(cause, _worse_explains)
+            self._take(cause, worse_explains)
 
     def _points_above(self, sign: Sign) -> float:
         """By how much the share of this is larger at the server than at its peers."""
@@ -560,37 +585,31 @@ class Causes:
         return float(own / max(1, own_all) - rest)
 
     def _latencies(self) -> None:
+        for sign in sorted(self._of("latency"), key=_latency_order):
+            if sign not in self._left:
+                continue
+            if sign.scope == FLEET:
+                where = self._mostly_at(sign)
+            else:
+                peers = {
+                    machine(one.scope) for one in self._of("latency", sign.what[0]) if meet(one, sign)
+                } - {machine(sign.scope)}
+                where = FLEET if len(peers) >= 2 else sign.scope
+            ordinary = self._mailing(sign) if sign.what[0] == "duration_ms" and where == FLEET else ""
+            self._take(self._cause(_LATENCY_KINDS[sign.what[0]], sign, where), latency_explains, ordinary)
         for sign in self._of("delivery_latency"):
             if sign in self._left:
                 self._take(
                     self._cause("delivery_latency", sign),
                     lambda _, other: other.detector == "delivery_latency",
+                    self._mailing(sign),
                 )
-        for sign in sorted(self._of("latency"), key=lambda one: (one.scope != FLEET, one.since)):
-            if sign not in self._left:
-                continue
-            if sign.scope == FLEET:
-                own = [
-                    one
-                    for one in self._of("latency", sign.what[0])
-                    if one.scope.type == "server" and _meet(one, sign)
-                ]
-                servers = {one.scope for one in own}
-                alone = len(servers) == 1 and max(one.excess for one in own) >= 0.6 * sign.excess
-                where = next(iter(servers)) if alone else FLEET
-            else:
-                peers = [
-                    one
-                    for one in self._of("latency", sign.what[0])
-                    if one.scope != sign.scope and _meet(one, sign)
-                ]
-                where = FLEET if len({one.scope for one in peers}) >= 2 else sign.scope
-            self._take(self._cause(_LATENCY_KINDS[sign.what[0]], sign, where), _latency_explains)
         for sign in self._of("size"):
             if sign in self._left:
                 self._take(
                     self._cause("message_size", sign),
                     lambda _cause, other: other.detector == "size" or other.what[0].endswith("_ms"),
+                    self._mailing(sign),
                 )
 
     def _telling(self, sign: Sign) -> bool:
@@ -603,33 +622,41 @@ class Causes:
         cause = self._cause("", sign)
         return self._one_client(sign, cause) is None
 
+    def _shifted(self, kind: str, sign: Sign) -> None:
+        """A share of the whole site's sessions: of one server alone, if it is behind it."""
+        where = self._mostly_at(sign)
+        if where == FLEET:
+            self._take(self._cause(kind, sign), share_explains)
+        else:
+            self._take(self._cause("server_worse", sign, where), worse_explains)
+
     def _reasons(self) -> None:
         for sign in self._of("share", "reason"):
             if sign in self._left and self._telling(sign):
-                self._take(self._cause("reject_shift", sign), _share_explains)
+                self._shifted("reject_shift", sign)
 
     def _terminations(self) -> None:
         for sign in self._of("share", "termination_state"):
             if sign in self._left and self._telling(sign):
-                self._take(self._cause("termination_shift", sign), _share_explains)
+                self._shifted("termination_shift", sign)
 
     def _outcomes(self) -> None:
         for sign in self._of("share", "outcome", "screen", "test", "refused", "auth"):
             if sign in self._left and self._telling(sign):
-                self._take(self._cause("outcome_shift", sign), _share_explains)
+                self._shifted("outcome_shift", sign)
 
     def _mail(self) -> None:
         for sign in self._of("destination"):
             if sign in self._left and sign.excess >= _LEAST_EVENTS and sign.excess >= 0.1 * sign.trials:
                 where = sign.scope
-                others = {one.scope for one in self._of("destination") if _meet(one, sign)}
+                others = {one.scope for one in self._of("destination") if meet(one, sign)}
                 self._take(
-                    self._cause("deferrals", sign, FLEET if len(others) >= 5 else where), _mail_explains
+                    self._cause("deferrals", sign, FLEET if len(others) >= 5 else where), mail_explains
                 )
         for sign in self._of("delivery"):
             if sign in self._left and sign.observed >= _LEAST_EVENTS and self._counts_too(sign):
                 kind = "deferrals" if sign.what[1] == "deferred" else "bounces"
-                self._take(self._cause(kind, sign), _mail_explains)
+                self._take(self._cause(kind, sign), mail_explains)
 
     # --- volume ---------------------------------------------------------------------------------------------
 
@@ -637,14 +664,55 @@ class Causes:
         for sign in sorted(self._of("volume", up=None), key=lambda one: (one.scope != FLEET, one.since)):
             if sign not in self._left:
                 continue
-            cause = self._cause("surge" if sign.up else "drop", sign)
+            if _MODERATE[0] * sign.expected < sign.observed < _MODERATE[1] * sign.expected:
+                self._drop(sign)  # sites are as restless as that, for an hour
+                continue
+            if self._is_return(sign):
+                self._drop(sign)
+                continue
+            cause = self._cause("drop" if not sign.up else "ramp" if grows(sign) else "surge", sign)
             ordinary = ""
             if sign.up:
                 ordinary = self._newsletter(sign, cause)
                 if not ordinary and sign.excess < _LEAST_EVENTS:
                     self._drop(sign)
                     continue
-            self._take(cause, _volume_explains, ordinary)
+            self._take(cause, volume_explains, ordinary)
+
+    def _is_return(self, sign: Sign) -> bool:
+        """Whether the rate only came back to what it was some hours ago, by the season."""
+        season, ledger = sign.alarm.series.season, sign.panel.ledger
+        if not season.days.std():
+            return False
+        tick = ledger.tick_s
+        first, after = int(sign.since) // tick, max(int(self._until(sign)), int(sign.since) + tick) // tick
+        begin, end = first - _LONG_AGO_S[0] // tick, first - _LONG_AGO_S[1] // tick
+        if begin < ledger.span()[0]:
+            return False
+
+        def usual(low: int, high: int) -> float:
+            return float(season.at((np.arange(low, high, dtype=np.float64) + 0.5) * tick).sum()) * tick
+
+        level = float(ledger.series(sign.alarm.series.counts, begin, end).sum()) / max(usual(begin, end), 1.0)
+        ratio = sign.observed / max(level * usual(first, after), 1.0)
+        return ratio < 1.3 if sign.up else ratio > 0.7
+
+    def _mailing(self, sign: Sign) -> str:
+        """Why a shift of sizes or delays may be one sender's doing: it brings a good part of all sessions,
+        and more than before.
+        """
+        code = int(self._all.gathered.sessions.code_numbers("sessions", ["all"])[0])
+        clients, until = self._all.gathered.clients, self._until(sign)
+        length = max(until - sign.since, BUCKET_S)
+        now = clients.top([code], sign.since, until)
+        if not now:
+            return ""
+        earlier = clients.top([code], sign.since - 4 * length, sign.since - BUCKET_S)
+        name, count = max(now.items(), key=lambda entry: entry[1] - earlier[entry[0]] / 4)
+        more = count - earlier[name] / 4
+        if more < _A_MAILING * clients.crowd([code], sign.since, until)[0]:
+            return ""
+        return f"{name} brought {count:,} sessions meanwhile, as with a mailing"
 
     def _newsletter(self, sign: Sign, cause: Cause) -> str:
         """Whether a few well-known senders bring what is above the ordinary, and get it delivered."""
@@ -671,172 +739,3 @@ class Causes:
         for sign in self._of("part"):
             if sign in self._left and sign.excess >= 20 and self._until(sign) - sign.since >= 300:
                 self._take(self._cause("imbalance", sign), lambda _cause, other: other.detector == "part")
-
-
-# --- what explains what -------------------------------------------------------------------------------------
-
-
-def _together(cause: Cause, sign: Sign) -> bool:
-    """Whether a sign begins while a cause lasts."""
-    after = _AFTERMATH_S if cause.kind in ("silence", "no_server", "server_silent", "drop") else _AFTER_S
-    if sign.since > cause.end + after:
-        return False
-    # evidence may have begun to add up by chance before; that it became enough only then is what counts
-    late = sign.detected >= cause.since and sign.since >= cause.since - _BY_CHANCE_S
-    return late or sign.since >= cause.since - _BEFORE_S
-
-
-def _comings(sign: Sign) -> int:
-    """How often a series went from next to nothing to what is usual while a sign lasts."""
-    tick = sign.panel.ledger.tick_s
-    first = int(sign.since) // tick
-    observed, expected = sign.panel.plotted(
-        sign.alarm, first, first + int(min(sign.end - sign.since, 21_600)) // tick
-    )
-    back, away, seen, due = 0, True, 0.0, 0.0
-    for count, usual in zip(observed, expected, strict=True):
-        seen, due = seen + count, due + usual
-        if due < 6:
-            continue
-        if seen <= 0.25 * due:
-            away = True
-        elif away and seen >= 0.6 * due:
-            away, back = False, back + 1
-        seen, due = 0.0, 0.0
-    return back
-
-
-def _meet(one: Sign, other: Sign) -> bool:
-    return one.since <= other.end + 60 and other.since <= one.end + 60
-
-
-def _apart(one: Sign, other: Sign) -> bool:
-    return one.since >= other.end - 60 or other.since >= one.end - 60
-
-
-def _overlap(one: Cause, other: Cause) -> bool:
-    return one.since <= other.end + 300 and other.since <= one.end + 300
-
-
-def _stem(name: str) -> str:
-    """What the addresses of a network begin with."""
-    if name.endswith(".0/24"):
-        return name.removesuffix("0/24")
-    return name.removesuffix("/48").removesuffix(":") if name.endswith("/48") else name
-
-
-def _crowds(bursts: Sequence[Burst]) -> Iterator[list[Burst]]:
-    """Bursts that overlap, together."""
-    group: list[Burst] = []
-    end = 0.0
-    for one in sorted(bursts, key=lambda burst: burst.since):
-        if group and one.since > end + 1800:
-            yield group
-            group = []
-        group.append(one)
-        end = max(end, one.until)
-    if group:
-        yield group
-
-
-def _silence_explains(_cause: Cause, sign: Sign) -> bool:
-    return sign.detector not in ("destination",)
-
-
-def _outage_explains(_cause: Cause, _sign: Sign) -> bool:
-    return True
-
-
-def _gone_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "part":
-        return sign.scope == cause.scope or sign.up
-    return sign.what[0] in (
-        "termination_state", "outcome", "hops", "connect_ms", "queue_ms", "duration_ms", "sessions", "screen",
-    )  # fmt: skip
-
-
-def _hop_explains(_cause: Cause, sign: Sign) -> bool:
-    return sign.detector not in ("destination", "delivery", "size") and sign.what[0] in (
-        "hops", "outcome", "screen", "test", "reason", "refused", "auth", "duration_ms", "sessions", "masked",
-        "termination_state", "mail",
-    )  # fmt: skip
-
-
-def _burst_explains(cause: Cause, sign: Sign) -> bool:
-    own = {
-        "auth_guessing": (("auth", "refused"), ("outcome", "rejected"), ("outcome", "aborted")),
-        "auth_guessing_distributed": (("auth", "refused"), ("outcome", "rejected"), ("outcome", "aborted")),
-        "user_enumeration": (("refused", "unknown_user"), ("outcome", "rejected"), ("outcome", "aborted")),
-        "connection_hoarding": (("outcome", "timeout"), ("outcome", "aborted"), ("outcome", "no_mail")),
-        "connection_scan": (("outcome", "aborted"), ("screen", "hangup"), ("outcome", "no_mail")),
-        "account_takeover": (("outcome", "delivered"),),
-    }[cause.kind]  # fmt: skip
-    if sign.what in own:
-        return True
-    if sign.what[0] == "reason":
-        return cause.kind in ("user_enumeration", "auth_guessing", "auth_guessing_distributed")
-    if sign.what[0] in ("termination_state", "duration_ms"):
-        return cause.kind in ("connection_hoarding", "connection_scan")
-    if sign.detector in ("size", "delivery", "destination") or sign.what[0].endswith("_ms"):
-        return cause.kind == "account_takeover"
-    return (
-        sign.detector in ("volume", "attack", "share")
-        and sign.up
-        and sum(cause.who.values()) >= 0.4 * sign.excess
-    )
-
-
-def _heavy_explains(cause: Cause, sign: Sign) -> bool:
-    return sign.up and sign.detector in ("volume", "attack", "share") and cause.observed >= 0.4 * sign.excess
-
-
-def _attack_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "volume":
-        return sign.up and cause.sign is not None and cause.sign.excess >= 0.4 * sign.excess
-    if sign.what[0] == "duration_ms":
-        return True
-    return sign.detector in ("share", "attack") and sign.what[0] in (
-        "outcome", "screen", "test", "reason", "refused", "auth", "termination_state", "mail",
-    )  # fmt: skip
-
-
-def _blocklist_explains(_cause: Cause, sign: Sign) -> bool:
-    return sign.what[0] in ("test", "refused", "screen", "outcome", "reason")
-
-
-def _worse_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "server":
-        return sign.scope == cause.scope
-    if sign.detector == "latency":
-        return sign.scope == cause.scope
-    if sign.detector == "share":
-        return sign.what[0] in ("outcome", "reason", "termination_state", "refused", "screen", "test")
-    return False
-
-
-def _latency_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "latency":
-        return cause.scope == FLEET or sign.scope in (FLEET, cause.scope)
-    return sign.what[0] in ("termination_state", "outcome") and sign.what[1] not in ("rejected", "screened")
-
-
-def _share_explains(_cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "latency":
-        return sign.what[0] == "duration_ms"
-    return sign.detector in ("share", "server", "attack") and sign.what[0] != "hops"
-
-
-def _mail_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "destination":
-        return sign.scope == cause.scope or cause.scope == FLEET
-    return (
-        sign.detector == "delivery"
-        or sign.what in (("outcome", "deferred"), ("outcome", "bounced"), ("outcome", "partly_delivered"))
-        or sign.what[0].endswith("_ms")
-    )
-
-
-def _volume_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "volume":
-        return sign.up == cause.sign.up if cause.sign is not None else False
-    return sign.detector in ("attack", "share") or sign.what[0].endswith("_ms")

@@ -61,6 +61,7 @@ _SIZE_EDGES = (2.0 ** np.arange(8, 32)).astype(np.int64)
 SIZE_CLASSES = tuple(str(edge) for edge in (0, *_SIZE_EDGES.tolist()))
 
 
+_FAILED = ("server_error", "no_server", "timeout", "unknown")
 _WITH_MAIL = ("delivered", "partly_delivered", "accepted", "deferred", "bounced")
 
 
@@ -198,8 +199,13 @@ def _session_families(
     outcome = columns.coded("outcome")
     brought = np.isin(outcome.codes, [at for at, text in enumerate(outcome.texts) if text in _WITH_MAIL])
     yield milliseconds("duration_ms", np.where(brought, columns.integers("duration_ms"), -1))
+    # what postscreen ends itself lasts as long as its tests
+    screened = outcome.codes == (outcome.texts.index("screened") if "screened" in outcome.texts else -2)
+    yield milliseconds("screen_ms", np.where(screened, columns.integers("duration_ms"), -1))
     queue, connect = (np.maximum(columns.integers(name), 0) for name in ("queue_ms", "connect_ms"))
-    yield _offsets(accepted, connected, queue + connect)
+    # a server that fails logs late, if it does at all: that says nothing of its clock
+    failed = np.isin(outcome.codes, [at for at, text in enumerate(outcome.texts) if text in _FAILED])
+    yield _offsets(np.where(failed, NULL, accepted), connected, queue + connect)
 
 
 def _known(name: str, coded: Coded) -> Family:
@@ -261,12 +267,14 @@ def message_families(columns: Columns) -> list[Family]:
     """What there is to count of messages."""
     everything = np.arange(columns.count)
     sender = columns.coded("sender")
-    bounce = sender.texts.index("") if "" in sender.texts else -2
+    bounce = sender.codes == (sender.texts.index("") if "" in sender.texts else -2)
+    if columns.has("session_id"):  # those that no session brought are the site's own
+        bounce &= np.asarray(columns.raw("session_id").is_valid())
     size = columns.integers("size")
     sized = np.nonzero(size >= 0)[0]
     return [
         Family("messages", everything, np.zeros(columns.count, np.int64), ["all"]),
-        _flagged("mail", {"null_sender": sender.codes == bounce}),
+        _flagged("mail", {"null_sender": bounce}),
         Family("size", sized, np.searchsorted(_SIZE_EDGES, size[sized], "right"), list(SIZE_CLASSES)),
     ]
 

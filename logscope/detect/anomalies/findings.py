@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from logscope.detect.anomalies.causes import Cause
+from logscope.detect.anomalies.explain import Cause
 from logscope.detect.anomalies.facts import MS_CLASSES, SIZE_CLASSES
 from logscope.detect.anomalies.kinds import KINDS
 from logscope.detect.anomalies.panels import FLEET
@@ -26,6 +26,7 @@ _PARTS = {
     "queue_ms": "in the balancer's queue",
     "connect_ms": "connecting to the server",
     "duration_ms": "from accept to end",
+    "screen_ms": "until postscreen ends them",
     "before_queue_ms": "before the queue manager",
     "in_queue_ms": "in the queue manager",
     "transmit_ms": "handing over",
@@ -35,7 +36,10 @@ _SHARES = {
     "balancer_log_loss", "bypass", "masking", "no_server", "dnsbl_down", "deferrals", "bounces",
 }  # fmt: skip
 _PARTS_OF_BACKEND = {"server_silent", "imbalance", "flapping"}
-_LATENCIES = {"queue_latency", "connect_latency", "session_latency", "delivery_latency", "message_size"}
+_LATENCIES = {
+    "queue_latency", "connect_latency", "session_latency", "screen_latency", "delivery_latency",
+    "message_size",
+}  # fmt: skip
 _DOINGS = {
     "auth_guessing": ("refused passwords", 5),
     "auth_guessing_distributed": ("refused passwords", 5),
@@ -263,7 +267,7 @@ def _subject(cause: Cause) -> str:
             "test": "failed test ",
         }.get(family, "")
         return f"{where}, {word}{value.replace('_', ' ') if family == 'outcome' else value}"
-    if cause.kind in ("session_latency", "connect_latency", "queue_latency", "delivery_latency"):
+    if cause.kind in _LATENCIES - {"message_size"}:
         return f"{where}, {_PARTS.get(family, family)}"
     return where
 

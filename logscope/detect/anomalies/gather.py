@@ -33,7 +33,7 @@ _HOUR = 3600 * SECOND
 _MOST_LOGINS = 200_000
 
 GUESSING = Doing("auth_guessing", 12, 300)
-ENUMERATION = Doing("user_enumeration", 30, 600)
+ENUMERATION = Doing("user_enumeration", 50, 600)
 SCANNING = Doing("connection_scan", 150, 600, 6.0)
 HOARDING = Doing("connection_hoarding", 150, 600, 6.0)
 TAKEOVER = Doing("account_takeover", 60, 600, 8.0)

@@ -225,6 +225,14 @@ KINDS: dict[str, Kind] = {
         "Larger messages, or slower senders than usual.",
         ("See milters and content filters before the queue, DNS lookups of smtpd, and the servers' disks.",),
     ),
+    "screen_latency": Kind(
+        "postscreen keeps clients longer", "warning",
+        "Other bots than usual, which wait longer by themselves.",
+        (
+            "Blocklists that answer late hold every client: `dig +short 2.0.0.127.LIST` for each of them.",
+            "See postscreen_greet_wait and postscreen_dnsbl_timeout, and the load of {name}.",
+        ),
+    ),
     "delivery_latency": Kind(
         "deliveries take longer", "warning",
         "One slow destination with much mail.",

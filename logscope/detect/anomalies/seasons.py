@@ -21,6 +21,7 @@ _COUNTS_A_STEP = 40.0
 _LEAST_DAYS = 1.9
 _ENOUGH_DAYS = 5
 """Days of which the median does not depend on one."""
+_FITS_BETTER = 0.98
 _THURSDAY = 3  # 1970-01-01, with Monday as 0
 
 
@@ -32,14 +33,18 @@ class Season:
         step_s: seconds of a step.
         days: [kinds of day, steps of a day] counts a second (or, for a share, the share); one kind of day
             for each day of the week.
+        begin_s: seconds after midnight UTC at which its days begin, from -43,200: where people live, the
+            weekend begins and ends at another hour.
     """
 
     step_s: int
     days: Floats
+    begin_s: int = 0
 
     def at(self, seconds: Floats) -> Floats:
         """What is usual at some times, in seconds since 1970."""
         steps = self.days.shape[1]
+        seconds = seconds - self.begin_s
         place = (seconds % DAY_S) / self.step_s - 0.5
         low = np.floor(place).astype(np.int64)
         part = place - low
@@ -48,16 +53,6 @@ class Season:
         after = np.where(low + 1 >= steps, (weekday + 1) % 7, weekday)
         first, second = self.days[before, low % steps], self.days[after, (low + 1) % steps]
         return np.asarray(first * (1 - part) + second * part)
-
-    def envelope(self, seconds: Floats) -> tuple[Floats, Floats]:
-        """The least and the most that is usual at these times of day on any day of the week, an hour earlier
-        or later (summer time) included.
-        """
-        around = max(1, 3600 // self.step_s)
-        low, high = self.days.min(axis=0), self.days.max(axis=0)
-        places = (np.arange(len(low))[:, None] + np.arange(-around, around + 1)) % len(low)
-        place = ((seconds % DAY_S) // self.step_s).astype(np.int64)
-        return np.asarray(low[places].min(axis=1)[place]), np.asarray(high[places].max(axis=1)[place])
 
 
 def flat(rate: float) -> Season:
@@ -70,15 +65,33 @@ def has_season(ticks: int, tick_s: int) -> bool:
     return ticks * tick_s >= _LEAST_DAYS * DAY_S
 
 
-def rate_season(counts: Floats, first_tick: int, tick_s: int) -> Season:
-    """The season of a series of counts."""
+def day_begins(counts: Floats, first_tick: int, tick_s: int) -> int:
+    """When days begin at a site, in seconds after midnight UTC: the hour with which working days and
+    weekends fit best.
+
+    A weekend that began at midnight UTC would have half of a Friday evening in America, and half of a Monday
+    morning in Japan.
+    """
+    if len(counts) * tick_s < _ENOUGH_DAYS * DAY_S:
+        return 0
+    misfit = {}
+    for begin_s in range(-11 * 3600, 13 * 3600, 3600):
+        table, weekdays = by_day(counts, first_tick - begin_s // tick_s, tick_s, 3600)
+        usual = _days(table, weekdays)[weekdays]
+        misfit[begin_s] = float(np.nanmean(np.abs(table - usual) / np.sqrt(usual + 1)))
+    best = min(misfit, key=lambda begin_s: (misfit[begin_s], abs(begin_s)))
+    return best if misfit[best] < _FITS_BETTER * misfit[0] else 0
+
+
+def rate_season(counts: Floats, first_tick: int, tick_s: int, begin_s: int = 0) -> Season:
+    """The season of a series of counts, with days that begin at some time."""
     span_s = len(counts) * tick_s
     mean = float(counts.sum()) / max(span_s, 1)
     if not has_season(len(counts), tick_s):
         return flat(mean)
     step_s = next((s for s in _STEPS_S if mean * s >= _COUNTS_A_STEP), _STEPS_S[-1])
-    table, weekdays = by_day(counts, first_tick, tick_s, step_s)
-    return Season(step_s, _days(table / step_s, weekdays))
+    table, weekdays = by_day(counts, first_tick - begin_s // tick_s, tick_s, step_s)
+    return Season(step_s, _days(table / step_s, weekdays), begin_s)
 
 
 def share_season(counts: Floats, trials: Floats, first_tick: int, tick_s: int) -> Season:

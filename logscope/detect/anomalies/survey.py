@@ -18,7 +18,7 @@ from logscope.detect.anomalies.cusum import Test
 from logscope.detect.anomalies.facts import MS_CLASSES, ROUTE, SIZE_CLASSES
 from logscope.detect.anomalies.ledger import Ledger
 from logscope.detect.anomalies.panels import FLEET, Panel, Rules, Scope, Series
-from logscope.detect.anomalies.seasons import Season, flat, rate_season, share_season
+from logscope.detect.anomalies.seasons import Season, day_begins, flat, rate_season, share_season
 
 Floats = NDArray[np.float64]
 
@@ -41,7 +41,7 @@ ATTACKS = (
 )  # fmt: skip
 """Counted as rates: so many in a minute is news, whatever else goes on."""
 
-LATENCIES = ("queue_ms", "connect_ms", "duration_ms")
+LATENCIES = ("queue_ms", "connect_ms", "duration_ms", "screen_ms")
 DELIVERY_LATENCIES = ("before_queue_ms", "in_queue_ms", "connect_ms", "transmit_ms")
 
 
@@ -223,7 +223,7 @@ class Survey:
         for route, code in ledger.pairs():
             self._by_code[code].add(route)
         self._totals: dict[tuple[tuple[int, int], ...], Floats] = {}
-        self._mean_shape: Floats | None = None
+        self._begin_s: int | None = None
 
     # --- pairs and totals -----------------------------------------------------------------------------------
 
@@ -255,9 +255,19 @@ class Survey:
         """The season of a rate; a series with few counts has the fleet's shape."""
         if key not in self.seasons:
             counts = self.counts(pairs)
-            season = rate_season(counts, self.first, self.ledger.tick_s)
-            self.seasons[key] = season
+            self.seasons[key] = rate_season(counts, self.first, self.ledger.tick_s, self._day_begins())
         return self.seasons[key]
+
+    def _day_begins(self) -> int:
+        if self._begin_s is None:
+            whole = [
+                (route, code)
+                for route, code in self.ledger.pairs()
+                if self.ledger.codes.keys[code] in (("sessions", "all"), ("deliveries", "all"))
+            ]
+            counts = self.ledger.series(whole, self.first, self.after).astype(np.float64)
+            self._begin_s = day_begins(counts, self.first, self.ledger.tick_s)
+        return self._begin_s
 
     def share_season(
         self, key: str, pairs: tuple[tuple[int, int], ...], trials: tuple[tuple[int, int], ...]

@@ -1,0 +1,116 @@
+"""Runs the detectors, and the controls, over labelled weeks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logscope.detect.anomalies import Finder, Finding
+
+from . import controls as others
+from .score import Compared, Event, Scored, Tally, at_random, compare, is_stated, pairs_of, tally
+from .series import Series
+from .weeks import NS, Spec, make
+
+
+def judged(spec: Spec, controls: Iterable[str] = ()) -> Scored:
+    """One week."""
+    week = make(spec)
+    finder, series = Finder(), Series(week.start_s)
+    spent = 0.0
+    for table, batch in week.batches:
+        begun = time.process_time()
+        finder.add(table, batch)
+        spent += time.process_time() - begun
+        if spec.sort != "huge":
+            series.add(table, batch)
+    begun = time.process_time()
+    report = finder.report()
+    spent += time.process_time() - begun
+    for label in week.labels:
+        label.rate = series.rate(label.start_s) if spec.sort != "huge" else week.per_day / 1440
+    scored = Scored(
+        spec, week.per_day, week.labels, [_event(one) for one in report.findings], start_s=week.start_s,
+        seconds=spent,
+    )  # fmt: skip
+    if controls:
+        names, table_ = series.table()
+        scored.curves = {
+            name: others.by_class(names, others.CONTROLS[name](names, table_)) for name in controls
+        }
+    return scored
+
+
+def _event(one: Finding) -> Event:
+    until = None if one.until is None else one.until / NS
+    return Event(one.kind, one.scope, one.since / NS, until, one.detected_at / NS)
+
+
+def all_judged(specs: Iterable[Spec], controls: Iterable[str], jobs: int) -> Iterator[Scored]:
+    """Many weeks, as they are done."""
+    work = partial(judged, controls=tuple(controls))
+    if jobs <= 1:
+        yield from map(work, specs)
+        return
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(work, specs)
+
+
+# --- controls -----------------------------------------------------------------------------------------------
+
+Scales = dict[tuple[str, int], dict[str, float]]
+
+
+def scales_of(clean: Iterable[Scored]) -> Scales:
+    """How large each class of each control's scores gets in clean weeks of training, by the sites' size."""
+    found: dict[tuple[str, int], dict[str, list[float]]] = {}
+    for week in clean:
+        for name, (classes, curve) in week.curves.items():
+            for size in {others.bucket(week.per_day), -1}:
+                own = found.setdefault((name, size), {})
+                for one, most in zip(classes, curve.max(axis=0).tolist(), strict=True):
+                    own.setdefault(one, []).append(most)
+    return {key: {one: max(values) for one, values in classes.items()} for key, classes in found.items()}
+
+
+def curve_of(week: Scored, name: str, scales: Scales) -> NDArray[np.float32]:
+    """One score for each minute: the largest of all classes."""
+    classes, curve = week.curves[name]
+    own = scales.get((name, others.bucket(week.per_day)), {})
+    fallback = scales.get((name, -1), {})
+    scale = np.array([own.get(one) or fallback.get(one) or 1.0 for one in classes], np.float32)
+    return np.asarray((curve / np.maximum(scale, 1e-6)).max(axis=1), np.float32)
+
+
+def comparison(train: list[Scored], test: list[Scored]) -> list[Compared]:
+    """Logscope and the controls at the same number of false alarms, over the test weeks that have curves."""
+    weeks = [week for week in test if week.curves]
+    if not weeks:
+        return []
+    allowed = sum(len(week.false) for week in weeks)
+    own = tally((label, events) for label, events in pairs_of(weeks) if is_stated(label))
+    found = [Compared("logscope", allowed, own), _by_chance(weeks)]
+    scales = scales_of(week for week in train if week.spec.sort.endswith("clean") and week.curves)
+    return found + [
+        compare(name, weeks, [curve_of(week, name, scales) for week in weeks], allowed)
+        for name in weeks[0].curves
+    ]
+
+
+def _by_chance(weeks: list[Scored]) -> Compared:
+    """Alarms as many as logscope's, at random: what is found by luck. The mean of many draws."""
+    whole, false = Tally(), 0
+    draws = 20
+    for seed in range(draws):
+        curves = at_random(weeks, seed)
+        one = compare("random", weeks, curves, 10**9)
+        whole.found += one.result.found
+        whole.of += one.result.of
+        whole.delays += one.result.delays
+        false += one.false
+    return Compared("random alarms, as many as logscope's findings", round(false / draws), whole)

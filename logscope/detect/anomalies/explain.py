@@ -1,0 +1,254 @@
+"""What a cause explains: which signs begin while it lasts, and could have come of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from logscope.detect.anomalies.actors import Burst
+from logscope.detect.anomalies.clocks import ClockChange
+from logscope.detect.anomalies.panels import FLEET, Scope
+from logscope.detect.anomalies.signs import Sign
+
+_BEFORE_S, _AFTER_S = 360.0, 240.0
+"""A sign belongs to a cause if it begins so long before it, or so long after its end, at most."""
+_BY_CHANCE_S = 3600.0
+_RAMP_S = 1200.0
+_AFTERMATH_S = 2700.0
+"""What failed comes back in this time after an outage."""
+
+
+@dataclass
+class Cause:
+    """What is wrong (or only looks so).
+
+    Attributes:
+        kind: of the finding.
+        scope: where.
+        sign: the sign that says most; None for an actor or a clock.
+        since, detected, until: seconds since 1970.
+        observed, expected: counts (or what the kind measures).
+        who: busiest clients or networks, with their counts.
+        signs: all signs that it explains.
+        ordinary: why it is no finding.
+    """
+
+    kind: str
+    scope: Scope
+    since: float
+    detected: float
+    until: float | None
+    observed: float
+    expected: float
+    trials: float = 0.0
+    sign: Sign | None = None
+    burst: Burst | None = None
+    clock: ClockChange | None = None
+    who: Counter[str] = field(default_factory=Counter)
+    clients: int = 0
+    signs: list[Sign] = field(default_factory=list)
+    ordinary: str = ""
+    detail: str = ""
+
+    @property
+    def end(self) -> float:
+        return float("inf") if self.until is None else self.until
+
+
+def together(cause: Cause, sign: Sign) -> bool:
+    """Whether a sign begins while a cause lasts."""
+    after = _AFTERMATH_S if cause.kind in ("silence", "no_server", "server_silent", "drop") else _AFTER_S
+    if sign.since > cause.end + after:
+        return False
+    # evidence may have begun to add up by chance before; that it became enough only then is what counts
+    late = sign.detected >= cause.since and sign.since >= cause.since - _BY_CHANCE_S
+    return late or sign.since >= cause.since - _BEFORE_S
+
+
+def comings(sign: Sign) -> int:
+    """How often a series went from next to nothing to what is usual while a sign lasts."""
+    tick = sign.panel.ledger.tick_s
+    first = int(sign.since) // tick
+    observed, expected = sign.panel.plotted(
+        sign.alarm, first, first + int(min(sign.end - sign.since, 21_600)) // tick
+    )
+    back, away, seen, due = 0, True, 0.0, 0.0
+    for count, usual in zip(observed, expected, strict=True):
+        seen, due = seen + count, due + usual
+        if due < 6:
+            continue
+        if seen <= 0.25 * due:
+            away = True
+        elif away and seen >= 0.6 * due:
+            away, back = False, back + 1
+        seen, due = 0.0, 0.0
+    return back
+
+
+def meet(one: Sign, other: Sign) -> bool:
+    return one.since <= other.end + 60 and other.since <= one.end + 60
+
+
+def machine(scope: Scope) -> str:
+    """The server itself, whichever backend names it."""
+    return scope.name.rpartition("/")[2]
+
+
+def same_clock(one: Cause, other: Cause) -> bool:
+    """Whether two findings are about one machine's clock: seen through two backends, it is one."""
+    return one.clock is not None and machine(one.scope) == machine(other.scope) and overlap(one, other)
+
+
+def grows(sign: Sign) -> bool:
+    """Whether it came by and by: each third of it further above the usual than the one before."""
+    tick = sign.panel.ledger.tick_s
+    first = int(sign.since) // tick
+    last = max(int(sign.detected), int(min(sign.end, sign.since + 21_600.0))) // tick
+    if (last - first) * tick < _RAMP_S:
+        return False
+    observed, expected = sign.panel.plotted(sign.alarm, first, last)
+    thirds = [slice(n * len(observed) // 3, (n + 1) * len(observed) // 3) for n in range(3)]
+    ratio = [sum(observed[part]) / max(sum(expected[part]), 1.0) for part in thirds]
+    return ratio[0] < ratio[1] < ratio[2] and ratio[2] - 1 >= 1.8 * (ratio[0] - 1)
+
+
+def apart(one: Sign, other: Sign) -> bool:
+    return one.since >= other.end - 60 or other.since >= one.end - 60
+
+
+def overlap(one: Cause, other: Cause) -> bool:
+    return one.since <= other.end + 300 and other.since <= one.end + 300
+
+
+def stem(name: str) -> str:
+    """What the addresses of a network begin with."""
+    if name.endswith(".0/24"):
+        return name.removesuffix("0/24")
+    return name.removesuffix("/48").removesuffix(":") if name.endswith("/48") else name
+
+
+def crowds(bursts: Sequence[Burst]) -> Iterator[list[Burst]]:
+    """Bursts that overlap, together."""
+    group: list[Burst] = []
+    end = 0.0
+    for one in sorted(bursts, key=lambda burst: burst.since):
+        if group and one.since > end + 1800:
+            yield group
+            group = []
+        group.append(one)
+        end = max(end, one.until)
+    if group:
+        yield group
+
+
+def silence_explains(_cause: Cause, sign: Sign) -> bool:
+    return sign.detector not in ("destination",)
+
+
+def outage_explains(_cause: Cause, _sign: Sign) -> bool:
+    return True
+
+
+def gone_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "part":
+        return sign.scope == cause.scope or sign.up
+    return sign.what[0] in (
+        "termination_state", "outcome", "hops", "connect_ms", "queue_ms", "duration_ms", "sessions", "screen",
+    )  # fmt: skip
+
+
+def hop_explains(_cause: Cause, sign: Sign) -> bool:
+    return sign.detector not in ("destination", "delivery", "size") and sign.what[0] in (
+        "hops", "outcome", "screen", "test", "reason", "refused", "auth", "duration_ms", "sessions", "masked",
+        "termination_state", "mail",
+    )  # fmt: skip
+
+
+def burst_explains(cause: Cause, sign: Sign) -> bool:
+    own = {
+        "auth_guessing": (("auth", "refused"), ("outcome", "rejected"), ("outcome", "aborted")),
+        "auth_guessing_distributed": (("auth", "refused"), ("outcome", "rejected"), ("outcome", "aborted")),
+        "user_enumeration": (("refused", "unknown_user"), ("outcome", "rejected"), ("outcome", "aborted")),
+        "connection_hoarding": (("outcome", "timeout"), ("outcome", "aborted"), ("outcome", "no_mail")),
+        "connection_scan": (("outcome", "aborted"), ("screen", "hangup"), ("outcome", "no_mail")),
+        "account_takeover": (("outcome", "delivered"),),
+    }[cause.kind]  # fmt: skip
+    if sign.what in own:
+        return True
+    if sign.what[0] == "reason":
+        return cause.kind in ("user_enumeration", "auth_guessing", "auth_guessing_distributed")
+    if sign.what[0] in ("termination_state", "duration_ms"):
+        return cause.kind in ("connection_hoarding", "connection_scan")
+    if sign.detector in ("size", "delivery", "destination") or sign.what[0].endswith("_ms"):
+        return cause.kind == "account_takeover"
+    return (
+        sign.detector in ("volume", "attack", "share")
+        and sign.up
+        and sum(cause.who.values()) >= 0.4 * sign.excess
+    )
+
+
+def heavy_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector in ("size", "delivery_latency") or sign.what[0] == "duration_ms":
+        return True
+    return sign.up and sign.detector in ("volume", "attack", "share") and cause.observed >= 0.4 * sign.excess
+
+
+def attack_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "volume":
+        return sign.up and cause.sign is not None and cause.sign.excess >= 0.4 * sign.excess
+    if sign.what[0] == "duration_ms":
+        return True
+    return sign.detector in ("share", "attack") and sign.what[0] in (
+        "outcome", "screen", "test", "reason", "refused", "auth", "termination_state", "mail",
+    )  # fmt: skip
+
+
+def blocklist_explains(_cause: Cause, sign: Sign) -> bool:
+    return sign.what[0] in ("test", "refused", "screen", "outcome", "reason")
+
+
+def worse_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector in ("server", "latency") and sign.scope != FLEET:
+        return machine(sign.scope) == machine(cause.scope)
+    if sign.detector == "share":
+        return sign.what[0] in ("outcome", "reason", "termination_state", "refused", "screen", "test")
+    return False
+
+
+def failing_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.scope.type == "server":
+        return machine(sign.scope) == machine(cause.scope)
+    return sign.what[0] in ("hops", "masked") or worse_explains(cause, sign)
+
+
+def latency_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "latency":
+        return cause.scope == FLEET or sign.scope == FLEET or machine(sign.scope) == machine(cause.scope)
+    if sign.detector == "delivery_latency":
+        # what a session lasts, its messages wait before the queue
+        return cause.kind == "session_latency" and sign.what[0] == "before_queue_ms"
+    return sign.what[0] in ("termination_state", "outcome") and sign.what[1] not in ("rejected", "screened")
+
+
+def share_explains(_cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "latency":
+        return sign.what[0] == "duration_ms"
+    return sign.detector in ("share", "server", "attack") and sign.what[0] != "hops"
+
+
+def mail_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "destination":
+        return sign.scope == cause.scope or cause.scope == FLEET
+    return (
+        sign.detector == "delivery"
+        or sign.what in (("outcome", "deferred"), ("outcome", "bounced"), ("outcome", "partly_delivered"))
+        or sign.what[0].endswith("_ms")
+    )
+
+
+def volume_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "volume":
+        return sign.up == cause.sign.up if cause.sign is not None else False
+    return sign.detector in ("attack", "share", "size") or sign.what[0].endswith("_ms")
