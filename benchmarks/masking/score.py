@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ class Outcome:
         missed: targets with a fault that was not found.
         unknown: targets that could not be judged though they had sessions enough.
         onset_errors: sessions of the target between the true and the stated onset.
+        sessions: of the whole site, through the balancer.
+        fewest: sessions in disorder of the mixed target that has fewest; 0 without one.
     """
 
     kind: str
@@ -45,6 +50,8 @@ class Outcome:
     missed: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     onset_errors: list[int] = field(default_factory=list)
+    sessions: int = 0
+    fewest: int = 0
 
     @property
     def right(self) -> bool:
@@ -85,7 +92,7 @@ def outcome(catalogue_: Catalogue, kind: str, seed: int, *, machine_code: bool =
 
 def outcome_of(kind: str, seed: int, writer: Writer, document: dict[str, Any]) -> Outcome:
     """A document against the truth of the site that it is about."""
-    result = Outcome(kind, seed)
+    result = Outcome(kind, seed, sessions=writer.sessions)
     said = {(one["frontend"], one["server"], one["family"]): one for one in document["targets"]}
     for key, truth in sorted(writer.truth.items()):
         _compare(result, key, truth, said.get(key))
@@ -97,6 +104,9 @@ def _compare(result: Outcome, key: Key, truth: Truth, said: dict[str, Any] | Non
     verdict = said["verdict"] if said else "unknown"
     result.targets += 1
     counts = {kind: len(moments) for kind, moments in truth.moments.items() if kind != "not covered"}
+    hidden = sum(counts.values()) - counts.get("passed", 0)
+    if wanted == "mixed":
+        result.fewest = min(result.fewest or hidden, hidden)
     note = f"{'/'.join(key)}: {verdict} where {wanted or 'anything'} ({counts})"
     if verdict == "unknown":
         if wanted:
@@ -119,26 +129,64 @@ def _onset_error(truth: Truth, since: str) -> int:
     return sum(stated <= at < affected[0] for moments in truth.moments.values() for at in moments)
 
 
-def runs(kinds: list[str], seeds: range) -> Iterator[Outcome]:
-    """One outcome for each kind and seed."""
-    loaded = catalogue.load()
-    for seed in seeds:
-        for kind in kinds:
-            yield outcome(loaded, kind, seed)
+_LOADED: list[Catalogue] = []
+
+
+def _scored(job: tuple[str, int]) -> Outcome:
+    """One run, in whatever process."""
+    if not _LOADED:
+        _LOADED.append(catalogue.load())
+    return outcome(_LOADED[0], *job)
+
+
+def runs(kinds: list[str], seeds: range, jobs: int = 1, known: Iterable[Outcome] = ()) -> Iterator[Outcome]:
+    """One outcome for each kind and seed, in any order.
+
+    Args:
+        jobs: processes.
+        known: outcomes that need no run.
+    """
+    done = {(one.kind, one.seed): one for one in known}
+    wanted = [(kind, seed) for seed in seeds for kind in kinds]
+    yield from (done[job] for job in wanted if job in done)
+    left = [job for job in wanted if job not in done]
+    if jobs == 1:
+        yield from map(_scored, left)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_scored, left, chunksize=4)
+
+
+def kept(path: Path) -> Iterator[Outcome]:
+    """Outcomes of earlier runs."""
+    if path.exists():
+        for line in path.read_text().splitlines():
+            yield Outcome(**json.loads(line))
+
+
+def keep(path: Path, one: Outcome) -> None:
+    """Add an outcome to those of earlier runs."""
+    with path.open("a") as out:
+        out.write(json.dumps(asdict(one)) + "\n")
+
+
+def percentile(values: Iterable[int], share: float) -> int:
+    """The value below which this share of them is; 0 without any."""
+    in_order = sorted(values)
+    return in_order[min(len(in_order) - 1, int(len(in_order) * share))] if in_order else 0
 
 
 def summary(outcomes: list[Outcome], out: io.TextIOBase | Any) -> None:
     """A line for each kind, then what went wrong."""
-    kinds = list(dict.fromkeys(one.kind for one in outcomes))
     print(f"{'':38} {'runs':>5} {'targets':>7} {'false':>6} {'missed':>6} {'unknown':>7}", file=out)
-    for kind in kinds:
+    for kind in dict.fromkeys(one.kind for one in outcomes):
         some = [one for one in outcomes if one.kind == kind]
         counts = [sum(len(getattr(one, what)) for one in some) for what in ("false", "missed", "unknown")]
         print(f"{kind:38} {len(some):5} {sum(one.targets for one in some):7} {counts[0]:6} {counts[1]:6} "
               f"{counts[2]:7}", file=out)  # fmt: skip
-    errors = sorted(error for one in outcomes for error in one.onset_errors)
+    errors = [error for one in outcomes for error in one.onset_errors]
     if errors:
-        print(f"onset: median {errors[len(errors) // 2]}, 95th percentile {errors[int(len(errors) * 0.95)]} "
+        print(f"onset: median {percentile(errors, 0.5)}, 95th percentile {percentile(errors, 0.95)} "
               f"sessions off, {len(errors)} targets", file=out)  # fmt: skip
     for one in outcomes:
         for what in ("false", "missed"):

@@ -216,7 +216,7 @@ def _few_masked(draw: Draw, name: str) -> Site:
     """A handful of masked sessions at the end of many visible ones."""
     site = _site(draw, name, ())
     count = max(60, site.sessions)
-    at = (count - draw.randrange(9, 25)) * site.pace_s
+    at = (count - draw.randrange(5, 25)) * site.pace_s
     routes = (Route("mx-a", ((0.0, VISIBLE), (at, HIDDEN)), daemon=draw.choice(("postscreen", "smtpd"))),)
     return replace(site, routes=routes, sessions=count, reloads=(at,), early_s=0.0, dontlognull=False)
 
@@ -230,6 +230,34 @@ def _translated(draw: Draw, name: str) -> Site:
         _routes(draw, always(HIDDEN)),
         nat={"IPv4": gateway, "IPv6": draw.choice((gateway, "fd00:dead::1"))},
     )
+
+
+def _one_name(draw: Draw, name: str) -> Site:
+    """Two services of smtpd that log under one name, only one of which sees its clients."""
+    ways = [always(VISIBLE), always(HIDDEN)]
+    draw.shuffle(ways)
+    submission = SUBMISSION_ROUTE | {"syslog_name": "postfix"}
+    routes = _routes(draw, ways[0], daemon="smtpd") + _routes(draw, ways[1], **submission, share=0.6)
+    return _site(draw, name, routes)
+
+
+def _both_ways(draw: Draw, name: str) -> Site:
+    """A server that waits for a header in vain, and one that gets one and does not expect it."""
+    daemon = draw.choice(("postscreen", "smtpd"))
+    missing, unexpected = Way("", True), Way(draw.choice(("v1", "v2")), False)
+    routes = (
+        Route("mx-a", always(missing), daemon=daemon),
+        Route("mx-b", always(unexpected), daemon=daemon),
+    )
+    return _site(draw, name, routes)
+
+
+def _partly_upstream(draw: Draw, name: str) -> Site:
+    """Some clients come by a gateway before the balancer, as IPv6 clients do with Docker's userland proxy."""
+    gateway = draw.choice(("172.17.0.1", "172.19.0.1", "fd00:dead::1"))
+    clients = Clients(80, gateway=gateway, gateway_share=draw.uniform(0.3, 0.7))
+    site = _site(draw, name, _routes(draw), clients=clients)
+    return replace(site, sessions=max(site.sessions, 120 * len(site.routes)))
 
 
 def _upstream(draw: Draw, name: str) -> Site:
@@ -255,6 +283,10 @@ MASKED: dict[str, Callable[[Draw, str], Site]] = {
     "rolling out": lambda draw, name: _changing(draw, name, overlap=0.3),
     "few masked": _few_masked,
     "masked upstream": _upstream,
+    "masked upstream, some clients": _partly_upstream,
+    "one frontend, services of one name": _one_name,
+    "header names no client": _hidden(Way("", True, nameless=True)),
+    "header mismatched both ways": _both_ways,
     "header v1 not expected": _hidden(Way("v1", False)),
     "header v1 not expected, only logged": _hidden(Way("v1", False, enforce=False)),
     "header v1 not expected, allowlisted": _hidden(Way("v1", False, allowlisted=True)),

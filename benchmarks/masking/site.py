@@ -22,6 +22,7 @@ TLS = (
     "TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits) key-exchange X25519 "
     "server-signature RSA-PSS (2048 bits) server-digest SHA256"
 )
+NAMELESS = r"bad or missing protocol type: PROXY UNKNOWN\r\n"
 V2_SIGNATURE = r"\r\n\r\n\000\r\nQUIT\n!\021\000\f"
 
 
@@ -35,6 +36,7 @@ class Way:
         transparent: the balancer connects from its client's address (`usesrc clientip`).
         enforce: postscreen refuses who talks too early; otherwise it only says so.
         allowlisted: the balancer's address is in mynetworks.
+        nameless: a header comes, and names no client (PROXY UNKNOWN).
     """
 
     send: str = "v1"
@@ -42,6 +44,7 @@ class Way:
     transparent: bool = False
     enforce: bool = True
     allowlisted: bool = False
+    nameless: bool = False
 
     @property
     def verdict(self) -> str:
@@ -96,7 +99,8 @@ class Clients:
         pool: how many addresses.
         six: share of IPv6.
         hub: share of the sessions that one relay has, `hub_address`; it says one HELO name.
-        gateway: an address that all clients have before the balancer (masked upstream), empty for none.
+        gateway: an address that clients have before the balancer (masked upstream), empty for none.
+        gateway_share: share of the sessions that come by it.
         forgers: share of clients that send a PROXY line of their own.
     """
 
@@ -105,6 +109,7 @@ class Clients:
     hub: float = 0.0
     hub_address: str = "198.51.100.9"
     gateway: str = ""
+    gateway_share: float = 1.0
     forgers: float = 0.0
 
 
@@ -219,6 +224,11 @@ class Writer:
         self._pool = [self._client_address(n) for n in range(site.clients.pool)]
         self.truth: dict[Key, Truth] = {}
 
+    @property
+    def sessions(self) -> int:
+        """Of the whole site, through the balancer."""
+        return self._site.sessions
+
     def write(self) -> tuple[str, str]:
         """The text of haproxy.log and of mail.log."""
         site = self._site
@@ -252,8 +262,9 @@ class Writer:
         """Family, address and HELO name."""
         clients = self._site.clients
         family, address = self._pool[int(self._draw() ** 1.5 * len(self._pool))]
-        helo = f"mail{int(self._draw() * 300)}.sender.example" if clients.gateway else _name(address)
-        if clients.gateway:
+        by_gateway = bool(clients.gateway) and self._draw() < clients.gateway_share
+        helo = f"mail{int(self._draw() * 300)}.sender.example" if by_gateway else _name(address)
+        if by_gateway:
             return "IPv6" if ":" in clients.gateway else "IPv4", clients.gateway, helo
         if self._draw() < clients.hub:
             six = ":" in clients.hub_address
@@ -296,7 +307,7 @@ class Writer:
         if hidden:
             return
         kind = way.verdict
-        if kind == "passed" and site.clients.gateway:
+        if kind == "passed" and site.clients.gateway == address:
             kind = "masked_upstream"
         key = (route.frontend, route.server, family)
         if session.start < self._begin:
@@ -518,18 +529,21 @@ class Writer:
     def _missing(self, session: _Session) -> None:
         """The service waits for a header; most clients wait for the greeting and are turned away."""
         smtpd = session.route.daemon == "smtpd"
-        early = session.behaviour in ("pregreet", "silent")
+        early = session.behaviour in ("pregreet", "silent") or session.way.nameless
         wait = 0.05 + self._draw() if early else 5.002 if smtpd else 4.3 + self._draw() * 1.4
         session.size, session.end = (47, session.start + wait) if smtpd else (31, session.start + wait)
         if smtpd:
             log = self._log(session, "smtpd", self._smtpd_pid(session, session.start, session.end))
             why = "unexpected EOF" if session.behaviour == "silent" else "timeout error"
+            why = NAMELESS if session.way.nameless else why
             log(wait - 0.002, f"warning: haproxy read: {why}")
             log(wait - 0.0015, f"connect from {self._peer(session)}")
             log(wait - 0.001, f"disconnect from {self._peer(session)} commands=0/0")
         else:
             why = "time limit exceeded"
-            if session.behaviour == "silent":
+            if session.way.nameless:
+                why = NAMELESS
+            elif session.behaviour == "silent":
                 why = "EOF"
             elif early:
                 why = f"unrecognized protocol header: EHLO {session.helo}\\r\\n"

@@ -16,8 +16,9 @@ import numpy as np
 
 from logscope.detect.sample import Sample
 
-REFUSED, TOLD = 1, 2
-"""What a line says: a header was missing or bad; a header came that was taken for mail."""
+REFUSED, TOLD, DIED = 1, 2, 3
+"""What a line says: a header was missing or bad; a header came that was taken for mail; smtpd died of a
+header that names no client, as 3.7 was seen to do of version 2 LOCAL."""
 
 WAITED, SPOKE, NO_ADDRESS, LEFT = "waited", "spoke", "no_address", "left"
 """Why a header was no good: none came in time; the client's own words came; a header came that names no

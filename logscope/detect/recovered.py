@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from logscope.correlate.layout import NULL, SECOND
 from logscope.detect.effects import DENYLISTED, LISTED, REFUSED_BY_LIST, Marks
 from logscope.detect.effects import READS as MARKS
 from logscope.site import MailServer, Site
+from logscope.site.access import PERMIT, AccessLists, Decision
 
 SESSIONS = (
     *MARKS, "client_address", "client_known_from", "masked", "links", "frontend", "mta_host", "accepted_at",
@@ -201,9 +203,15 @@ _USUAL = {_CONCURRENCY: 50, _RATE: 0}
 MOST_NAMED = 20
 
 
-def unmasking(clients: list[Client], site: Site) -> list[dict[str, Any]]:
-    """What the recovered clients will meet once the mail servers see them: `kind`, `count`, `text`, "
-    "`clients`."""
+def unmasking(
+    clients: list[Client], site: Site, texts: Mapping[str, str] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """What the recovered clients will meet once the mail servers see them, by what the logs held against them
+    elsewhere, and by the lists and limits configured: `kind`, `count`, `text`, `clients`.
+
+    Args:
+        texts: of the tables that the configuration names (`site.access.tables`), by name.
+    """
     found = []
     held = {
         DENYLISTED: "postscreen's denylist has",
@@ -214,6 +222,8 @@ def unmasking(clients: list[Client], site: Site) -> list[dict[str, Any]]:
         some = [one for one in clients if kind in one.against_it]
         text = f"{what} {_clients(some)}: so these logs say of sessions in which they were seen."
         found.append(_met(kind, some, text))
+    for configured in site.mail_servers:
+        found += _by_lists(clients, AccessLists(configured, texts))
     for server in site.mail_servers or (None,):
         for name, what in ((_CONCURRENCY, "at_once"), (_RATE, "a_minute")):
             limit, where = _limit(server, name)
@@ -223,6 +233,34 @@ def unmasking(clients: list[Client], site: Site) -> list[dict[str, Any]]:
                 _met("limits", some, f"{_clients(some)} {doing} than {name} = {limit} allows{where}.")
             )
     return [one for one in found if one["count"]]
+
+
+_LISTED = {
+    "mynetworks": "is trusted, and may relay",
+    "postscreen_access_list": "is let in untested by postscreen",
+}
+
+
+def _by_lists(clients: list[Client], lists: AccessLists) -> list[dict[str, Any]]:
+    """What the lists of one mail server say of them, entry by entry."""
+    met: dict[Decision, list[Client]] = {}
+    for one in clients:
+        for decision in lists.decisions(one.address):
+            met.setdefault(decision, []).append(one)
+    return [
+        _met(
+            "allowed" if decision.verdict == PERMIT else "refused",
+            some,
+            f"on {lists.server.name} {_clients(some)} will meet {decision.entry} in {decision.parameter}: "
+            f"who is there {_what_follows(decision)}.",
+        )
+        for decision, some in met.items()
+    ]
+
+
+def _what_follows(decision: Decision) -> str:
+    refused = "is refused" if decision.verdict != PERMIT else "passes that list"
+    return _LISTED.get(decision.parameter, refused) if decision.verdict == PERMIT else refused
 
 
 def _limit(server: MailServer | None, name: str) -> tuple[int, str]:

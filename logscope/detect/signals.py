@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from logscope.detect import address_lines
 from logscope.detect.address_lines import AddressLines
-from logscope.detect.header_lines import REFUSED, TOLD, Example, HeaderLines, reason_of
+from logscope.detect.header_lines import DIED, REFUSED, TOLD, Example, HeaderLines, reason_of
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import NULL, Rows
 
@@ -227,6 +227,8 @@ def _tells(kind: str) -> int:
 def _meaning(kind: str) -> int:
     if kind.endswith(".haproxy_error"):
         return REFUSED
+    if kind == "smtpd.client_address_error":
+        return DIED
     return TOLD if kind.endswith(("_proxy_v1", "_proxy_v2")) else 0
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from logscope.correlate.layout import SECOND
 from logscope.detect.company import ENOUGH
+from logscope.detect.header_lines import DIED
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
 from logscope.detect.sample import Sample
 from logscope.detect.signals import NEVER, Signals
@@ -43,11 +44,30 @@ def signs(
         return []
     peers = {address: peer for address, peer in tally.peers.get(node, {}).items() if address}
     return [
+        *_dying(node, signals),
         *_claimed(target, node, peers, stand_ins, signals),
         *(_without_header(node, signals) if passed else ()),
         *_checks(node, peers),
         *_rolling_out(target, peers, stand_ins),
     ]
+
+
+def _dying(node: Node, signals: Signals) -> Iterator[Document]:
+    """smtpd ends with a fatal error when a header names no client."""
+    some = [one for one in signals.lines if one.meaning == DIED and Node(one.mta_host, one.service) == node]
+    count = sum(one.count for one in some)
+    if count < ENOUGH:
+        return
+    every = _period(some[0].sample) if len(some) == 1 else None
+    pace = f", every {_seconds(every)}" if every else ""
+    text = (
+        f"{count} processes of {node.service or 'smtpd'} died of a PROXY header that names no client{pace}. "
+        "HAProxy's health checks send one where the server line has send-proxy-v2 and check-send-proxy; "
+        "master then holds the service back, and mail waits. With `send-proxy` (version 1) they name an "
+        "address."
+    )
+    examples = [vars(example) for one in some for example in one.examples[:1]]
+    yield _document("smtpd_dies", "critical", count, text, period_s=every, examples=examples)
 
 
 def _checks(node: Node, peers: Mapping[str, Peer]) -> Iterator[Document]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from logscope.detect.header_lines import (
+    DIED,
     LEFT,
     NO_ADDRESS,
     REFUSED,
@@ -90,6 +91,16 @@ def test_why_a_header_was_no_good(grammars: Catalogue, text: str, reason: str | 
     [lines] = collected(grammars, f"Nov 22 16:25:58 mx-a postfix/{text}\n").lines
     assert lines.reasons == {reason: 1}
     assert reason is None or lines.mostly(reason)
+
+
+def test_a_process_that_dies_of_a_header_is_counted(grammars: Catalogue) -> None:
+    text = (
+        "Nov 22 16:25:58 mx-a postfix/smtpd[9]: fatal: smtpd_peer_hostaddr_to_sockaddr: cannot convert "
+        "client address/port to string: Servname not supported for ai_socktype\n"
+    )
+    assert [(one.meaning, one.service) for one in collected(grammars, text).lines] == [
+        (DIED, "postfix/smtpd")
+    ]
 
 
 def test_a_session_has_one_line_of_a_kind() -> None:

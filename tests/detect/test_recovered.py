@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from logscope.detect.recovered import Client, Recovered, rows, unmasking
 from logscope.site import Site
+from logscope.site.access import tables
+from logscope.site.learn import learn
 from tests.detect.scenes import SECOND, Scene
 
 
@@ -68,3 +71,20 @@ def test_limits_that_a_client_exceeds() -> None:
     assert met([Client("192.0.2.7", at_once=51), Client("192.0.2.8", at_once=50, a_minute=900)]) == {
         "limits": ["192.0.2.7"]
     }
+
+
+def test_the_lists_in_force_will_hit_a_client(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text(
+        "mynetworks = 192.0.2.0/28\npostscreen_access_list = permit_mynetworks, cidr:access.cidr\n"
+    )
+    (tmp_path / "access.cidr").write_text("192.0.2.240/29 permit\n198.51.100.248/29 reject\n")
+    site = learn((), [f"mx-a={tmp_path}"])
+    clients = [Client(f"192.0.2.{last}") for last in (3, 100, 241)] + [Client("198.51.100.250")]
+    found = unmasking(clients, site, {name: Path(name).read_text() for name in tables(site.mail_servers[0])})
+    assert [(one["kind"], one["clients"]) for one in found] == [
+        ("allowed", ["192.0.2.3"]),
+        ("allowed", ["192.0.2.241"]),
+        ("refused", ["198.51.100.250"]),
+    ]
+    assert "may relay" in found[0]["text"]
+    assert "access.cidr:1" in found[1]["text"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from logscope.detect.header_lines import REFUSED, Example, HeaderLines
+from logscope.detect.header_lines import DIED, REFUSED, Example, HeaderLines
 from logscope.detect.signals import Covered
 from tests.detect.scenes import LB, SECOND, START, Scene
 
@@ -52,6 +52,18 @@ def test_connections_without_a_header_are_told() -> None:
     found = signs(unread(visible(), [1, 2, 40, 41, 90, 300, 301, 302, 400]))
     assert found["without_header"]["count"] == 9
     assert "only the balancers" in found["without_header"]["text"]
+
+
+def test_health_checks_that_end_smtpd_are_told() -> None:
+    scene = visible()
+    lines = HeaderLines(DIED, "mx-a", "postfix/postscreen")
+    for number in range(12):
+        lines.add(START + 2 * number * SECOND, 1, Example("mail.log", number, "fatal: smtpd_peer_…"))
+    scene.signals.lines.append(lines)
+    found = signs(scene)["smtpd_dies"]
+    assert (found["severity"], found["count"], found["period_s"]) == ("critical", 12, 2)
+    assert "send-proxy" in found["text"]
+    assert found["examples"][0]["line_number"] == 0
 
 
 def test_checks_without_a_header_come_by_the_clock() -> None:

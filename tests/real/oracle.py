@@ -26,6 +26,8 @@ import numpy as np
 from .score import logs
 
 IMPOSSIBLE = 1e6
+Seen = Callable[[dict[str, Any]], "Side | None"]
+"""One end of a connection, from its record."""
 _BALANCER = re.compile(
     r"\[(?P<accepted>[^\]]+)\] \S+ \S+ (?P<queue>-?\d+)/(?P<connect>-?\d+)/"
     r"\+?(?P<total>\d+) \+?(?P<bytes>\d+) "
@@ -228,31 +230,58 @@ class Capture:
         found = _COMMANDS.search(self._mail[number - 1])
         return found["commands"] if found else ""
 
-    def recall(
-        self, one: Callable[[dict[str, Any]], Side | None], other: Callable[[dict[str, Any]], Side | None]
-    ) -> dict[str, float | None]:
-        """Joins within each server and address as Postfix logged it."""
+    def _groups(self, one: Seen, other: Seen) -> list[tuple[list[Side], list[Side]]]:
+        """What may be joined: within each server and address as Postfix logged it."""
         grouped: dict[Any, tuple[list[Side], list[Side]]] = defaultdict(lambda: ([], []))
         for record in self.connections:
             key = record.get("mta_host"), record.get("service"), record.get("seen_as", "").rpartition(":")[0]
             for sides, side in zip(grouped[key], (one(record), other(record)), strict=True):
                 if side:
                     sides.append(side)
-        groups = [
-            (in_order(lefts), in_order(rights)) for lefts, rights in grouped.values() if lefts and rights
-        ]
+        return [(in_order(lefts), in_order(rights)) for lefts, rights in grouped.values() if lefts and rights]
+
+    def links(self, one: Seen, other: Seen) -> tuple[int, list[tuple[float, bool]]]:
+        """How many links there are, and of the oracle's how sure each is, from 0 to 1, and if it is right."""
+        groups = self._groups(one, other)
         model = Model(groups, self.step)
-        possible = right = 0
+        possible, made = 0, []
         for lefts, rights in groups:
             costs = np.array([[model.cost(left, right) for right in rights] for left in lefts])
-            chosen = assign(costs)
-            both = {side.id for side in lefts} & {side.id for side in rights}
-            possible += len(both)
-            right += sum(
-                column < len(rights) and left.id == rights[column].id
-                for left, column in zip(lefts, chosen, strict=True)
-            )
+            possible += len({side.id for side in lefts} & {side.id for side in rights})
+            sure = certainty(costs)
+            made += [
+                (float(sure[row, column]), lefts[row].id == rights[column].id)
+                for row, column in enumerate(assign(costs))
+                if column < len(rights)
+            ]
+        return possible, made
+
+    def recall(self, one: Seen, other: Seen) -> dict[str, float | None]:
+        """How much of what there is the oracle finds."""
+        possible, made = self.links(one, other)
+        right = sum(found for _, found in made)
         return {"possible": possible, "recall": right / possible if possible else None}
+
+
+def certainty(costs: np.ndarray) -> np.ndarray:
+    """How likely each pair is among all that either side could have, by costs in nats."""
+    rows, columns = (np.exp(-(costs - costs.min(axis=axis, keepdims=True))) for axis in (1, 0))
+    among = rows / rows.sum(axis=1, keepdims=True), columns / columns.sum(axis=0, keepdims=True)
+    return np.asarray(np.sqrt(among[0] * among[1]))
+
+
+def curve(possible: int, made: Sequence[tuple[float, bool]]) -> list[tuple[float, float]]:
+    """Precision and recall when only the surest links are made, one more each time."""
+    found, right = [], 0
+    for number, (_, is_right) in enumerate(sorted(made, key=lambda one: -one[0]), start=1):
+        right += is_right
+        found.append((right / number, right / max(possible, 1)))
+    return found
+
+
+def recall_at(precision: float, points: Sequence[tuple[float, float]]) -> float:
+    """The most that is found with a precision of at least this."""
+    return max((recall for exact, recall in points if exact >= precision), default=0.0)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from .oracle import assign
+from .oracle import assign, certainty, curve, recall_at
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -24,3 +24,17 @@ def test_the_assignment_is_the_cheapest(seed: int, shape: tuple[int, int]) -> No
         for order in permutations(range(wide), min(shape))
     )
     assert found == pytest.approx(best)
+
+
+def test_what_nothing_rivals_is_sure_and_what_two_could_be_is_not() -> None:
+    sure = certainty(np.array([[0.0, 20.0, 20.0], [20.0, 0.0, 0.1], [20.0, 0.1, 0.0]]))
+    assert sure[0, 0] > 0.999
+    assert sure[1, 1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_recall_at_a_precision() -> None:
+    made = [(0.9, True), (0.8, True), (0.7, False), (0.6, True)]
+    assert curve(4, made) == [(1.0, 0.25), (1.0, 0.5), (2 / 3, 0.5), (0.75, 0.75)]
+    assert recall_at(0.98, curve(4, made)) == 0.5
+    assert recall_at(0.7, curve(4, made)) == 0.75
+    assert recall_at(0.98, []) == 0.0

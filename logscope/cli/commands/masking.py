@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,7 +170,19 @@ def _recovered_report(found: Recovered, site: Site) -> Report:
     from logscope.report.recovered import recovered_report
 
     clients = found.clients()
-    return recovered_report(list(rows(clients)), found.masked, unmasking(clients, site))
+    met = unmasking(clients, site, _tables(site))
+    return recovered_report(list(rows(clients)), found.masked, met)
+
+
+def _tables(site: Site) -> dict[str, str]:
+    """The access lists beside the configurations given, as far as they can be read."""
+    from logscope.site.access import tables
+
+    found = {}
+    for name in (name for server in site.mail_servers for name in tables(server)):
+        with suppress(OSError):
+            found[name] = Path(name).read_text("utf-8", "replace")
+    return found
 
 
 def quote_examples(targets: Sequence[Mapping[str, Any]], paths: Mapping[str, Path]) -> None:
