@@ -123,10 +123,11 @@ def field_type(field: Field) -> FieldType:
 def remembered(found: FieldType) -> Callable[[Value, Arguments], bytes]:
     """How a type is written by somebody who meets the same values again and again.
 
-    Addresses, names and codes take some work to check, and come back line after line.
+    Addresses, names and numbers take some work to check, and come back line after line.
     """
-    recurs = found.kind in (Kind.ADDRESS, Kind.ENUM, Kind.NAME, Kind.DSN) or found.flags & ops.NO_SPACE
-    return _remembering(found.write) if recurs or found.op in (ops.QUEUE_ID, ops.PORT) else found.write
+    checked = found.flags & ops.NO_SPACE or found.op == ops.QUEUE_ID
+    is_text = found.kind in (Kind.TEXT, Kind.COUNTERS, Kind.TIME)
+    return found.write if is_text and not checked else _remembering(found.write)
 
 
 @cache
@@ -288,12 +289,17 @@ def _write_counters(value: Value, _arguments: Arguments) -> bytes:
         raise ValueError(f"{value!r} is not a mapping of counters")
     parts = []
     for name, count in value.items():
-        if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or name == "commands":
+        if not _names_a_counter(name):
             raise ValueError(f"{name!r} cannot name a counter")
         parts.append(
             f" {name}={count[0]}/{count[1]}" if isinstance(count, list | tuple) else f" {name}={count}"
         )
     return "".join(parts).encode()
+
+
+@lru_cache(maxsize=256)
+def _names_a_counter(name: str) -> bool:
+    return bool(re.fullmatch(r"[A-Za-z0-9_-]+", name)) and name != "commands"
 
 
 def dsn_text(number: int) -> str:
