@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from logscope.errors import LogscopeError, Place, SettingsError, did_you_mean
+from logscope.relay.addresses import Network
 from logscope.relay.balance.formats import SessionFormat
 from logscope.relay.balance.settings import (
     BackendSettings,
@@ -30,7 +31,7 @@ from logscope.relay.balance.settings import (
 from logscope.relay.balance.settings import ServerSettings as BackendServer
 from logscope.relay.header import Endpoint
 from logscope.relay.queue.schedule import Patience
-from logscope.relay.screen.settings import Action, DnsList, Network, ScreenSettings, ScreenTest
+from logscope.relay.screen.settings import Action, DnsList, ScreenSettings, ScreenTest
 from logscope.relay.settings import (
     ListenerSettings,
     LogSettings,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Any
 
+from logscope.relay.addresses import Network, is_in
 from logscope.relay.escape import escaped
 from logscope.relay.header import Header, HeaderError, decode
-from logscope.relay.screen.settings import Network
 
 SHOWN = 512
 """Bytes of a wrong header that are logged."""
@@ -97,7 +96,4 @@ class HeaderReader:
 
 def trusted(address: str, networks: tuple[Network, ...]) -> bool:
     """Whether a peer's header is believed."""
-    parsed = ip_address(address)
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    parsed = mapped or parsed
-    return any(network.version == parsed.version and parsed in network for network in networks)
+    return is_in(address, networks)

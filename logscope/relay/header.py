@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 V1_PREFIX = b"PROXY "
@@ -171,11 +171,16 @@ def _decode_v1(data: bytes) -> tuple[Header, int] | None:
 
 def _address(text: str, family: str, side: str) -> str:
     try:
-        if "%" in text:
-            raise AddressValueError
-        return _plain(IPv6Address(text)) if family == "TCP6" else str(IPv4Address(text))
+        return _canonical(text, family)
     except AddressValueError:
         raise HeaderError(f"bad or missing {side} address") from None
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str, family: str) -> str:
+    if "%" in text:
+        raise AddressValueError
+    return _plain(IPv6Address(text)) if family == "TCP6" else str(IPv4Address(text))
 
 
 def _plain(address: IPv6Address) -> str:

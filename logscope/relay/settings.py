@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from logscope.relay.addresses import Network
 from logscope.relay.balance.settings import BalancerSettings
 from logscope.relay.header import Endpoint
 from logscope.relay.queue.schedule import Patience
-from logscope.relay.screen.settings import Network, ScreenSettings
+from logscope.relay.screen.settings import ScreenSettings
 from logscope.relay.smtp.site import Site
 
 

@@ -46,7 +46,7 @@ class RealDisk:
             os.close(descriptor)
 
     def rename(self, path: Path, target: Path) -> None:
-        path.rename(target)
+        os.rename(path, target)  # noqa: PTH104 - here and below: half the time that pathlib takes
 
     def sync(self, directory: Path) -> None:
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -56,7 +56,10 @@ class RealDisk:
             os.close(descriptor)
 
     def remove(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
+        try:
+            os.unlink(path)  # noqa: PTH108
+        except FileNotFoundError:
+            pass
 
     def read(self, path: Path) -> bytes:
         return path.read_bytes()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from logscope.relay.addresses import is_in
 from logscope.relay.balance.servers import Server, Waiting
 from logscope.relay.balance.session import End, Phase, Session
 from logscope.relay.balance.settings import SendProxy, ServerSettings
@@ -169,19 +169,13 @@ class ClientSide:
 
     def _after_header(self) -> None:
         settings = self.frontend.settings
-        denied = settings.deny and self._is_denied(self.session.client.address)
+        denied = is_in(self.session.client.address, settings.deny)
         if denied or (settings.reject_early and self._early):
             self._reject()
         elif settings.inspect_delay_s:
             self._after(settings.inspect_delay_s, self._choose)
         else:
             self._choose()
-
-    def _is_denied(self, address: str) -> bool:
-        parsed = ip_address(address)
-        return any(
-            network.version == parsed.version and parsed in network for network in self.frontend.settings.deny
-        )
 
     def _reject(self) -> None:
         """`tcp-request content reject`."""

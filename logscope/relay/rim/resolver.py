@@ -7,7 +7,7 @@ import socket
 from collections.abc import Mapping
 from ipaddress import IPv6Address, ip_address
 
-from logscope.relay.screen.settings import Network
+from logscope.relay.addresses import Network
 
 TIMEOUT_S = 10.0
 

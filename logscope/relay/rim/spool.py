@@ -78,8 +78,11 @@ class Spool:
     def _write(self, message: Message) -> OSError | None:
         path = self._incoming / message.queue_id
         try:
-            self._disk.remove(path)
-            self._disk.create(path, pack(message))
+            try:
+                self._disk.create(path, pack(message))
+            except FileExistsError:
+                self._disk.remove(path)  # left by an attempt that could not even clean up
+                self._disk.create(path, pack(message))
             self._disk.rename(path, self._active / message.queue_id)
         except OSError as error:
             return error

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_address
-from typing import TypeAlias
 
-Network: TypeAlias = IPv4Network | IPv6Network
+from logscope.relay.addresses import Network, is_in
 
 
 class ScreenTest(StrEnum):
@@ -117,9 +115,8 @@ class ScreenSettings:
 
     def listed(self, address: str) -> bool | None:
         """True for allowed, False for denied, None for neither."""
-        parsed = ip_address(address)
         for networks, verdict in ((self.allow, True), (self.deny, False)):
-            if any(parsed in network for network in networks if network.version == parsed.version):
+            if is_in(address, networks):
                 return verdict
         return None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 
 from logscope.relay.queue.message import Message, Recipient
 from logscope.relay.smtp.content import Content
@@ -69,12 +70,16 @@ class Transaction:
         address_ = f"IPv6:{client.address}" if ":" in client.address else client.address
         only = self.only_recipient
         target = f"\r\n\tfor <{only.external}>; " if only else ";\r\n\t"
-        date = format_datetime(datetime.fromtimestamp(now, UTC))
         return (
             f"Received: from {session.helo or 'unknown'} ({client.name} [{address_}])\r\n"
             f"\tby {site.hostname} (logscope relay) with {protocol} id {self.queue_id}"
-            f"{target}{date}\r\n"
+            f"{target}{_date(int(now))}\r\n"
         ).encode()
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 @dataclass
