@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import given
@@ -186,3 +186,24 @@ def _plain(end: Endpoint) -> Endpoint:
         return Endpoint(str(IPv4Address(end.address)), end.port)
     address = IPv6Address(end.address)
     return Endpoint(str(address.ipv4_mapped or address), end.port)
+
+
+@given(ENDS, st.booleans())
+def test_another_codec_says_the_same(ends: tuple[Endpoint, Endpoint], checksum: bool) -> None:
+    """The package proxy-protocol reads what is written here, and is read."""
+    pytest.importorskip("proxyprotocol")
+    from proxyprotocol.v1 import ProxyProtocolV1
+    from proxyprotocol.v2 import ProxyProtocolV2
+
+    header = Header(*ends)
+    for codec, data in (
+        (ProxyProtocolV1(), encode_v1(header)),
+        (ProxyProtocolV2(), encode_v2(header, checksum)),
+    ):
+        found = codec.unpack(data)
+        assert found.source == (ip_address(ends[0].address), ends[0].port)
+        assert found.dest == (ip_address(ends[1].address), ends[1].port)
+        read = decode(codec.pack(found))
+        assert read is not None
+        assert (read[0].source, read[0].destination) == (_plain(ends[0]), _plain(ends[1]))
+    assert type(ProxyProtocolV2().unpack(encode_v2(Header(is_local=True)))).__name__ == "ProxyResultLocal"
