@@ -151,6 +151,11 @@ def decode(data: bytes) -> tuple[Header, int] | None:
     raise HeaderError("short protocol header" if len(data) < _FIXED else "unrecognized protocol header")
 
 
+def is_begun(data: bytes | bytearray) -> bool:
+    """Whether these bytes begin as a header does, be it a wrong one."""
+    return data.startswith((V1_PREFIX, SIGNATURE))
+
+
 def _decode_v1(data: bytes) -> tuple[Header, int] | None:
     end = data.find(b"\n", 0, V1_LONGEST)
     if end < 0:

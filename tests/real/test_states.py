@@ -22,6 +22,8 @@ import pytest
 
 from logscope.cli.main import main
 from logscope.relay import config
+from logscope.relay.balance.session import End
+from logscope.relay.header import SIGNATURE, Endpoint, Header, encode_v2
 from logscope.relay.rim.run import Relay
 
 from ..relay.running import free_ports
@@ -38,8 +40,19 @@ SHORT_S, PATIENT_S = 0.8, 30.0
 class Client:
     """One connection to a frontend."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        kill: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self.reader, self.writer = reader, writer
+        self._kill = kill
+
+    async def kill(self) -> None:
+        """Have an administrator end the session."""
+        assert self._kill is not None
+        await self._kill()
 
     async def say(self, data: bytes) -> None:
         self.writer.write(data)
@@ -116,6 +129,27 @@ async def resets_soon(client: Client) -> None:
     client.reset()
 
 
+async def leaves_at_once(client: Client) -> None:
+    await client.hear()
+
+
+async def is_killed(client: Client) -> None:
+    await client.hear()
+    await client.kill()
+    await client.wait_for_end()
+
+
+def says_first(data: bytes) -> Callable[[Client], Awaitable[None]]:
+    async def play(client: Client) -> None:
+        await client.say(data)
+        if data.startswith((b"PROXY TCP", b"PROXY UNKNOWN", SIGNATURE)):
+            await talks(client)
+        else:
+            await client.wait_for_end()
+
+    return play
+
+
 async def speaks_early(client: Client) -> None:
     await client.say(b"EHLO early.example\r\n")
     await client.wait_for_end()
@@ -131,6 +165,7 @@ class Way:
             (stops to listen when both clients have told it to).
         frontend, backend, server: settings of the relay; for HAProxy they are translated.
         occupied: another client holds the only connection that the server may have.
+        spare: there is a second server, which listens.
     """
 
     play: Callable[[Client], Awaitable[None]]
@@ -139,8 +174,17 @@ class Way:
     backend: dict[str, Any] = field(default_factory=dict)
     server: dict[str, Any] = field(default_factory=dict)
     occupied: bool = False
+    spare: bool = False
 
 
+async def cut_header(client: Client) -> None:
+    await client.say(b"PROXY TCP4 192.0.2.10 ")
+    await leaves_soon(client)
+
+
+PROXIED = {"accept_proxy_from": ["127.0.0.0/8"]}
+HEADER = Header(Endpoint("192.0.2.10", 41522), Endpoint("203.0.113.25", 25))
+V2 = encode_v2(HEADER)
 FULL = {"timeout_connect": SHORT_S, "retries": 0}
 SLOW = {"timeout_connect": PATIENT_S, "retries": 0}
 ONE = {"maxconn": 1}
@@ -165,6 +209,28 @@ WAYS = {
     "resets_while_inspected": Way(resets_soon, frontend={"inspect_delay": PATIENT_S}),
     "leaves_while_inspected": Way(leaves_soon, frontend={"inspect_delay": PATIENT_S}),
     "no_server": Way(waits, "closed", server=DOWN),
+    "redispatched": Way(talks, "closed", backend={"retries": 1, "redispatch": True}, spare=True),
+    "redispatched_late": Way(talks, "closed", backend={"retries": 2, "redispatch": True}, spare=True),
+    "redispatched_in_vain": Way(waits, "closed", backend={"retries": 1, "redispatch": True}),
+    "redispatched_when_slow": Way(
+        talks, "full", backend=FULL | {"retries": 1, "redispatch": True}, spare=True
+    ),
+    "killed": Way(is_killed),
+    "logged_as_soon": Way(talks, frontend={"logasap": True}),
+    "logged_with_something": Way(talks, frontend={"dontlognull": True}),
+    "not_logged": Way(leaves_at_once, frontend={"dontlognull": True}),
+    "header_v1": Way(says_first(b"PROXY TCP4 192.0.2.10 203.0.113.25 41522 25\r\n"), frontend=PROXIED),
+    "header_v1_6": Way(says_first(b"PROXY TCP6 2001:db8::10 2001:db8::25 41522 25\r\n"), frontend=PROXIED),
+    "header_v1_unknown": Way(says_first(b"PROXY UNKNOWN\r\n"), frontend=PROXIED),
+    "header_v2": Way(says_first(V2), frontend=PROXIED),
+    "header_v2_checked": Way(says_first(encode_v2(HEADER, checksum=True)), frontend=PROXIED),
+    "header_v2_local": Way(says_first(encode_v2(Header(is_local=True))), frontend=PROXIED),
+    "header_malformed": Way(says_first(b"EHLO client.example\r\n"), frontend=PROXIED),
+    "header_wrong": Way(says_first(b"PROXY TCP4 nobody nowhere 1 2\r\n  "), frontend=PROXIED),
+    "header_cut": Way(cut_header, frontend=PROXIED),
+    "header_missing": Way(leaves_soon, frontend=PROXIED),
+    "header_reset": Way(resets_soon, frontend=PROXIED),
+    "header_late": Way(waits, frontend=PROXIED | {"timeout_client": SHORT_S}),
     "server_goes_down": Way(asks_for_death, "mortal", server=DOWN | {"on_marked_down": "shutdown-sessions"}),
 }
 
@@ -181,6 +247,9 @@ def relay_toml(ports: dict[str, int], targets: dict[str, int]) -> str:
         lines += ["[[balancer.backend]]", f"name = 'bk_{name}'", *_toml(way.backend)]
         lines += ["[[balancer.backend.server]]", "name = 'mx'"]
         lines += [f"address = '127.0.0.1:{targets[way.target]}'", *_toml(way.server)]
+        if way.spare:
+            lines += ["[[balancer.backend.server]]", "name = 'spare'"]
+            lines += [f"address = '127.0.0.1:{targets['mail']}'"]
     return "\n".join(lines) + "\n"
 
 
@@ -201,21 +270,30 @@ HAPROXY_WORDS = {
 }
 
 
-def haproxy_cfg(ports: dict[str, int], targets: dict[str, int]) -> str:
+def haproxy_cfg(ports: dict[str, int], targets: dict[str, int], admin: Path) -> str:
     lines = ["global", "    log stdout format rfc3164 local0", "    log-send-hostname edge1"]
+    lines += [f"    stats socket {admin} level admin"]
     lines += ["defaults", "    log global", "    mode tcp", "    option tcplog", "    timeout connect 5s"]
     lines += ["    timeout client 60s", "    timeout server 60s", "    timeout queue 5s"]
     for name, way in WAYS.items():
-        lines += [f"frontend ft_{name}", f"    bind 127.0.0.1:{ports[name]}", *_frontend(way.frontend)]
+        lines += [f"frontend ft_{name}", f"    bind 127.0.0.1:{ports[name]}"]
+        if "accept_proxy_from" in way.frontend:
+            lines[-1] += " accept-proxy"
+        lines += _frontend(way.frontend)
         lines += [f"    default_backend bk_{name}", f"backend bk_{name}", *_backend(way.backend)]
         words = [HAPROXY_WORDS[option].format(value) for option, value in way.server.items()]
         lines.append(" ".join([f"    server mx 127.0.0.1:{targets[way.target]}", *words]))
+        if way.spare:
+            lines.append(f"    server spare 127.0.0.1:{targets['mail']}")
     return "\n".join(lines) + "\n"
 
 
 def _frontend(settings: dict[str, Any]) -> Iterator[str]:
     if "timeout_client" in settings:
         yield f"    timeout client {round(settings['timeout_client'] * 1000)}ms"
+    for option in ("logasap", "dontlognull"):
+        if option in settings:
+            yield f"    option {option}"
     for network in settings.get("deny", ()):
         yield f"    tcp-request content reject if {{ src {network} }}"
     if "inspect_delay" in settings:
@@ -229,6 +307,8 @@ def _backend(settings: dict[str, Any]) -> Iterator[str]:
     for name, value in settings.items():
         if name == "retries":
             yield f"    retries {value}"
+        elif name == "redispatch":
+            yield "    option redispatch"
         else:
             yield f"    {name.replace('_', ' ')} {round(value * 1000)}ms"
 
@@ -283,16 +363,18 @@ def full_listener() -> Iterator[int]:
             filler.close()
 
 
-async def go(way: Way, port: int) -> None:
+async def go(way: Way, port: int, kill: Callable[[], Awaitable[None]]) -> None:
     holder = None
     if way.occupied:
         holder = Client(*await asyncio.open_connection("127.0.0.1", port))
         await holder.hear()
-    client = Client(*await asyncio.open_connection("127.0.0.1", port))
+    client = Client(*await asyncio.open_connection("127.0.0.1", port), kill)
     try:
         await asyncio.wait_for(way.play(client), 15)
     except TimeoutError:
         raise AssertionError(f"{way} does not end at port {port}") from None
+    except ConnectionError:
+        pass  # it was reset, which the log tells
     await asyncio.sleep(0.3)
     client.writer.close()
     if holder is not None:
@@ -303,6 +385,24 @@ async def go(way: Way, port: int) -> None:
 async def talks_on(holder: Client) -> None:
     await holder.say(b"QUIT\r\n")
     await holder.wait_for_end()
+
+
+def kill_at_haproxy(admin: Path, name: str) -> Callable[[], Awaitable[None]]:
+    async def kill() -> None:
+        reader, writer = await asyncio.open_unix_connection(str(admin))
+        writer.write(f"shutdown sessions server bk_{name}/mx\n".encode())
+        await reader.read()
+        writer.close()
+
+    return kill
+
+
+def kill_at_relay(relay: Relay, name: str) -> Callable[[], Awaitable[None]]:
+    async def kill() -> None:
+        (balancer,) = relay.balancers
+        balancer.shut_sessions(balancer.backends[f"bk_{name}"].servers[0], End.KILLED)
+
+    return kill
 
 
 def port_of(server: asyncio.Server) -> int:
@@ -320,16 +420,20 @@ async def play_all(directory: Path) -> None:
     with full_listener() as full, (directory / "real.log").open("wb") as log:
         targets = {"closed": taken[-1], "full": full}
         targets |= {"mail": port_of(server), "mortal": port_of(mortal.server)}
-        (directory / "haproxy.cfg").write_text(haproxy_cfg(real, targets))
+        (directory / "haproxy.cfg").write_text(haproxy_cfg(real, targets, directory / "admin"))
         assert HAPROXY is not None
         command = [HAPROXY, "-db", "-f", str(directory / "haproxy.cfg")]
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.DEVNULL)
         try:
             settings = config.parse(relay_toml(ours, targets), "test", directory)
-            async with Relay(settings):
+            async with Relay(settings) as relay:
                 await asyncio.sleep(2.5)  # the checks have to find out
                 await asyncio.gather(
-                    *(go(way, ports[name]) for name, way in WAYS.items() for ports in (real, ours))
+                    *(
+                        go(way, real[name], kill_at_haproxy(directory / "admin", name))
+                        for name, way in WAYS.items()
+                    ),
+                    *(go(way, ours[name], kill_at_relay(relay, name)) for name, way in WAYS.items()),
                 )
         finally:
             process.terminate()
@@ -346,13 +450,19 @@ def sessions(log: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, list[tup
         if event["kind"] == "haproxy.tcp_session":
             reached = (event["queue_ms"] >= 0, event["connect_ms"] >= 0)
             entry = (event["termination_state"], event["backend"], event["server"], *reached)
-            found[event["frontend"][3:]].append((*entry, event["bytes_to_client"], event["retries"]))
+            counts = ("bytes_to_client", "bytes_plus", "total_plus", "retries", "retries_plus")
+            values = (event["client_address"], *(event[name] for name in counts))
+            found[event["frontend"][3:]].append((*entry, *values))
+        elif event["kind"] == "haproxy.connection_error":
+            found[event["frontend"][3:]].append((event["client_address"], event["error"]))
     return found
 
 
 def test_both_log_the_same(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     asyncio.run(play_all(tmp_path))
     real, ours = sessions(tmp_path / "real.log", capfd), sessions(tmp_path / "haproxy.log", capfd)
-    assert ours == real
+    assert {name: found for name, found in ours.items() if found != real[name]} == {
+        name: found for name, found in real.items() if found != ours[name]
+    }
     states = {entry[0] for entries in real.values() for entry in entries}
-    assert states >= {"--", "CD", "SD", "cD", "sD", "SC", "sC", "CC", "CQ", "sQ", "PR", "D-"}
+    assert states >= {"--", "CD", "SD", "cD", "sD", "SC", "sC", "CC", "CQ", "sQ", "PR", "D-", "K-"}

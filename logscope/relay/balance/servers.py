@@ -118,6 +118,15 @@ class Backend:
             return self._in_turn(_least(free))
         return self._in_turn(free)
 
+    def may_redispatch(self, retries: int) -> bool:
+        """Whether a session may now go to another server (`option redispatch`).
+
+        That is for the last retry; but where servers take turns anyway, and there are several, HAProxy does
+        it at the first (tried with 2.6).
+        """
+        takes_turns = self.settings.balance is Balance.ROUND_ROBIN and len(self.candidates) > 1
+        return self.settings.redispatch and (retries == self.settings.retries or takes_turns)
+
     def _in_turn(self, servers: list[Server]) -> Server:
         """Smooth weighted round robin: every server earns its weight, the richest pays for all."""
         for server in servers:

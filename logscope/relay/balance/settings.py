@@ -78,9 +78,8 @@ class BackendSettings:
 
     Attributes:
         retries: how often a connection that came to nothing is tried again.
-        redispatch: the last of these tries goes to another server (`option redispatch`).
+        redispatch: a try may go to another server (`option redispatch`).
         log_checks: a line for each check whose result differs (`option log-health-checks`).
-        full_connections: no more than these at all, whatever the servers would take; 0 for no limit.
     """
 
     name: str

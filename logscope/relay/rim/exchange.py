@@ -12,7 +12,7 @@ from logscope.relay.balance.servers import Server, Waiting
 from logscope.relay.balance.session import End, Phase, Session
 from logscope.relay.balance.settings import SendProxy, ServerSettings
 from logscope.relay.front import trusted
-from logscope.relay.header import Endpoint, Header, HeaderError, Tlv, decode, encode_v1, encode_v2
+from logscope.relay.header import Endpoint, Header, HeaderError, Tlv, decode, encode_v1, encode_v2, is_begun
 from logscope.relay.rim.wire import Wire, connecting, is_connected
 
 if TYPE_CHECKING:
@@ -22,6 +22,12 @@ EARLY_BUFFER = 16 * 1024
 """Bytes of a client that are taken before its server is reached (`tune.bufsize`)."""
 TURN_AROUND_S = 1.0
 """Before the same server is tried again (section 4.2, `retries`: "a turn-around timer of 1 second")."""
+
+# What HAProxy 2.6 logs in the place of a session whose PROXY header is not there, or wrong.
+_NO_HEADER = "Received something which does not look like a PROXY protocol header"
+_WRONG_HEADER = "Received an invalid PROXY protocol header"
+_CUT_HEADER = "Truncated PROXY protocol header received"
+_WAITING = " while waiting for PROXY protocol header"
 
 
 class ClientSide:
@@ -62,7 +68,7 @@ class ClientSide:
         if not self._header_pending:
             self._after_header()
         elif not trusted(client.address, settings.trusted_proxies):
-            self._refuse_header("Received something which does not look like a PROXY protocol header")
+            self._refuse_header(_NO_HEADER)
 
     # --- the client ---------------------------------------------------------------------------------------
 
@@ -86,7 +92,9 @@ class ClientSide:
             self.end(End.NORMAL)
         elif self._other is not None:
             self._other.wire.finish()
-        elif self.session.phase is Phase.REQUEST and not self._header_pending:
+        elif self._header_pending:
+            self._refuse_header(_CUT_HEADER if self._early else "Connection closed" + _WAITING)
+        elif self.session.phase is Phase.REQUEST:
             # Nothing more can come, so the rules are gone through for the last time, and they accept.
             self._choose()
         elif not self._early and self.session.phase is not Phase.DATA:
@@ -95,6 +103,9 @@ class ClientSide:
 
     def lost(self, error: OSError | None) -> None:
         if self._ended:
+            return
+        if self._header_pending:
+            self._refuse_header("Connection error" + _WAITING)
             return
         if error is not None:
             self.session.broke_off()
@@ -143,7 +154,7 @@ class ClientSide:
         try:
             found = decode(bytes(self._early))
         except HeaderError:
-            self._refuse_header("Received something which does not look like a PROXY protocol header")
+            self._refuse_header(_WRONG_HEADER if is_begun(self._early) else _NO_HEADER)
             return
         if found is None:
             return
@@ -305,7 +316,7 @@ class ClientSide:
         return encode_v2(Header(header.source, header.destination, tlvs=tlvs), settings.checksum)
 
     def _connect_failed(self, timed_out: bool) -> None:
-        """Try again, elsewhere the last time if that is wished, as often as is allowed."""
+        """Try again, elsewhere if that is wished, as often as is allowed."""
         session, server, settings = self.session, self.server, self.backend.settings
         assert server is not None
         if self._ended:
@@ -315,10 +326,11 @@ class ClientSide:
             return
         session.retries += 1
         self._release_server()
-        if settings.redispatch and session.retries == settings.retries:
+        if self.backend.may_redispatch(session.retries):
             other = self.backend.choose(session.client.address, avoid=server)
-            if other is not None:
-                session.redispatched = other is not server
+            if other is not None and other is not server:
+                session.redispatched = True
+                session.assigned_at = None  # the wait for a server counts up to the one that was reached
                 self._assigned(other)
                 return
         delay = 0.0 if timed_out else min(TURN_AROUND_S, settings.connect_timeout_s)
@@ -343,6 +355,9 @@ class ClientSide:
         left = self._patience()
         if left > 0.0005:
             self._timer = self._loop.call_later(left, self._silence)
+            return
+        if self._header_pending:
+            self._refuse_header("Timeout" + _WAITING)
             return
         client_s, server_s = self.frontend.settings.client_timeout_s, self.backend.settings.server_timeout_s
         is_server = self._other is not None and server_s < client_s
