@@ -49,6 +49,13 @@ FOREVER = 2**62
 AHEAD = 1 << 16
 """Events of one input that may wait for the others before it is read no further."""
 
+MOST_KEPT = 256 << 20
+"""Bytes of open sessions: some 300,000 that wait for their ends."""
+UNHEARD = 30 * SECOND
+"""After which the lines of a hop of which nobody has heard, such as a balancer, are not waited for."""
+FIRST_TOLD = 60 * SECOND
+"""How long a session is open before it is shown, unless told otherwise; and again whenever twice as long."""
+
 Matrix = NDArray[np.int64]
 
 
@@ -208,11 +215,15 @@ class Tally:
         sessions: by how they were joined, in the order of `JOIN_CLASSES`.
         late: lines that came when their time had passed.
         left_open: sessions that were handed out because the run ended.
+        amended: sessions that were handed out anew, because a late line told more of them.
+        evicted: sessions that were handed out before their ends, because too many were open.
     """
 
     sessions: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(JOIN_CLASSES), np.int64))
     late: int = 0
     left_open: int = 0
+    amended: int = 0
+    evicted: int = 0
 
 
 class Live:
@@ -225,7 +236,12 @@ class Live:
         events, deliveries: what the caller wants of the tables; the rest is not kept.
         text: see `pipeline.text_of`.
         lines: whether the caller will `take_lines`.
+
+    Attributes:
+        most_kept: bytes that open sessions may take; beyond it the older half of them is handed out.
     """
+
+    most_kept = MOST_KEPT
 
     def __init__(
         self,
@@ -247,7 +263,9 @@ class Live:
         self._grace = grace
         self.machine_code = bool(self.options.machine_code)
         self._extractor = Extractor(catalogue, machine_code=self.machine_code)
-        self._joiner = Joiner(machine_code=self.machine_code, events=events, deliveries=deliveries, text=text)
+        self._joiner = Joiner(
+            machine_code=self.machine_code, events=events, deliveries=deliveries, text=text, late=True
+        )
         self._balancers = Balancers(self.options.balancers)
         self._event_table = EventTable(catalogue) if lines else None
         self._lines: list[Lines] = []
@@ -257,6 +275,9 @@ class Live:
         self._ended = Counts()
         self._ended_signals: list[Signals] = []
         self.tally = Tally()
+        self._began: int | None = None
+        self._evicting = False
+        self._told: dict[int, int] = {}  # sessions shown while open: id, and from when on to show them again
         self.closing = False
         """What is handed out now is so because the run ends."""
 
@@ -267,6 +288,7 @@ class Live:
             now: the time as `pump` is told it.
             today: nanoseconds since 1970, for stamps without a year.
         """
+        self._began = now if self._began is None else self._began
         scanned = heads(sources, self.catalogue)
         known = references(sources, scanned, self.catalogue, self.options.year, today, self._dates)
         for source, reference in zip(sources, known, strict=True):
@@ -293,6 +315,7 @@ class Live:
         Returns:
             the inputs that this run has not had yet; `add` takes them.
         """
+        self._began = now
         by_name = {source.name: source for source in sources}
         for stream in self._streams:
             stream.source = by_name.pop(stream.name) if stream.name in by_name else _Gone()
@@ -302,6 +325,25 @@ class Live:
             if self.machine_code:
                 stream.feed.use_machine_code()
         return list(by_name.values())
+
+    def reconfigure(self, catalogue: Catalogue, options: Options, now: int) -> Iterator[Any]:
+        """Read the rest with other grammars and options. What is open stays; what waits for its turn is
+        joined first, as its grammars say what it is.
+
+        Yields:
+            `output.Finished`, as `pump` does.
+        """
+        from logscope.events import EventTable
+
+        yield from self._join(now, over=True)
+        self.catalogue, self.options = catalogue, options
+        self._extractor.plans = Plans(catalogue)
+        self._balancers.configure(options.balancers)
+        if self._event_table is not None:
+            self._event_table = EventTable(catalogue)
+        for stream in self._streams:
+            collected = stream.feed.reconfigure(catalogue, options, machine_code=self.machine_code)
+            self._ended_signals = [merged([*self._ended_signals, collected])]
 
     def use_machine_code(self) -> None:
         """Go on in machine code, compiling it if need be: for more lines than plain Python can read."""
@@ -318,6 +360,7 @@ class Live:
         Yields:
             `output.Finished` of each step that finished something; valid until the next one is asked for.
         """
+        self._joiner.hasten(self._began is not None and now - self._began >= UNHEARD)
         for stream in self._streams:
             if stream.waiting <= AHEAD and not stream.feed.ended:
                 if stream.source.ready() or not stream.source.follows:
@@ -338,6 +381,34 @@ class Live:
         self.closing = True
         self._joiner.finish()
         yield from self._flush()
+
+    def still_open(self, now: int, after: int = FIRST_TOLD) -> Iterator[Any]:
+        """Sessions that have been open, or had mail in the queue, for so long; again after twice as long.
+
+        Args:
+            now: the time as `pump` is told it.
+            after: nanoseconds.
+
+        Yields:
+            an `output.StillOpen`, if there are any.
+        """
+        from logscope.correlate.output import StillOpen
+
+        here = max(self._joiner.now, self._quiet_since(now))
+        rows = self._joiner.still_open(here - after)
+        if not rows.shape[1]:
+            self._told = {}
+            return
+        batch = StillOpen(*self._memory(), rows=rows, now=here, machine_code=self.machine_code)
+        ids, starts = batch.session_ids.tolist(), batch.started_at.tolist()
+        told = {one: self._told[one] for one in ids if one in self._told}
+        due = [here >= told.get(one, NULL) for one in ids]
+        for one, start, is_due in zip(ids, starts, due, strict=True):
+            if is_due:
+                told[one] = start + 2 * (here - start)
+        self._told = told
+        if any(due):
+            yield batch.only(np.array(due))
 
     def take_lines(self) -> Iterator[pa.RecordBatch]:
         """Lines of all inputs in order of time, as rows of the `events` table, since they were last taken."""
@@ -430,7 +501,9 @@ class Live:
         self._lines += [part.lines for part in taken if part.lines is not None and len(part.lines.order)]
         if any(len(part.events) for part in taken):
             yield from self._step(*_in_order(taken, self._extractor.plans))
-        quiet = min(until[0], self._quiet_since(now))
+        quiet = min(self._earliest_waiting(), self._quiet_since(now))
+        if any(stream.has_more for stream in self._streams):
+            quiet = min(quiet, until[0])
         if not over and self._joiner.is_due(quiet - 1):
             self._joiner.advance(quiet - 1)
             yield from self._flush()
@@ -448,11 +521,18 @@ class Live:
         waited = max(((order, rank) for order, rank in ripe if order is not None), default=reached)
         return min(max(reached, waited), unread)
 
+    def _earliest_waiting(self) -> int:
+        """The time of the first event that waits for its turn."""
+        waiting = (
+            int(part.events[0, E_ORDER]) for one in self._streams for part in one.held if len(part.events)
+        )
+        return min(waiting, default=FOREVER)
+
     def _quiet_since(self, now: int) -> int:
         """The stamp that a line would have by now, less the grace: nobody brings an earlier one."""
         stamped = [stream for stream in self._streams if stream.order != NULL]
-        if any(stream.has_more for stream in self._streams) or not stamped:
-            return FOREVER if stamped else NULL
+        if not stamped:
+            return NULL
         return max(stream.order + now - stream.heard_at for stream in stamped) - self._grace
 
     def _step(self, events: Matrix, pool: NDArray[np.uint8]) -> Iterator[Any]:
@@ -463,24 +543,35 @@ class Live:
         while more:
             more = self._joiner.step(events, pool, cursor, limit, closed) == -2
             yield from self._flush()
+            yield from self._make_room()
 
     def _flush(self) -> Iterator[Any]:
         from logscope.correlate.output import Finished
 
         if not self._joiner.finished_anything:
             return
-        batch = Finished(
-            self._joiner.memory(),
-            self._joiner.heap,
-            *self._extractor.texts(),
-            self._names,
-            self._balancers,
-            machine_code=self.machine_code,
-        )
-        self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES))
+        batch = Finished(*self._memory(), machine_code=self.machine_code)
+        batch.told = frozenset(self._told)
+        self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES)) - batch.amended
+        self.tally.amended += batch.amendments
         self.tally.left_open += batch.count if self.closing else 0
+        self.tally.evicted += batch.count if self._evicting else 0
         yield batch
         self._joiner.release()
+
+    def _memory(self) -> tuple[Any, ...]:
+        """What `Finished` reads."""
+        joiner = self._joiner
+        return joiner.memory(), joiner.heap, *self._extractor.texts(), self._names, self._balancers
+
+    def _make_room(self) -> Iterator[Any]:
+        """Hand out the older half of what is open, where it takes more memory than it may."""
+        if self._joiner.taken <= self.most_kept or self._joiner.kept() <= self.most_kept:
+            return
+        self._evicting = True
+        self._joiner.evict()
+        yield from self._flush()
+        self._evicting = False
 
 
 def _key(chunk: Chunk) -> tuple[int, bytes] | None:

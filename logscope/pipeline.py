@@ -284,7 +284,6 @@ class Feed:
         self.collector = Collector(catalogue)
         self._catalogue = catalogue
         self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names, envelope=envelope)
-        self._envelope = envelope
         self._buffers = buffers
         self._turn = 0
         self._rest = b""
@@ -292,11 +291,7 @@ class Feed:
         self._skipping = False
         self.ended = False
         self._exhausted = False
-        self._records_only = envelope == envelopes.JSON
-        self._records_too = not envelope
-        self._accepted = catalogue.field_id("accepted_at")
-        self._accepted_utc = catalogue.field_id("accepted_at_utc")
-        self._duration = catalogue.field_id("duration_ms")
+        self._read_as(envelope)
 
     def __getstate__(self) -> dict[str, Any]:
         """What lasts from chunk to chunk, for another process; buffers and scanner are made anew."""
@@ -309,6 +304,25 @@ class Feed:
         vars(self).update(state)
         self._buffers = [input_buffer(size) for size in state["_buffers"]]
         self._scanner = Scanner(self._catalogue, compiled=False, names=self.names, envelope=self._envelope)
+
+    def reconfigure(self, catalogue: Catalogue, options: Options, *, machine_code: bool) -> Signals:
+        """Read the rest with other grammars and options; returns what was collected with those before."""
+        collected = self.collector.signals
+        self._catalogue, self.collector = catalogue, Collector(catalogue)
+        self.clock.use_zones(options.zones)
+        self._read_as(options.envelope)
+        self._scanner = Scanner(catalogue, compiled=machine_code, names=self.names, envelope=self._envelope)
+        return collected
+
+    def _read_as(self, envelope: str) -> None:
+        """What follows from the catalogue and from what stands before each message."""
+        catalogue = self._catalogue
+        self._envelope = envelope
+        self._records_only = envelope == envelopes.JSON
+        self._records_too = not envelope
+        self._accepted = catalogue.field_id("accepted_at")
+        self._accepted_utc = catalogue.field_id("accepted_at_utc")
+        self._duration = catalogue.field_id("duration_ms")
 
     def use_machine_code(self) -> None:
         """Scan the rest in machine code."""

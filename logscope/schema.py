@@ -116,6 +116,12 @@ SESSIONS = (
     ),
 )
 
+AMENDS = Column(
+    "amends",
+    "list of text",
+    "ids under which this session, or parts of it, were handed out before; of live runs alone",
+)
+
 MESSAGES = (
     Column("mta_host", "text", "host of the queue"),
     Column("queue_id", "text", ""),
@@ -178,4 +184,10 @@ FINDINGS = (
     Column("evidence", "text", "contributors, signs, sessions and the series behind it, as JSON"),
 )
 
-TABLES = {"sessions": SESSIONS, "messages": MESSAGES, "deliveries": DELIVERIES, "events": EVENTS}
+TABLES = {
+    "sessions": SESSIONS,
+    "live_sessions": (*SESSIONS, AMENDS),
+    "messages": MESSAGES,
+    "deliveries": DELIVERIES,
+    "events": EVENTS,
+}

@@ -1,8 +1,9 @@
-"""The service file: what it starts is what the command takes, and systemd takes it."""
+"""The service and the container file: what they start is what the command takes, and systemd takes it."""
 
 from __future__ import annotations
 
 import configparser
+import json
 import shlex
 import shutil
 import subprocess
@@ -24,8 +25,18 @@ def service() -> dict[str, str]:
     return dict(parser["Service"])
 
 
-def test_the_command_takes_its_options() -> None:
-    program, command, *arguments = shlex.split(service()["ExecStart"])
+def container() -> list[str]:
+    """What the container runs, unless told otherwise."""
+    lines = (UNIT.parent / "Containerfile").read_text().splitlines()
+    said = dict(line.split(" ", 1) for line in lines if line.startswith(("ENTRYPOINT", "CMD")))
+    return [*json.loads(said["ENTRYPOINT"]), *json.loads(said["CMD"])]
+
+
+@pytest.mark.parametrize(
+    "words", [shlex.split(service()["ExecStart"]), container()], ids=["unit", "container"]
+)
+def test_the_command_takes_its_options(words: list[str]) -> None:
+    program, command, *arguments = words
     assert Path(program).name == "logscope"
     group: Any = typer.main.get_command(app)
     taken = {name for parameter in group.commands[command].params for name in parameter.opts}

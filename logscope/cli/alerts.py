@@ -249,6 +249,9 @@ class Alerts:
                 what = f"a session of {scope} at {_server(row)}: {row['outcome']}"
                 self._found(f"session.{row['outcome']}", "warning", scope, what, row)
 
+    def show_open(self, batch: Any) -> None:
+        """Nobody is told of what goes on."""
+
     def pause(self, live: Live) -> None:
         """Look at what the balancer says of its servers, and tell of what could not be delivered."""
         now = time.monotonic()

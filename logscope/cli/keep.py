@@ -51,7 +51,7 @@ class Keeper:
             raise UsageError(f"--to {target.path}: is no file, so nobody can tell what it has had already")
         self._output = Appending(target.path) if target.path is not None else None
         self._stream: IO[bytes] = io.BytesIO()
-        self._positions: dict[str, list[Position]] | None = None
+        self._places: tuple[dict[str, list[Position]], dict[str, str]] | None = None
         self._next = 0.0
         self._key = ""
         self.notes: list[str] = []
@@ -68,6 +68,11 @@ class Keeper:
     def positions(self) -> dict[str, list[Position]]:
         """How far its files had been read."""
         return self._saved.positions if self._saved else {}
+
+    @property
+    def cursors(self) -> dict[str, str]:
+        """How far its journals had been read."""
+        return self._saved.cursors if self._saved else {}
 
     @property
     def since(self) -> int | None:
@@ -102,6 +107,10 @@ class Keeper:
             return None
         return snapshot.thawed(self._saved.live, ready.catalogue)
 
+    def rekey(self, ready: Preparation, wanted: str) -> None:
+        """From here on the stage is one of other grammars or options."""
+        self._key = snapshot.key(ready.catalogue, ready.options, wanted)
+
     def keep(self, live: Live, following: Following, since: int | None, *, over: bool = False) -> None:
         """Save how far all is, and write what is due.
 
@@ -110,14 +119,14 @@ class Keeper:
         """
         started = time.monotonic()
         pending = self._taken()
-        positions = following.positions()
-        if pending or over or positions != self._positions:
+        places = following.positions(), following.cursors()
+        if pending or over or places != self._places:
             mark: Mark | None = self._output.mark() if self._output else None
             data = b"" if over else snapshot.frozen(live)
-            self._directory.save(Saved(self._key, positions, since, mark, pending, data))
+            self._directory.save(Saved(self._key, places[0], since, mark, pending, data, places[1]))
             if self._output:
                 self._output.append(pending)
-            self._positions = positions
+            self._places = places
         ended = time.monotonic()
         self._next = ended + max(_LEAST_S, _SHARE * (ended - started))
 

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from logscope.live import Live
     from logscope.sources.following import Following
     from logscope.sources.listen import Access, Endpoint
+    from logscope.sources.reading import Preparation
     from logscope.where import Condition
 
 IDLE_S = 0.05
@@ -34,6 +35,10 @@ _WARM_UP = 1 << 18
 """Bytes before the end of a file that are read to know what is open; what they tell of is not shown."""
 _LAST_WORDS_S = 5.0
 """How long what was received before the end may take to arrive."""
+OPEN_S = 2.0
+"""From one look for sessions that have been open for long to the next."""
+_OPEN_SHARE = 200
+"""Looking for them may take one part in so many of the time."""
 MACHINE_CODE_FROM = 1 << 20
 """Bytes read in plain Python from which machine code pays where it is on disk already, and six times as many
 where it has to be compiled.
@@ -50,6 +55,7 @@ class Wishes:
         from_start: files begin with what they have already.
         follow: wait for more.
         grace: see `live.Live`.
+        open_after: nanoseconds that a session is open before it is shown; None if it is not.
         events: lines are shown, not sessions.
         state: directory where the run is kept, so that the next one goes on; None for none.
         top: show it all on one screen.
@@ -66,6 +72,7 @@ class Wishes:
     follow: bool
     grace: int
     events: bool
+    open_after: int | None = None
     state: Path | None = None
     top: bool = False
     watch: bool = False
@@ -95,7 +102,11 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         resumes = keeper is not None and keeper.resumes
         warm_up = wishes.follow and not wishes.from_start and not resumes
         following = Following(
-            names, from_end=_WARM_UP if warm_up else None, resume=keeper.positions if keeper else None
+            names,
+            from_end=_WARM_UP if warm_up else None,
+            resume=keeper.positions if keeper else None,
+            cursors=keeper.cursors if keeper else None,
+            follow=wishes.follow,
         )
         stack.enter_context(closing(following))
         stop = stack.enter_context(Stop().listening())
@@ -130,7 +141,8 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             shown.views.append(stack.enter_context(_metrics(run, wishes, following)))
         if wishes.alerts:
             shown.views.append(stack.enter_context(_alerts(run, wishes.alerts, wishes.alert_where, tell)))
-        kept = keeper.live(ready, f"{wishes.events} {shown.wants_evidence}") if keeper else None
+        wanted = f"{wishes.events} {shown.wants_evidence}"
+        kept = keeper.live(ready, wanted) if keeper else None
         live = kept or Live(
             ready.catalogue,
             ready.options,
@@ -139,7 +151,10 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             text=0 if wishes.events else ALL_TEXT,
             lines=wishes.events,
         )
-        loop = Loop(live, following, shown, tell=tell, complain=complain, keeper=keeper)
+        loop = Loop(
+            live, following, shown, tell=tell, complain=complain, keeper=keeper, open_after=wishes.open_after
+        )
+        loop.reread = partial(_reread, run, keeper, wanted, loop)
         if keeper:
             shown.since = keeper.since
             for note in keeper.notes:
@@ -160,6 +175,27 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
 
         return run.exit_code(exit_status(watch.document, wishes.fail_on))
     return run.exit_code()
+
+
+def _reread(run: Run, keeper: Keeper | None, wanted: str, loop: Loop) -> None:
+    """Read the configuration anew and go on with it; one that makes no sense is told, and changes nothing."""
+    from logscope.errors import LogscopeError
+    from logscope.sources.reading import prepare
+
+    before = run.settings
+    try:
+        run.reread()
+        ready = prepare(run.settings)
+    except LogscopeError as error:
+        run.settings = before
+        loop.tell(f"the configuration stays as it was: {error}")
+        return
+    for note in ready.notes:
+        loop.tell(note)
+    loop.reconfigure(ready)
+    if keeper is not None:
+        keeper.rekey(ready, wanted)
+    loop.tell("the configuration was read anew")
 
 
 def _watch(run: Run, stream: IO[bytes]) -> Watch:
@@ -258,6 +294,8 @@ class Shows(Protocol):
 
     def show(self, batch: Any, live: Live) -> None: ...
 
+    def show_open(self, batch: Any) -> None: ...
+
     def pause(self, live: Live) -> None: ...
 
 
@@ -287,6 +325,11 @@ class Together:
         for view in self.views:
             view.show(batch, live)
 
+    def show_open(self, batch: Any) -> None:
+        """Sessions that go on, for all."""
+        for view in self.views:
+            view.show_open(batch)
+
     def pause(self, live: Live) -> None:
         """Everything that has arrived has been shown."""
         for view in self.views:
@@ -294,16 +337,36 @@ class Together:
 
 
 class Stop:
-    """Notes signals that ask for the end, and wakes whoever waits."""
+    """Notes signals that ask for the end, or to read the configuration anew, and wakes whoever waits."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.reread = False
         self.reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def ask(self) -> None:
         """Ask for the end."""
         self.asked = True
         os.write(self._writer, b"\0")
+
+    def ask_to_reread(self) -> None:
+        """Ask for the configuration to be read anew."""
+        self.reread = True
+        with suppress(BlockingIOError):
+            os.write(self._writer, b"\0")
+
+    def take_reread(self) -> bool:
+        """Whether that was asked for since it was last taken."""
+        asked, self.reread = self.reread, False
+        if asked:
+            with suppress(BlockingIOError):
+                os.read(self.reader, 1 << 16)
+            if self.asked:
+                self.ask()
+        return asked
+
+    def _ask_to_reread(self, _number: int, _frame: Any) -> None:
+        self.ask_to_reread()
 
     def _ask(self, number: int, _frame: Any) -> None:
         if self.asked and number == signal.SIGINT:
@@ -312,8 +375,9 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        """Take SIGINT and SIGTERM until the body is done; a second Ctrl-C interrupts it."""
+        """Take SIGINT, SIGTERM and SIGHUP until the body is done; a second Ctrl-C interrupts it."""
         before = [(one, signal.signal(one, self._ask)) for one in (signal.SIGINT, signal.SIGTERM)]
+        before.append((signal.SIGHUP, signal.signal(signal.SIGHUP, self._ask_to_reread)))
         try:
             yield self
         finally:
@@ -333,6 +397,7 @@ class Loop:
         tell: takes remarks for the user.
         complain: takes inputs that cannot be read.
         keeper: keeps what was done; None where nothing is kept.
+        open_after: see `Wishes`.
     """
 
     def __init__(
@@ -344,13 +409,18 @@ class Loop:
         tell: Callable[[str], None],
         complain: Callable[[Any], None],
         keeper: Keeper | None = None,
+        open_after: int | None = None,
     ) -> None:
         self._live = live
         self._following = following
         self._view = view
-        self._tell = tell
+        self.tell = tell
+        self.reread: Callable[[], None] | None = None
+        """Reads the configuration anew."""
         self._complain = complain
         self._keeper = keeper
+        self._open_after = open_after
+        self._look_for_open = time.monotonic() + OPEN_S
         self._machine_code_from = _machine_code_from()
 
     def warm_up(self, stop: Stop) -> None:
@@ -386,10 +456,13 @@ class Loop:
             following.stop()
         while not stop.asked:
             now = time.monotonic_ns()
+            if stop.take_reread() and self.reread is not None:
+                self.reread()
             self._look(now)
             self._say()
             for batch in live.pump(now):
                 self._view.show(batch, live)
+            self._show_open(now)
             self._view.pause(live)
             self._keep()
             if following.over and not live.busy:
@@ -400,6 +473,16 @@ class Loop:
                 following.wait(IDLE_S)
         return True
 
+    def _show_open(self, now: int) -> None:
+        """Show what has been open for long, now and then."""
+        started = time.monotonic()
+        if self._open_after is None or self._live.busy or started < self._look_for_open:
+            return
+        for batch in self._live.still_open(now, self._open_after):
+            self._view.show_open(batch)
+        ended = time.monotonic()
+        self._look_for_open = ended + max(OPEN_S, _OPEN_SHARE * (ended - started))
+
     def _begin(self) -> None:
         """From here on nothing is lost."""
         self._look(time.monotonic_ns(), at_once=True)
@@ -409,6 +492,11 @@ class Loop:
         new = self._following.look(now, at_once=at_once)
         if new:
             self._live.add(new, now, time.time_ns())
+
+    def reconfigure(self, ready: Preparation) -> None:
+        """Go on with other grammars and options."""
+        for batch in self._live.reconfigure(ready.catalogue, ready.options, time.monotonic_ns()):
+            self._view.show(batch, self._live)
 
     def finish(self) -> None:
         """Read what inputs have in hand, and hand out all that is open."""
@@ -445,7 +533,7 @@ class Loop:
 
     def _say(self) -> None:
         for note in self._following.notes():
-            self._tell(note)
+            self.tell(note)
         problems, self._following.problems = self._following.problems, []
         for problem in problems:
             self._complain(problem)
@@ -482,6 +570,10 @@ def summary(live: Live, started_at: float) -> str:
         f"{number(live.tally.left_open)} of them still open" if live.tally.left_open else "",
         f"{number(live.tally.late)} lines came too late for their place (see --grace)"
         if live.tally.late
+        else "",
+        f"{number(live.tally.amended)} amended by late lines" if live.tally.amended else "",
+        f"{number(live.tally.evicted)} handed out before their ends, because too many were open"
+        if live.tally.evicted
         else "",
     ]
     return ", ".join(part for part in parts if part)

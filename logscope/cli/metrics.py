@@ -103,6 +103,10 @@ class Metrics:
 
         self._read = counter("lines", "Lines read, by what became of them.", "result")
         self._late = counter("late_lines", "Lines that came when their time had passed.")
+        self._amended = counter("amended_sessions", "Sessions handed out anew because of late lines.")
+        self._evicted = counter(
+            "evicted_sessions", "Sessions handed out before their ends, because too many were open."
+        )
         self._sessions = counter("sessions", "Sessions that have ended, by outcome.", "outcome")
         self._joined = counter("joins", "Sessions by how surely their hops belong together.", "quality")
         self._messages = counter("messages", "Messages that reached a queue.")
@@ -155,6 +159,9 @@ class Metrics:
             self._failed.labels(server).inc(row["outcome"] in _FAILED)
             self._masked.labels(server).inc(row["masked"] is True)
 
+    def show_open(self, batch: Any) -> None:
+        """What goes on is not counted."""
+
     def pause(self, live: Live) -> None:
         """Take the counts of the run, and write the file, if it is time to."""
         now = time.monotonic()
@@ -167,11 +174,11 @@ class Metrics:
 
     def _update(self, live: Live) -> None:
         quality = live.quality
-        for name in ("parsed", "foreign", "unparsed"):
-            self._raise(self._read.labels(name), ("result", name), quality[name])
         for name in ("joined_exact", "joined_probable", "ambiguous", "balancer_only", "mta_only"):
             self._raise(self._joined.labels(name.removeprefix("joined_")), ("join", name), quality[name])
         self._raise(self._late, ("late", ""), live.tally.late)
+        self._raise(self._amended, ("amended", ""), live.tally.amended)
+        self._raise(self._evicted, ("evicted", ""), live.tally.evicted)
         today = time.time_ns()
         for state in live.sources():
             source = self._label("source", state.name)
@@ -184,6 +191,8 @@ class Metrics:
             self._raise(
                 self._source_lost.labels(self._label("source", received.name)), ("lost", received.name), lost
             )
+        for name in ("parsed", "foreign", "unparsed"):  # last, so that who sees them sees all before them
+            self._raise(self._read.labels(name), ("result", name), quality[name])
 
     def _raise(self, counter: Any, key: tuple[str, str], value: int) -> None:
         """Bring a counter to what has been counted elsewhere."""

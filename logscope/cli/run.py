@@ -34,6 +34,7 @@ class Run:
     Args:
         settings: what it was told.
         target: where its data goes.
+        flags: what the command line said.
 
     Attributes:
         problems: inputs that could not be read, or not to their end; each has been told to the user.
@@ -42,8 +43,17 @@ class Run:
 
     settings: Settings
     target: Target
+    flags: Mapping[str, Any] = field(default_factory=dict)
     problems: list[LogscopeError] = field(default_factory=list)
     paths: dict[str, Path] = field(default_factory=dict)
+
+    def reread(self) -> None:
+        """Read the settings anew, from where they came.
+
+        Raises:
+            LogscopeError: they make no sense; those before stay.
+        """
+        self.settings = configuration.load(self.flags, os.environ, Path.cwd(), datetime.now(UTC))
 
     @property
     def canvas(self) -> Canvas:
@@ -185,4 +195,4 @@ def start(flags: Mapping[str, Any], to: str | None, default: str) -> Run:
     # newer.
     output = flags.get("output") or (None if to else settings.output)
     target = choose_target(output, to, settings.color, default, environ, terminal=terminal)
-    return Run(settings, target)
+    return Run(settings, target, flags)

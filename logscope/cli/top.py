@@ -163,17 +163,22 @@ class Top:
 
     def show(self, batch: Any, live: Live) -> None:
         """Take finished sessions."""
+        if batch.count and not live.closing:
+            self._board.add(_rows(self._wanted(batch)), time.monotonic())
+
+    def show_open(self, batch: Any) -> None:
+        """Take sessions that go on."""
+        self._board.add_open(_rows(self._wanted(batch)))
+
+    def _wanted(self, batch: Any) -> Any:
+        """The sessions that are counted and shown."""
         from logscope.cli.view import after
 
-        if not batch.count or live.closing:
-            return
         needed = dict.fromkeys((*READS, *(self._condition.columns if self._condition else ())))
         rows = batch.sessions(list(needed))
         if self.since is not None:
             rows = after(rows, self.since)
-        if self._condition is not None:
-            rows = self._condition.select(rows)
-        self._board.add(_rows(rows), time.monotonic())
+        return rows if self._condition is None else self._condition.select(rows)
 
     def pause(self, live: Live) -> None:
         """Draw, if it is time to, and look at the keys."""

@@ -62,8 +62,8 @@ class View:
             return table_writer(output, "events", stream, canvas, schema, continues=self._continues), ()
         if self._for_people:
             return SessionLines(stream, canvas), READS
-        writer = table_writer(output, "sessions", stream, canvas, continues=self._continues)
-        return writer, tuple(column.name for column in TABLES["sessions"])
+        writer = table_writer(output, "live_sessions", stream, canvas, continues=self._continues)
+        return writer, tuple(column.name for column in TABLES["live_sessions"])
 
     @property
     def wants_evidence(self) -> bool:
@@ -76,6 +76,12 @@ class View:
             return
         rows = batch.sessions(self._needed)
         self._write(rows if self.since is None else after(rows, self.since))
+
+    def show_open(self, batch: Any) -> None:
+        """Show sessions that go on."""
+        if not self._events:
+            rows = batch.sessions(self._needed)
+            self._write(rows if self.since is None else after(rows, self.since))
 
     def pause(self, live: Live) -> None:
         """Everything that has arrived has been shown."""

@@ -51,6 +51,9 @@ class Watch:
             self._judge.add(batch.sessions(READS))
             self._new = True
 
+    def show_open(self, batch: Any) -> None:
+        """Verdicts are about what has ended."""
+
     def pause(self, live: Live) -> None:
         """Everything that has arrived was taken in: judge, if it is time or the end."""
         now = time.monotonic()

@@ -84,6 +84,10 @@ class Balancers:
         self._new_starts: list[Codes] = []
         self._started = 0  # how many there were
 
+    def configure(self, addresses: frozenset[tuple[int, int]]) -> None:
+        """Take what the configuration says now; what was learnt stays."""
+        self._everywhere = set(addresses)
+
     def is_one(self, host: Codes, hi: Codes, lo: Codes) -> Mask:
         """bool[n]: the address is a balancer's, as this host sees it."""
         return _among(self._at | self._checking, host, hi, lo) | self.is_own(hi, lo)

@@ -12,15 +12,14 @@ from logscope.correlate.clusters import (
     put_last,
 )
 from logscope.correlate.hidden import expect_hidden, watch_balancer
+from logscope.correlate.late import take_down
 from logscope.correlate.layout import *
-from logscope.correlate.links import address_chain, finish_screen, see_server
+from logscope.correlate.links import add_closed, address_chain, finish_screen, see_server
 from logscope.correlate.messages import message_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 from logscope.postfix.queue_ids import UNKNOWN, microseconds
 
-WAIT = 300 * SECOND  # for the other hop's line, by merged time
-WAIT_END = 8 * SECOND  # after smtpd's end, for the balancer's line of the same moment
 STUB_FOR = 60 * SECOND  # a warning before `connect from` belongs to the connect that follows this soon
 
 
@@ -74,19 +73,24 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         start += e[E_N2] * 1_000_000
     m[b + B_START] = start
     m[b + B_END] = accepted + e[E_N3] * 1_000_000 if e[E_N3] != NULL else e[E_TIME]
-    push_timer(m, TIMER_BALANCER, WAIT, b)
     if e[E_N2] == -1 and e[E_N1] == -1:  # no server was reached: nobody else can have seen it
+        m[b + B_EXPIRED] = 1
+        m[b + B_STATE] = CLOSED
+        add_closed(m, b, -1, -1)
         return
+    push_timer(m, TIMER_BALANCER, WAIT, b)
     see_server(m, b)
     if expect_hidden(m, b):
         watch_balancer(m, b)
     push_timer(m, TIMER_BALANCED, WAIT_END, b)
     if e[E_HI2] != NULL and e[E_PORT2] != NULL:
+        take_down(m, e[E_HI2], e[E_LO2], e[E_PORT2], start, False)
         m[b + B_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_BALANCER_BACKEND, b)
     if e[E_HI] == NULL:
         return
     enchain(m, address_chain(m, e[E_HI], e[E_LO]), B_NEXT, b)
     if e[E_PORT] != NULL:
+        take_down(m, e[E_HI], e[E_LO], e[E_PORT], start, False)
         m[b + B_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_BALANCER_CLIENT, b)
 
 
@@ -141,6 +145,8 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[p + P_ARRIVED] = m[MOMENT]
     m[p + P_COARSE] = e[E_COARSE]
     push_event(m, p + P_EVENTS, e)
+    m[VISITED] = 1
+    take_down(m, e[E_HI], e[E_LO], e[E_PORT], e[E_TIME], True)
     m[p + P_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SCREEN_PEER, p)
     enter_screen(m, p)
     push_timer(m, TIMER_SCREEN, WAIT, p)
@@ -259,11 +265,6 @@ def on_dnsblog(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
 
 
 @kernel
-def pid_chain(m: Memory, host: int, pid: int) -> int:
-    return chain(m, PID_HEADS, mix(mix(11, host), pid))
-
-
-@kernel
 def smtpd_of(m: Memory, host: int, pid: int) -> int:
     s = m[pid_chain(m, host, pid)]
     while s >= 0:
@@ -304,6 +305,7 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
     m[s + S_PORT] = e[E_PORT]
     m[s + S_NAME] = keep(m, heap, pool, e[E_T0], TEXT_OF_SESSIONS) if e[E_ROLE] == R_SMTPD_CONNECT else NULL
     push_event(m, s + S_EVENTS, e)
+    m[VISITED] = 1
     if e[E_HI] == NULL:  # connect from unknown[unknown]
         return
     if e[E_PORT] != NULL:
@@ -311,6 +313,7 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
         if p >= 0 and m[p + P_S] < 0:
             link_smtpd(m, p, s, L_ADDRESS_PORT, SURE_EXACT, 1_000_000)
             return
+        take_down(m, e[E_HI], e[E_LO], e[E_PORT], e[E_TIME], True)
         m[s + S_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SMTPD_PEER, s)
     else:
         enter_smtpd(m, s)

@@ -10,11 +10,12 @@ import numpy as np
 
 from logscope import engine
 from logscope.correlate.layout import *
-from logscope.correlate.step import finish, release, run_timers, step, width_of
+from logscope.correlate.step import finish, release, run_timers, step
+from logscope.correlate.still_open import evict, list_begun, list_open
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-STEP, ADVANCE, FINISH, RELEASE = range(4)
+STEP, ADVANCE, FINISH, RELEASE, EVICT = range(5)
 ENOUGH = 1 << 13
 """Sessions, messages and deliveries after which a step ends, so that what is finished does not pile up."""
 _WORDS_AN_EVENT = 256  # more than one event can ever take
@@ -38,13 +39,21 @@ class Joiner:
         machine_code: run the compiled steps; plain Python otherwise (the same functions).
         events, deliveries: whether the caller wants them; what is not wanted costs nothing.
         text: whose text the caller wants, `TEXT_OF_SESSIONS` and others as bits.
+        late: lines may come late: what is handed out incomplete is kept for a while, see `late`.
     """
 
     def __init__(
-        self, *, machine_code: bool, events: bool = True, deliveries: bool = True, text: int = ALL_TEXT
+        self,
+        *,
+        machine_code: bool,
+        events: bool = True,
+        deliveries: bool = True,
+        text: int = ALL_TEXT,
+        late: bool = False,
     ) -> None:
         self._machine_code = machine_code
         memory = _new_memory(1 << (19 if machine_code else 12))
+        memory[KEEPS_LATE] = late
         memory[WANT_EVENTS], memory[WANT_DELIVERIES], memory[WANT_TEXT] = events, deliveries, text
         self._memory: Any = (
             memory if machine_code else memory.tolist()
@@ -86,6 +95,10 @@ class Joiner:
         rows: Any = events if self._machine_code else _Lists(events)
         return int(self._run(move)(STEP, self._memory, self.heap, rows, pool, cursor, limit, live, ENOUGH))
 
+    def hasten(self, hasty: bool) -> None:
+        """Say whether a hop of which nobody has heard is not waited for."""
+        self._memory[HASTY] = int(hasty)
+
     @property
     def now(self) -> int:
         """The time up to which everything has been decided; NULL at the beginning."""
@@ -110,6 +123,37 @@ class Joiner:
         """No more input: decide what can be decided, hand out all the rest."""
         self._reserve()
         self._move(FINISH)
+
+    def evict(self) -> None:
+        """Hand out as it is the older half of what is open."""
+        self._reserve()
+        times = self._listed(list_begun, ())
+        if len(times):
+            self._move(EVICT, int(np.partition(times, len(times) // 2)[len(times) // 2]))
+
+    def still_open(self, before: int) -> Matrix:
+        """Sessions that go on, or have mail in the queue, since before a moment: rows of postscreen (first)
+        and smtpd, -1 where there is none.
+        """
+        return self._listed(list_open, (before,), 2)
+
+    def _listed(self, run: Any, arguments: tuple[int, ...], height: int = 0) -> Vector:
+        """What a kernel lists, with as much room as it needs."""
+        found = np.empty((height, 0) if height else 0, np.int64)
+        count = int(self._run(run)(self._memory, *arguments, found))
+        found = np.empty((height, count) if height else count, np.int64)
+        self._run(run)(self._memory, *arguments, found)
+        return found
+
+    @property
+    def taken(self) -> int:
+        """Bytes that rows and their texts have taken so far, those given back included."""
+        return 8 * int(self._memory[TOP] - self._memory[BOTTOM]) + int(self._memory[HEAP_TOP])
+
+    def kept(self) -> int:
+        """Bytes of rows and texts that are in use."""
+        words = int(self._run(words_in_use)(self._memory))
+        return 8 * words + int(self._run(text_in_use)(self._memory, self._text_columns))
 
     def release(self) -> None:
         """Forget what was handed out."""
@@ -165,6 +209,8 @@ def move(
         run_timers(m, number)
     elif what == FINISH:
         finish(m)
+    elif what == EVICT:
+        evict(m, number)
     else:
         release(m)
     return 0
@@ -180,6 +226,18 @@ class _Lists:
 
     def __getitem__(self, index: Any) -> Any:
         return self._events[index].tolist()
+
+
+@kernel
+def words_in_use(m: Memory) -> int:
+    total = 0
+    row = m[BOTTOM]
+    while row < m[TOP]:
+        width = width_of(m[row + 2])
+        if m[row] != FREE:
+            total += width
+        row += width
+    return total
 
 
 @kernel
@@ -245,7 +303,10 @@ def _new_memory(heads: int) -> Memory:
         SESSIONS_COUNT,
         MESSAGES_COUNT,
         DELIVERIES_COUNT,
-        OPEN_SESSIONS,
+        KEEPS_LATE,
+        SHELVED_COUNT,
+        HASTY,
+        VISITED,
     ):
         memory[counter] = 0
     return memory

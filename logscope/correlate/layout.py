@@ -194,8 +194,9 @@ FREE, OPEN, CLOSED = 0, 1, 2
     B_DOUBT,
     B_AMBIGUOUS,  # several visits would fit
     B_WATCHED,  # is among its server's sessions without a visit
+    B_SHOWN,  # 1: was handed out alone, see `late`
     B_WIDTH,
-) = range(42)
+) = range(43)
 
 # --- postscreen sessions ------------------------------------------------------------------------------------
 (
@@ -248,8 +249,9 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_HEADER_HI,
     P_HEADER_LO,
     P_HEADER_PORT,
+    P_SHOWN,
     P_WIDTH,
-) = range(50)
+) = range(51)
 
 # --- smtpd sessions -----------------------------------------------------------------------------------------
 (
@@ -310,8 +312,9 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_HEADER_HI,
     S_HEADER_LO,
     S_HEADER_PORT,
+    S_SHOWN,
     S_WIDTH,
-) = range(58)
+) = range(59)
 
 # --- clusters: postscreen and smtpd sessions of one host and client address that may belong together --------
 (

@@ -249,7 +249,7 @@ def join_key(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
             if m[node + X_SIDE] <= K_BALANCER_BACKEND:
                 balancers += 1
                 b_node = node
-            else:
+            elif m[node + X_SIDE] <= K_SMTPD_HEADER:  # others are on the shelf, see `late`
                 visits += 1
                 v_node = node
         node = m[node + X_NEXT]
@@ -344,7 +344,7 @@ def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
                 if rows < MOST_RIVALS:
                     insert_balancer(m, balancers, rows, node)
                     rows += 1
-            elif columns < MOST_RIVALS:
+            elif columns < MOST_RIVALS and m[node + X_SIDE] <= K_SMTPD_HEADER:
                 insert_visit(m, visits, columns, node)
                 columns += 1
         node = m[node + X_NEXT]

@@ -67,11 +67,28 @@ class Finished:
         self._hosts = hosts
         self._sources = sources
         self._machine_code = machine_code
-        self.count = int(memory[SESSIONS_COUNT])
-        finished = self._rows(SESSIONS_FIRST, self.count)
-        self._b, self._p, self._s = (memory[finished + column] for column in (Z_BALANCER, Z_SCREEN, Z_SMTPD))
+        self._b, self._p, self._s = self._sessions()
+        self.count = len(self._b)
         self._balancers = known_balancers
-        known_balancers.learn(self)
+        self.told: frozenset[int] = frozenset()
+        """Ids of sessions that were shown while they were open."""
+        self._learn()
+
+    def _sessions(self) -> tuple[Codes, Codes, Codes]:
+        """Rows of balancer, postscreen and smtpd; of what was kept for late lines, what has changed since."""
+        memory = self._memory
+        finished = self._rows(SESSIONS_FIRST, int(memory[SESSIONS_COUNT]))
+        b, p, s = (memory[finished + column] for column in (Z_BALANCER, Z_SCREEN, Z_SMTPD))
+        if not memory[KEEPS_LATE]:
+            return b, p, s
+        alone = (b < 0) | ((p < 0) & (s < 0))
+        as_before = alone & (
+            _shown(memory, b, B_SHOWN) | _shown(memory, p, P_SHOWN) | _shown(memory, s, S_SHOWN)
+        )
+        return b[~as_before], p[~as_before], s[~as_before]
+
+    def _learn(self) -> None:
+        self._balancers.learn(self)
 
     def _kernel(self, function: Callable[..., Any]) -> Any:
         return engine.compiled(function) if self._machine_code else function
@@ -410,12 +427,65 @@ class Finished:
 
     @cached_property
     def session_ids(self) -> NDArray[np.uint64]:
-        mta = self.has_screen | self.has_smtpd
+        return self._ids(self.has_screen, self.has_smtpd)
+
+    @cached_property
+    def earlier_ids(self) -> dict[int, list[int]]:
+        """The ids under which sessions, or parts of them, were handed out before, by row."""
+        if not self._memory[KEEPS_LATE]:
+            return {}
+        nowhere = np.zeros(self.count, np.bool_)
+        by_balancer = self._ids(nowhere, nowhere)
+        by_smtpd = self._ids(nowhere, self.has_smtpd)
+        shown = (self.balancer(B_SHOWN) == 1, self._mta(P_SHOWN, S_SHOWN) == 1)
+        told = np.array(sorted(self.told), np.uint64)
+        again = np.isin(self.session_ids, told) | np.isin(by_smtpd, told)
+        found = {}
+        for row in np.flatnonzero(shown[0] | shown[1] | again).tolist():
+            own, balancer, smtpd = (int(ids[row]) for ids in (self.session_ids, by_balancer, by_smtpd))
+            parts = [balancer] * bool(shown[0][row]) + [own] * bool(shown[1][row])
+            found[row] = list(dict.fromkeys([*parts, *(one for one in (own, smtpd) if one in self.told)]))
+        return found
+
+    def amends(self) -> pa.Array:
+        """list<string>: the same as texts; null where there are none."""
+        found = self.earlier_ids
+        return pa.array(
+            [[f"{one:016x}" for one in found[row]] if row in found else None for row in range(self.count)]
+            if found
+            else pa.nulls(self.count, pa.list_(pa.string())),
+            pa.list_(pa.string()),
+        )
+
+    @property
+    def amendments(self) -> int:
+        """How many of them were handed out before, in parts."""
+        return int(np.count_nonzero((self.balancer(B_SHOWN) == 1) | (self._mta(P_SHOWN, S_SHOWN) == 1)))
+
+    @cached_property
+    def amended(self) -> NDArray[np.int64]:
+        """What was counted for the sessions of which these are amendments: by class, see `joined`."""
+        both = self.has_balancer & (self.has_screen | self.has_smtpd)
+        counts = np.zeros(5, np.int64)
+        alone = both & (self.balancer(B_SHOWN) == 1)
+        unsure = self.balancer(B_AMBIGUOUS) > 0
+        counts[2] += np.count_nonzero(alone & unsure)
+        counts[3] += np.count_nonzero(alone & ~unsure)
+        unseen = both & (self._mta(P_SHOWN, S_SHOWN) == 1)
+        unsure = (self.screen(P_AMBIGUOUS) > 0) | (self.smtpd(S_AMBIGUOUS) > 0)
+        counts[2] += np.count_nonzero(unseen & unsure)
+        counts[4] += np.count_nonzero(unseen & ~unsure)
+        return counts
+
+    def _ids(self, has_screen: NDArray[np.bool_], has_smtpd: NDArray[np.bool_]) -> NDArray[np.uint64]:
+        """Ids by the line that anchors a session: postscreen's, else smtpd's, else the balancer's."""
+        mta = has_screen | has_smtpd
 
         def anchor(screen: int, smtpd: int, balancer: int) -> Codes:
-            return np.where(mta, self._mta(screen, smtpd), self.balancer(balancer))
+            own = np.where(has_screen, self.screen(screen), self.smtpd(smtpd))
+            return np.where(mta, own, self.balancer(balancer))
 
-        screen = np.where(self.has_screen, _hash_text("postscreen"), _hash_text("smtpd"))
+        screen = np.where(has_screen, _hash_text("postscreen"), _hash_text("smtpd"))
         program = np.where(mta, screen, _hash_text("haproxy"))
         hosts = np.array([_hash_text(name) for name in self._hosts] or [0], np.uint64)
         host = anchor(P_HOST, S_HOST, B_HOST)
@@ -620,6 +690,52 @@ class Finished:
         return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
+class StillOpen(Finished):
+    """Sessions that go on, as they are now.
+
+    Args:
+        rows: of postscreen and smtpd, see `Joiner.still_open`.
+        now: until when they have gone on.
+    """
+
+    def __init__(self, *arguments: Any, rows: Matrix, now: int, machine_code: bool) -> None:
+        self._open_rows, self._now = rows, now
+        super().__init__(*arguments, machine_code=machine_code)
+
+    def _sessions(self) -> tuple[Codes, Codes, Codes]:
+        p, s = self._open_rows
+        b = np.full(len(p), -1, np.int64)
+        for rows, column in ((p, P_B), (s, S_B)):
+            b = np.where((b < 0) & (rows >= 0), self._memory[rows + column], b)
+        return b, p, s
+
+    def _learn(self) -> None:
+        """They are learnt from when they have ended."""
+
+    def only(self, rows: NDArray[np.bool_]) -> StillOpen:
+        """Some of them."""
+        return StillOpen(
+            self._memory, self._heap, self._names, self._hosts, self._sources, self._balancers,
+            rows=self._open_rows[:, rows], now=self._now, machine_code=self._machine_code,
+        )  # fmt: skip
+
+    @cached_property
+    def outcome(self) -> Codes:
+        ended = self.has_smtpd & (self.smtpd(S_ENDED) != NULL)
+        return np.where(ended, super().outcome, STILL_OPEN)
+
+    @cached_property
+    def duration_ms(self) -> Codes:
+        """So far; of those of which only the mail goes on, how long they took."""
+        so_far = np.maximum(self._now - self.started_at, 0) // 1_000_000
+        return np.where(self.outcome == STILL_OPEN, so_far, super().duration_ms)
+
+
+def _shown(memory: Memory, rows: Codes, column: int) -> NDArray[np.bool_]:
+    shown: NDArray[np.bool_] = (rows >= 0) & (memory[rows + column] == 1)
+    return shown
+
+
 _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "session_id": lambda f: hex_texts(f.session_ids),
     "client_address": lambda f: f.addresses(f.client[0], f.client[1]),
@@ -667,6 +783,7 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "links": Finished.links,
     "join_confidence": lambda f: code_texts(CONFIDENCES, f.confidence),
     "events": Finished.events,
+    "amends": Finished.amends,
 }
 
 

@@ -14,8 +14,6 @@ from logscope.correlate.clusters import (
 )
 from logscope.correlate.hidden import find_hidden, find_visit, watch_balancer, watch_visit
 from logscope.correlate.hops import (
-    WAIT,
-    WAIT_END,
     drop_stub,
     on_balancer,
     on_dnsblog,
@@ -23,8 +21,8 @@ from logscope.correlate.hops import (
     on_screen_connect,
     on_smtpd,
     on_smtpd_connect,
-    pid_chain,
 )
+from logscope.correlate.late import drop_shelved, release_session
 from logscope.correlate.layout import *
 from logscope.correlate.links import (
     LAST,
@@ -164,11 +162,39 @@ def run_timers(m: Memory, until: int) -> None:
             fire_screen(m, row)
         elif kind == TIMER_SCREENED:
             find_balancer(m, row, SOON)
+            if m[row + P_STATE] == OPEN and m[row + P_B] < 0 and m[KEEPS_LATE] and m[REACHED] == 0:
+                give_up_or_wait(m, row)
         elif kind == TIMER_BALANCED:
             join_balancer(m, row, SOON)
             watch_balancer(m, row)
+            if m[KEEPS_LATE] and m[VISITED] == 0:
+                if m[HASTY]:
+                    fire_balancer(m, row)
+                else:
+                    push_timer(m, TIMER_BALANCED, WAIT_END, row)
+        elif kind == TIMER_SHELF:
+            drop_shelved(m, row)
         else:
             fire_balancer(m, row)
+
+
+@kernel
+def is_alone(m: Memory) -> bool:
+    """Whether nobody has heard of a balancer for so long that its lines are not waited for. Should they come
+    after all, `late` joins them.
+    """
+    return bool(m[HASTY] and m[REACHED] == 0)
+
+
+@kernel
+def give_up_or_wait(m: Memory, p: int) -> None:
+    """A postscreen session, live, while nobody has heard of a balancer."""
+    if is_alone(m):
+        m[p + P_NO_BALANCER] = 1
+        settle_screen(m, p)
+        finish_screen(m, p)
+    else:
+        push_timer(m, TIMER_SCREENED, WAIT_END, p)
 
 
 @kernel
@@ -202,6 +228,9 @@ def fire_smtpd(m: Memory, s: int) -> None:
         find_balancer(m, p, SOON)
         if m[p + P_STATE] == OPEN:
             push_timer(m, TIMER_SCREEN, WAIT, p)
+            if m[p + P_B] < 0 and is_alone(m):
+                m[p + P_NO_BALANCER] = 1
+                settle_screen(m, p)
             finish_screen(m, p)
         return
     if m[s + S_B] < 0 and m[s + S_HI] != NULL:
@@ -218,7 +247,7 @@ def fire_smtpd(m: Memory, s: int) -> None:
             find_hidden(m, s, BALANCER_SMTPD, patience == LAST)
     if m[s + S_STATE] != OPEN:
         return
-    if m[s + S_B] < 0 and waited < WAIT and m[s + S_HI] != NULL:
+    if m[s + S_B] < 0 and waited < WAIT and m[s + S_HI] != NULL and not is_alone(m):
         push_timer(m, TIMER_SMTPD, WAIT_END, s)
         return
     if m[s + S_B] < 0:
@@ -338,11 +367,6 @@ def finish(m: Memory) -> None:
 
 
 @kernel
-def width_of(kind: int) -> int:
-    return WIDTHS[kind]
-
-
-@kernel
 def close_row(m: Memory, row: int, kind: int) -> None:
     if kind == CLUSTER:
         solve_all(m, row)
@@ -400,44 +424,19 @@ def hand_out_screen(m: Memory, p: int) -> None:
 @kernel
 def release(m: Memory) -> None:
     """Give back the rows of the sessions, messages and deliveries that were handed out."""
-    row = m[SESSIONS_FIRST]
-    while row >= 0:
-        b = m[row + Z_BALANCER]
-        p = m[row + Z_SCREEN]
-        s = m[row + Z_SMTPD]
-        if b >= 0:
-            give_back(m, b)
-        if p >= 0:
-            give_back_list(m, m[p + P_EVENTS])
-            give_back_list(m, m[p + P_REJECTS])
-            give_back(m, p)
-        if s >= 0:
-            release_smtpd(m, s)
-        row = m[row + LINK]
+    z = m[SESSIONS_FIRST]
+    while z >= 0:
+        after = m[z + LINK]
+        release_session(m, z)
+        z = after
     q = m[MESSAGES_FIRST]
     while q >= 0:
         after = m[q + LINK]
         give_back_list(m, m[q + M_EVENTS])
         give_back(m, q)
         q = after
-    give_back_list(m, m[SESSIONS_FIRST])
     give_back_list(m, m[DELIVERIES_FIRST])
     for first in (SESSIONS_FIRST, MESSAGES_FIRST, DELIVERIES_FIRST):
         m[first] = -1
         m[first + 1] = -1
         m[first + 2] = 0
-
-
-@kernel
-def release_smtpd(m: Memory, s: int) -> None:
-    if m[s + S_ENDED] == NULL:
-        unchain(m, pid_chain(m, m[s + S_HOST], m[s + S_PID]), S_NEXT, s)
-    give_back_list(m, m[s + S_EVENTS])
-    give_back_list(m, m[s + S_REJECTS])
-    q = m[s + S_MESSAGES]
-    while q >= 0:
-        after = m[q + M_S_NEXT]
-        give_back_list(m, m[q + M_EVENTS])
-        give_back(m, q)
-        q = after
-    give_back(m, s)

@@ -63,9 +63,12 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     DELIVERIES_FIRST,
     DELIVERIES_LAST,
     DELIVERIES_COUNT,
-    OPEN_SESSIONS,
+    KEEPS_LATE,  # whether what was handed out incomplete is kept for late lines
+    SHELVED_COUNT,  # how much is
+    HASTY,  # whether a hop of which nobody has heard is not waited for
+    VISITED,  # whether a mail server saw any session
     FREE_FIRST,  # one list of free rows for each kind
-) = range(37)
+) = range(40)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
@@ -74,8 +77,9 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     TIMER_BALANCED,  # and after the balancer's line
     TIMER_SCREEN,
     TIMER_BALANCER,
+    TIMER_SHELF,  # what was kept for late lines is forgotten
     TIMER_KINDS,
-) = range(7)
+) = range(8)
 TIMERS_FIRST = FREE_FIRST + KINDS  # first and last deadline of each kind of timer
 HEADER = TIMERS_FIRST + 2 * TIMER_KINDS
 
@@ -133,6 +137,9 @@ TICKS_WIDTH = (
 )  # counts: all, and by parts of each level
 MOST_TICKS = 512
 HOST_PLACES = 256
+
+WAIT = 300 * SECOND  # for the other hop's line, by merged time
+WAIT_END = 8 * SECOND  # after smtpd's end, for the balancer's line of the same moment
 
 
 TEXT_OF_SESSIONS, TEXT_OF_REJECTS, TEXT_OF_MESSAGES, TEXT_OF_DELIVERIES = 1, 2, 4, 8
@@ -210,6 +217,11 @@ def take(m: Memory, kind: int, width: int) -> int:
     m[row + 1] = serial
     m[row + 2] = kind
     return int(row)
+
+
+@kernel
+def width_of(kind: int) -> int:
+    return WIDTHS[kind]
 
 
 @kernel
@@ -309,6 +321,11 @@ def unchain(m: Memory, head: int, column: int, row: int) -> None:
     else:
         m[before + column] = m[row + column]
     m[row + column] = -1
+
+
+@kernel
+def pid_chain(m: Memory, host: int, pid: int) -> int:
+    return chain(m, PID_HEADS, mix(mix(11, host), pid))
 
 
 @kernel

@@ -131,6 +131,7 @@ class Board:
         self.clients: OrderedDict[str, Tally] = OrderedDict()
         self.servers: OrderedDict[str, Tally] = OrderedDict()
         self.sessions: deque[Row] = deque(maxlen=MOST_SESSIONS)
+        self.open: OrderedDict[str, Row] = OrderedDict()
         self.forgotten = 0
         self.states: Mapping[tuple[str, str], str] = {}
         self.quality: Mapping[str, int] = {}
@@ -154,10 +155,20 @@ class Board:
             self.pulses["refused"].add(now, outcome in REFUSALS)
             self.pulses["mails"].add(now, row["message_count"] or 0)
             self.sessions.append(row)
+            for name in (row["session_id"], *(row["amends"] or ())):
+                self.open.pop(str(name), None)
             if outcome != "probe":
                 self._of(self.clients, stream.client(row).lstrip("~"), MOST_CLIENTS).add(row)
             if row["server"] or row["mta_host"]:
                 self._of(self.servers, str(row["server"] or row["mta_host"]), MOST_SERVERS).add(row)
+
+    def add_open(self, rows: Iterable[Row]) -> None:
+        """Take sessions that have been open for long, as they are now."""
+        for row in rows:
+            self.open[str(row["session_id"])] = row
+            self.open.move_to_end(str(row["session_id"]))
+            if len(self.open) > MOST_SESSIONS:
+                self.open.popitem(last=False)
 
     def note(self, now: float, lines: int, quality: Mapping[str, int]) -> None:
         """Take the counts of the run so far."""
@@ -177,8 +188,9 @@ class Board:
         return Counter(outcome for at, outcome in self.recent_outcomes if now - at <= seconds)
 
     def of_client(self, client: str) -> list[Row]:
-        """The sessions of a client that are still known, the latest first."""
-        return [row for row in reversed(self.sessions) if stream.client(row).lstrip("~") == client]
+        """The sessions of a client that are still known, those that go on and then the latest first."""
+        known = (*reversed(self.open.values()), *reversed(self.sessions))
+        return [row for row in known if stream.client(row).lstrip("~") == client]
 
     def _of(self, tallies: OrderedDict[str, Tally], name: str, most: int) -> Tally:
         tally = tallies.get(name)

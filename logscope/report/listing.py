@@ -174,6 +174,7 @@ LISTINGS: dict[str, tuple[Field, ...]] = {
         Field("fields", _fields, 8, ("fields", "reason", "raw")),
     ),
 }
+LISTINGS["live_sessions"] = LISTINGS["sessions"]
 """What each table shows of itself; all of it is in the other formats."""
 
 

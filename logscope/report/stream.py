@@ -21,6 +21,7 @@ READS = (
     "balancer",
     "server", "retries", "mta_host", "service", "screen", "screen_tests", "dnsbl_rank", "hops", "outcome",
     "rejects", "termination_state", "message_count", "duration_ms", "sasl_username", "join_confidence",
+    "amends",
 )  # fmt: skip
 """Columns of the sessions that the line is made of."""
 
@@ -145,14 +146,17 @@ def way(row: Mapping[str, Any]) -> str:
 def reason(row: Mapping[str, Any]) -> str:
     """Why it ended so, or what came of it."""
     parts = [part for part in (_refusal(row), _screening(row), _ending(row)) if part]
+    is_open = row["outcome"] == "open"
     if row["message_count"]:
         parts.insert(0, plural(row["message_count"], "mail"))
     if row["sasl_username"]:
         parts.append(f"as {row['sasl_username']}")
     if row["duration_ms"] is not None:
-        parts.append(span(row["duration_ms"]))
+        parts.append(f"for {span(row['duration_ms'])} so far" if is_open else span(row["duration_ms"]))
     if row["join_confidence"] in ("probable", "ambiguous"):
         parts.append(f"joined: {row['join_confidence']}")
+    if row["amends"]:
+        parts.append("amends what was shown")
     return ", ".join(parts)
 
 

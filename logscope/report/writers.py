@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Protocol
 
 from logscope.report.json_rows import JsonRows
-from logscope.schema import EVENTS, TABLES
+from logscope.schema import EVENTS, SESSIONS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -228,6 +228,8 @@ WRITERS: dict[str, Callable[[Wanted], TableWriter]] = {
 EVENT_COLUMNS = frozenset(column.name for column in EVENTS) - {"fields", "reason", "raw"}
 """Columns that each event has. The typed fields of its kind come on top, or why it has no kind, and the line.
 """
+ALWAYS = {"events": EVENT_COLUMNS, "live_sessions": frozenset(column.name for column in SESSIONS)}
+"""Columns that each row of a table has in JSON, where others are left out if they are null."""
 
 
 def table_writer(
@@ -253,7 +255,7 @@ def _folded(wanted: Wanted, writer: TableWriter) -> TableWriter:
 
 
 def _always(wanted: Wanted) -> frozenset[str] | None:
-    return EVENT_COLUMNS if wanted.table == "events" else None
+    return ALWAYS.get(wanted.table)
 
 
 def _names(table: str) -> list[str]:

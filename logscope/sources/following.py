@@ -16,6 +16,7 @@ from logscope.errors import InputError
 from logscope.live import LiveInput
 from logscope.sources.find import check_log
 from logscope.sources.follow import Followed, looks_rotated
+from logscope.sources.journal import PREFIX, Journal
 from logscope.sources.listen import Listening, Received
 from logscope.sources.parts import Position
 from logscope.sources.pipes import Piped, named_pipe, standard_input
@@ -42,9 +43,11 @@ class Following:
     """The inputs of a live run.
 
     Args:
-        names: files, patterns, directories, `-`. Files need not exist yet.
+        names: files, patterns, directories, `-`, `journal:`. Files need not exist yet.
         from_end: bytes before its end at which a file begins; None for its beginning.
         resume: positions of files in an earlier run, by name.
+        cursors: those of journals, likewise.
+        follow: wait for more; else journals end where they do now.
 
     Attributes:
         inputs: all that are open.
@@ -57,11 +60,15 @@ class Following:
         *,
         from_end: int | None = None,
         resume: dict[str, list[Position]] | None = None,
+        cursors: dict[str, str] | None = None,
+        follow: bool = True,
     ) -> None:
         self.inputs: list[Watched] = []
         self.problems: list[InputError] = []
         self._patterns: list[str] = []
-        self._resume = resume or {}
+        self._resume, self._cursors = resume or {}, cursors or {}
+        self._follow = follow
+        self._told: set[int] = set()  # inputs whose problems are known
         self._selector = selectors.DefaultSelector()
         self._listening: Listening | None = None
         self._ignored: set[Path] = set()
@@ -101,6 +108,7 @@ class Following:
             self._looked_at = now
             for source in self.inputs:
                 source.look(now)
+                self._note_problem(source)
             if self._listening is not None:
                 self._listening.look()
         if at_once or now - self._searched_at >= SEARCH_NS:
@@ -109,6 +117,11 @@ class Following:
         new, self._new = self._new, []
         return new
 
+    def _note_problem(self, source: Watched) -> None:
+        if source.problem is not None and id(source) not in self._told:
+            self._told.add(id(source))
+            self.problems.append(source.problem)
+
     def look_first(self, now: int) -> tuple[list[Watched], list[Watched]]:
         """The inputs at the beginning: files, and others."""
         new = self.look(now)
@@ -116,7 +129,7 @@ class Following:
         return list(compress(new, files)), [source for source in new if not isinstance(source, Followed)]
 
     def wait(self, seconds: float) -> None:
-        """Wait for something to happen."""
+        """Wait for something to happen. Journals are looked at as often as files."""
         for key, _ in self._selector.select(seconds):
             ended = [one for one in self.inputs if isinstance(one, Piped) and one.descriptor == key.fd]
             if ended and not ended[0].follows:
@@ -144,6 +157,14 @@ class Following:
     def positions(self) -> dict[str, list[Position]]:
         """How far each file has been read."""
         return {source.name: source.positions() for source in self.inputs if isinstance(source, Followed)}
+
+    def cursors(self) -> dict[str, str]:
+        """How far each journal has been read."""
+        return {
+            source.name: source.cursor
+            for source in self.inputs
+            if isinstance(source, Journal) and source.cursor is not None
+        }
 
     def stop(self) -> None:
         """Nothing more is waited for; endpoints end when what they have received has been passed on."""
@@ -173,6 +194,8 @@ class Following:
             if name == "-":
                 source = standard_input()
                 self.add(source, [source.descriptor])
+            elif name.startswith(PREFIX) and not path.exists():
+                self._add_journal(name, from_end)
             elif path.is_dir():
                 self._patterns.append(str(Path(glob.escape(name)) / "*"))
             elif glob.has_magic(name) and not os.path.lexists(name):
@@ -190,6 +213,13 @@ class Following:
     def _add_file(self, name: str, from_end: int | None) -> None:
         resume = self._resume.get(name, ())
         self.add(Followed(Path(name), from_end=None if resume else from_end, resume=resume))
+
+    def _add_journal(self, name: str, from_end: int | None) -> None:
+        if any(source.name == name for source in self.inputs):
+            return
+        self.add(
+            Journal(name, follow=self._follow, from_start=from_end is None, cursor=self._cursors.get(name))
+        )
 
     def _has(self, path: Path) -> bool:
         return any(isinstance(source, Followed) and source.path == path for source in self.inputs)

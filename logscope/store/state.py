@@ -12,7 +12,7 @@ import json
 import os
 import stat
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ class Saved:
     Attributes:
         key: what `live` needs to be of use, see `snapshot.key`.
         positions: of each file, by its name.
+        cursors: of each journal, by its name.
         since: only what happened after this time is shown, ns since 1970; None for all.
         mark: where in the output `pending` belongs; None without an output file.
         pending: output that follows from all that was read, and may not be in the file yet.
@@ -43,6 +44,7 @@ class Saved:
     mark: Mark | None
     pending: bytes
     live: bytes
+    cursors: dict[str, str] = field(default_factory=dict)
 
 
 class StateDirectory:
@@ -102,6 +104,7 @@ class StateDirectory:
             Mark.of(said["mark"]),
             pending,
             rest[said["pending"] :],
+            said.get("cursors", {}),
         )
 
     def save(self, saved: Saved) -> None:
@@ -109,6 +112,7 @@ class StateDirectory:
         head = {
             "key": saved.key,
             "positions": {name: [asdict(one) for one in found] for name, found in saved.positions.items()},
+            "cursors": saved.cursors,
             "since": saved.since,
             "mark": asdict(saved.mark) if saved.mark else None,
             "pending": len(saved.pending),

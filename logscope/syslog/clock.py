@@ -83,6 +83,10 @@ class Clock:
         self.zone_origins: dict[str, ZoneOrigin] = {}
         """Where each host's zone is known from, so far."""
 
+    def use_zones(self, zones: Zones) -> None:
+        """Take other zones from here on."""
+        self._zones = zones
+
     def resolve(
         self,
         stamp: Times,

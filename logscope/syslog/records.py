@@ -282,16 +282,23 @@ def _word(text: bytes) -> bytes:
 def _message(record: Record) -> bytes | None:
     for key in _MESSAGE:
         value = record.get(key)
-        if isinstance(value, list):  # journalctl writes what is no UTF-8 as numbers
-            if not all(isinstance(byte, int) and 0 <= byte < 256 for byte in value):
-                continue
-            value = bytes(value)
+        value = _first(value)
         if isinstance(value, dict):
             value = value.get("stringValue") or value.get("original")
         if isinstance(value, str | bytes):
             text = value if isinstance(value, bytes) else _bytes(value)
             return _BREAKS.sub(b" ", text.strip(b"\r\n"))
     return None
+
+
+def _first(value: Any) -> Any:
+    """journalctl writes what is no UTF-8 as numbers, and a list of all values of a field that has several."""
+    if isinstance(value, list) and value:
+        if all(isinstance(byte, int) and not isinstance(byte, bool) and 0 <= byte < 256 for byte in value):
+            return bytes(value)
+        if isinstance(value[0], str | list):
+            return _first(value[0])
+    return value
 
 
 def _bytes(text: str) -> bytes:
@@ -315,7 +322,7 @@ def _places(record: Record) -> Iterator[Record]:
 def _text(record: Record, keys: tuple[str, ...]) -> bytes:
     for place in _places(record):
         for key in keys:
-            value = place.get(key)
+            value = _first(place.get(key))
             if isinstance(value, dict) and key in _OWN_NAME:
                 value = value.get(_OWN_NAME[key])
             if isinstance(value, int) and not isinstance(value, bool):
@@ -329,7 +336,7 @@ def _stamp(record: Record) -> str | None:
     """The record's time as RFC 3339; the first of its names that can be read counts."""
     for place in _places(record):
         for key in _STAMP:
-            value = place.get(key)
+            value = _first(place.get(key))
             if isinstance(value, bytes):
                 value = value.decode("ascii", "replace")
             if isinstance(value, float):

@@ -5,7 +5,8 @@
 In each round the lines of a capture are brought to two files piece by piece, while runs follow them one after
 the other. Each is killed (SIGKILL), after some milliseconds or at the n-th time that it writes, syncs or
 renames something; in between and meanwhile the files are rotated by rename, or by copytruncate while nobody
-reads, and so is the output. The last run may finish. Then each session is there once, as from files. Runs are
+reads, and so is the output. In every other round the mail log comes out of the journal instead (a stand-in
+for journalctl shows it). The last run may finish. Then each session is there once, as from files. Runs are
 forked from one process that has everything loaded, so that a run takes a tenth of a second.
 """
 
@@ -28,6 +29,7 @@ from logscope.cli import keep, view  # noqa: F401 - loaded before anything is fo
 from logscope.cli.main import main
 from logscope.grammar import catalogue
 from tests.tail.arriving import stamp_of
+from tests.tail.journaling import install, records_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CAPTURES = ("proxy-v1", "partial-mask", "masked")
@@ -43,18 +45,26 @@ DEADLINE_S = 120.0
 class Round:
     """One capture, followed by many runs."""
 
-    def __init__(self, directory: Path, capture: str, chance: random.Random) -> None:
+    def __init__(self, directory: Path, capture: str, chance: random.Random, *, journal: bool) -> None:
         self.directory = directory
         self.chance = chance
         self.output = directory / "sessions.jsonl"
         self.files = [directory / name for name in NAMES]
+        self.names = [str(path) for path in self.files]
+        contents = [(SAMPLES / capture / name).read_bytes().splitlines(keepends=True) for name in NAMES]
+        written = list(contents)
+        if journal:
+            self.names[1] = "journal:"
+            written[1] = records_of(b"".join(contents[1]))
+            os.environ["PATH"] = install(directory / "bin", self.files[1])
         lines = [
-            (stamp_of(line), number, line)
-            for number, name in enumerate(NAMES)
-            for line in (SAMPLES / capture / name).read_bytes().splitlines(keepends=True)
+            (stamp_of(line), number, record)
+            for number in range(2)
+            for line, record in zip(contents[number], written[number], strict=True)
         ]
         self.lines = [(number, line) for _, number, line in sorted(lines, key=lambda one: one[0])]
-        self.expected = self.from_files(capture)
+        self.expected = self.from_files(written)
+        self.rotating = [*self.files[: 1 if journal else 2], self.output]
         for path in self.files:
             path.touch()
         child, until = self.follow(), time.monotonic() + DEADLINE_S
@@ -62,8 +72,10 @@ class Round:
             time.sleep(0.005)
         kill(child)
 
-    def from_files(self, capture: str) -> Counter[str]:
-        logs = [str(SAMPLES / capture / name) for name in NAMES]
+    def from_files(self, written: list[list[bytes]]) -> Counter[str]:
+        logs = [str(self.directory / f"whole-{name}") for name in NAMES]
+        for path, lines in zip(logs, written, strict=True):
+            Path(path).write_bytes(b"".join(lines))
         target = self.directory / "batch.jsonl"
         waited(forked(lambda: main(["sessions", *OPTIONS, "--to", str(target), *logs])))
         return rows(target)
@@ -79,7 +91,7 @@ class Round:
 
     def rotate(self, *, read: bool) -> None:
         """Move a log or the output away, `read`: while somebody reads."""
-        path = self.chance.choice([*self.files, self.output])
+        path = self.chance.choice(self.rotating)
         if not path.exists():
             return
         shift(path)
@@ -94,7 +106,7 @@ class Round:
     def follow(self, *more: str) -> int:
         """Begin a run."""
         command = ["tail", *OPTIONS, "--state", str(self.directory / "state"), "--from-start", *more]
-        command += ["--grace", "60s", "--to", str(self.output), *map(str, self.files)]
+        command += ["--grace", "60s", "--to", str(self.output), *self.names]
         return forked(lambda: main(command))
 
     def killed_run(self) -> None:
@@ -197,7 +209,7 @@ def test(kills: int, seed: int, directory: Path) -> None:
     for number in range(-(-kills // 10)):
         place = directory / f"round-{number}"
         place.mkdir()
-        one = Round(place, CAPTURES[number % len(CAPTURES)], chance)
+        one = Round(place, CAPTURES[number % len(CAPTURES)], chance, journal=number % 2 == 1)
         for _ in range(min(10, kills - 10 * number)):
             one.killed_run()
             if chance.random() < 0.2:

@@ -158,6 +158,34 @@ def test_syslog(tmp_path: Path, from_files: list[Any]) -> None:
     assert not path.exists()
 
 
+def test_the_configuration_is_read_anew(tmp_path: Path) -> None:
+    """SIGHUP: lines of a format that was not known are read from then on; a mistake changes nothing."""
+    log, settings = tmp_path / "haproxy.log", tmp_path / "logscope.toml"
+    log.touch()
+    line = b"Nov 22 10:00:0%d edge1 haproxy[9]: from 192.0.2.10 port 41522 %d ms\n"
+    command = [*COMMAND, "tail", str(log), "--from-start", "--events", "-o", "jsonl", "--year", "2026"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path) as process:
+        try:
+            with log.open("ab", buffering=0) as file:
+                file.write(line % (1, 1))
+                kinds = [json.loads(wait_for(process.stdout, b"edge1"))["kind"]]
+                settings.write_text("log_format = ['from %ci port %cp %Tt ms")
+                process.send_signal(signal.SIGHUP)
+                wait_for(process.stderr, b"the configuration stays as it was")
+                settings.write_text("log_format = ['from %ci port %cp %Tt ms']")
+                process.send_signal(signal.SIGHUP)
+                wait_for(process.stderr, b"the configuration was read anew")
+                file.write(line % (2, 2))
+                kinds.append(json.loads(wait_for(process.stdout, b"edge1"))["kind"])
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert kinds[0] == "unparsed"
+    assert kinds[1].startswith("haproxy.")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -160,7 +160,10 @@ def test_runs_that_follow_each_other(tmp_path: Path, suffix: str) -> None:
             file.write(rest)
     assert run("tail", "--no-follow", "--state", tmp_path / "state", "--to", target, *logs) == 0
     assert run("sessions", *logs, "--to", whole) == 0
-    assert lines(target) == lines(whole)
+    expected = lines(whole)
+    if suffix == "csv":  # live, there is one column more
+        expected = [line + (b',"amends"' if line.startswith(b'"session_id"') else b",") for line in expected]
+    assert lines(target) == expected
     if suffix == "csv":
         with target.open(newline="") as file:
             assert len({row["session_id"] for row in csv.DictReader(file)}) == 120
@@ -203,7 +206,7 @@ def offsets(state: Path) -> list[int]:
 def test_killed_at_random_moments() -> None:
     """A short one; `python -m tests.tail.killing --kills 500` takes a quarter of an hour."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tail.killing", "--kills", "10", "--seed", "5"],
+        [sys.executable, "-m", "tests.tail.killing", "--kills", "20", "--seed", "5"],
         cwd=ROOT, capture_output=True, check=False, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

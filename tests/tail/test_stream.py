@@ -30,7 +30,7 @@ PLAIN: dict[str, Any] = {
 def shown(*rows: dict[str, Any], width: int | None = None, colour: bool = False) -> list[str]:
     stream = io.BytesIO()
     writer = SessionLines(stream, Canvas(width, colour))
-    schema = pa.schema([arrow_schema("sessions").field(name) for name in READS])
+    schema = pa.schema([arrow_schema("live_sessions").field(name) for name in READS])
     for row in rows:
         writer.write(pa.RecordBatch.from_pylist([PLAIN | row], schema=schema))
     writer.close()

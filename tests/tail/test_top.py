@@ -88,7 +88,7 @@ def screen() -> Iterator[Screen]:
 def test_keys(screen: Screen) -> None:
     """From the overview to the lines of one session and back; a filter; the end."""
     screen.wait_for("Client, by sessions")
-    shown = screen.wait_for("119 sessions")
+    shown = screen.wait_for("120 sessions")
     client = next(line for line in shown.splitlines() if "▸" in line).split("▸ ")[1].split()[0]
     screen.press("\r")
     screen.wait_for(f"{client}  ")

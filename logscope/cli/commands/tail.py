@@ -24,7 +24,8 @@ def tail(
         typer.Argument(
             metavar="FILES...",
             help="Logs that are being written, in any mix: files (which may appear later), patterns, "
-            "directories, named pipes, `-` for standard input. Without any, the usual places are looked at.",
+            "directories, named pipes, `-` for standard input, `journal:` for the systemd journal or "
+            "`journal:UNIT,…` for a part of it. Without any, the usual places are looked at.",
             show_default=False,
         ),
     ] = None,
@@ -58,6 +59,17 @@ def tail(
             metavar="SPAN",
             rich_help_panel=_HOW,
             help="How late a line may come and still be put in its place: 200ms (unless told otherwise), 5s.",
+        ),
+    ] = None,
+    open_after: Annotated[
+        str | None,
+        typer.Option(
+            "--open-after",
+            metavar="SPAN",
+            rich_help_panel=_HOW,
+            help="Show sessions that have been open, or had mail in the queue, for so long, and again after "
+            "twice as long; or `never`. Unless told otherwise 1min for people, never in -o jsonl and csv. "
+            "What follows says in `amends` which rows it takes the place of.",
         ),
     ] = None,
     state: Annotated[
@@ -206,6 +218,7 @@ def tail(
         from_start=from_start,
         follow=follow,
         grace=GRACE if grace is None else parse_span(grace, "--grace"),
+        open_after=_open_after(open_after, shown=run.target.output == "table" and not events),
         events=events,
         state=Path(state) if state else None,
         top=top,
@@ -215,3 +228,12 @@ def tail(
         metrics_file=Path(metrics_file) if metrics_file else None,
     )
     return run_live(run, wishes)
+
+
+def _open_after(said: str | None, *, shown: bool) -> int | None:
+    """When an open session is shown, in nanoseconds; None for never."""
+    from logscope.live import FIRST_TOLD
+
+    if said is None:
+        return FIRST_TOLD if shown else None
+    return None if said == "never" else parse_span(said, "--open-after")
