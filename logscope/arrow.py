@@ -37,7 +37,7 @@ def as_arrow(
     return pa.Array.from_buffers(kind, len(values), [validity, pa.py_buffer(data)])
 
 
-def as_lists(offsets: NDArray[np.int64], items: pa.Array) -> pa.Array:
+def as_lists(offsets: NDArray[np.integer[Any]], items: pa.Array) -> pa.Array:
     """A list column over some items.
 
     Args:

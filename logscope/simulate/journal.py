@@ -19,6 +19,7 @@ from logscope.errors import UsageError
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.columns import ColumnWriter
 from logscope.grammar.fields import address_number
+from logscope.grammar.machine.write import LONGEST_FIELD
 from logscope.simulate import lines, texts
 from logscope.simulate.layout import *
 from logscope.simulate.lines import HOST_BITS, TAG_BITS
@@ -144,14 +145,14 @@ class Renderer:
         """The lines of a block, for each file."""
         simulation = self._simulation
         pool = simulation.texts(block)
-        s, m, d = block.sessions, block.messages, block.deliveries
+        s, m, d = block.rows
         room = lines.room(s, m, d)
-        e = np.empty((lines.L_WIDTH, room), np.int64)
-        arena = np.empty(room * lines.WIDEST + 2, np.int64)
+        e = simulation.memory.empty((lines.L_WIDTH, room), np.int64)
+        arena = simulation.memory.empty((room * lines.WIDEST + 2,), np.int64)
         count = simulation.kernel(lines.tell)(s, m, d, self._numbers, e, arena)
         e = e[:, :count]
         if self._lose is not None:
-            first = int(s[S_NUMBER, 0])
+            first = int(s[0, S_NUMBER])
             chance = np.random.default_rng([simulation.options.seed, 5, first]).random(count)
             e = e[:, chance >= self._lose[e[lines.L_TAG] >> TAG_BITS & (1 << HOST_BITS) - 1]]
         files = self._files.of(e[lines.L_TAG])
@@ -160,7 +161,8 @@ class Renderer:
             mine = np.flatnonzero(files == number)
             orders.append(mine[sorted_order(e[lines.L_TIME][mine])])
         order = np.concatenate(orders)
-        out, ends = self._writer.write(e[lines.L_SHAPE][order], e[lines.L_ROW][order], arena, pool)
+        out = simulation.memory.empty((160 * len(order) + 2 * LONGEST_FIELD,), np.uint8)
+        out, ends = self._writer.write(e[lines.L_SHAPE][order], e[lines.L_ROW][order], arena, pool, out)
         times, tags = e[lines.L_TIME][order], e[lines.L_TAG][order]
         runs = []
         rest = Run(out.data, ends, times, tags)

@@ -280,10 +280,10 @@ def envelope(stamps: str, facility: int, severity: str, **values: Any) -> tuple[
 
 def room(s: Matrix, m: Matrix, d: Matrix) -> int:
     """How many lines there can be at most."""
-    if s.shape[1] == 0:
+    if s.shape[0] == 0:
         return 0
-    extra = int(s[S_REJECT_COUNT].sum())
-    return int(14 * s.shape[1] + extra + 8 * m.shape[1] + 2 * d.shape[1])
+    extra = int(s[:, S_REJECT_COUNT].sum())
+    return int(14 * s.shape[0] + extra + 8 * m.shape[0] + 2 * d.shape[0])
 
 
 # --- kernels ------------------------------------------------------------------------------------------------
@@ -301,17 +301,17 @@ def tell(s: Matrix, m: Matrix, d: Matrix, k: Ints, e: Matrix, arena: Ints) -> in
     """
     arena[0] = 0
     arena[1] = 2
-    for i in range(s.shape[1]):
-        session = s[S_NUMBER, i] << SESSION_SHIFT
-        if s[S_BALANCER, i] >= 0 and s[S_LOST, i] & 1 == 0:
+    for i in range(s.shape[0]):
+        session = s[i, S_NUMBER] << SESSION_SHIFT
+        if s[i, S_BALANCER] >= 0 and s[i, S_LOST] & 1 == 0:
             balancer(s, i, k, e, arena, session)
-        if s[S_CONNECTED, i] != NULL and s[S_LOST, i] & 2 == 0:
-            if s[S_SERVICE, i] == 0 and k[K_SCREEN]:
+        if s[i, S_CONNECTED] != NULL and s[i, S_LOST] & 2 == 0:
+            if s[i, S_SERVICE] == 0 and k[K_SCREEN]:
                 screen(s, i, k, e, arena, session)
-            if s[S_SMTPD_AT, i] != NULL:
+            if s[i, S_SMTPD_AT] != NULL:
                 smtpd(s, i, k, e, arena, session)
-    for n in range(m.shape[1]):
-        if m[M_LOST, n] & 2 == 0:
+    for n in range(m.shape[0]):
+        if m[n, M_LOST] & 2 == 0:
             message(s, m, d, n, k, e, arena)
     return int(arena[0])
 
@@ -366,11 +366,11 @@ def balancer(
     session: int,
 ) -> None:
     """HAProxy's line, at the session's end; two of them in a chain."""
-    outer = s[S_BALANCER, i]
+    outer = s[i, S_BALANCER]
     words = k[K_HOSTS]
-    end = s[S_AT, i] + s[S_DURATION, i] * MILLISECOND
+    end = s[i, S_AT] + s[i, S_DURATION] * MILLISECOND
     chained = k[K_INNER] > 0
-    inner = k[K_BALANCERS] + s[S_NUMBER, i] % max(k[K_INNER], 1)
+    inner = k[K_BALANCERS] + s[i, S_NUMBER] % max(k[K_INNER], 1)
     for hop in range(2 if chained else 1):
         who = inner if hop == 1 else outer
         host = k[K_SERVERS] + who
@@ -381,49 +381,49 @@ def balancer(
         if hop == 1 and k[K_FORWARDED] == 0:
             arena[at] = 0
             arena[at + 1] = k[K_ADDRESSES + k[K_SERVERS] + outer]
-            arena[at + 2] = s[S_OUTER_PORT, i]
+            arena[at + 2] = s[i, S_OUTER_PORT]
         else:
-            arena[at] = s[S_HI, i]
-            arena[at + 1] = s[S_LO, i]
-            arena[at + 2] = s[S_PORT, i]
-        arena[at + 3] = local(s[S_AT, i], k)
-        arena[at + 4] = k[K_SPANS + W_FRONTENDS + s[S_SERVICE, i]]
-        arena[at + 5] = k[K_SPANS + W_BACKENDS + s[S_SERVICE, i]]
-        server = s[S_SERVER, i]
-        reached = server >= 0 and s[S_TERMINATION, i] != T_NO_SERVER
+            arena[at] = s[i, S_HI]
+            arena[at + 1] = s[i, S_LO]
+            arena[at + 2] = s[i, S_PORT]
+        arena[at + 3] = local(s[i, S_AT], k)
+        arena[at + 4] = k[K_SPANS + W_FRONTENDS + s[i, S_SERVICE]]
+        arena[at + 5] = k[K_SPANS + W_BACKENDS + s[i, S_SERVICE]]
+        server = s[i, S_SERVER]
+        reached = server >= 0 and s[i, S_TERMINATION] != T_NO_SERVER
         arena[at + 6] = k[K_SPANS + W_NO_SERVER]
         if hop == 0 and chained:
             arena[at + 6] = k[K_SPANS + words + k[K_SERVERS] + inner]
         elif reached:
             arena[at + 6] = k[K_SPANS + words + server]
-        arena[at + 7] = s[S_QUEUE, i]
-        arena[at + 8] = s[S_CONNECT, i]
-        arena[at + 9] = s[S_DURATION, i]
-        arena[at + 10] = s[S_BYTES, i]
-        arena[at + 11] = k[K_SPANS + W_TERMINATIONS + s[S_TERMINATION, i]]
-        arena[at + 12] = s[S_OPEN, i]
-        arena[at + 13] = s[S_OPEN, i]
-        arena[at + 14] = max(s[S_OPEN, i] - 1, 0)
-        arena[at + 15] = max(s[S_OPEN_SERVER, i] - 1, 0) if reached else 0
-        arena[at + 16] = s[S_RETRIES, i]
+        arena[at + 7] = s[i, S_QUEUE]
+        arena[at + 8] = s[i, S_CONNECT]
+        arena[at + 9] = s[i, S_DURATION]
+        arena[at + 10] = s[i, S_BYTES]
+        arena[at + 11] = k[K_SPANS + W_TERMINATIONS + s[i, S_TERMINATION]]
+        arena[at + 12] = s[i, S_OPEN]
+        arena[at + 13] = s[i, S_OPEN]
+        arena[at + 14] = max(s[i, S_OPEN] - 1, 0)
+        arena[at + 15] = max(s[i, S_OPEN_SERVER] - 1, 0) if reached else 0
+        arena[at + 16] = s[i, S_RETRIES]
         if k[K_SOURCE]:
             arena[at + 17] = 0
             arena[at + 18] = k[K_ADDRESSES + k[K_SERVERS] + who]
-            arena[at + 19] = s[S_OUTER_PORT, i] if hop == 0 and chained else s[S_BACK_PORT, i]
+            arena[at + 19] = s[i, S_OUTER_PORT] if hop == 0 and chained else s[i, S_BACK_PORT]
 
 
 @kernel
 def is_own(s: Matrix, i: int) -> bool:
     """Whether the server sees the balancer's address instead of the client's."""
-    return bool(s[S_HEADER, i] != H_PASSED)
+    return bool(s[i, S_HEADER] != H_PASSED)
 
 
 @kernel
 def front(s: Matrix, i: int, k: Ints) -> int:
     """Lower half of the address of the balancer in front of the server."""
-    who = max(s[S_BALANCER, i], 0)
+    who = max(s[i, S_BALANCER], 0)
     if k[K_INNER] > 0:
-        who = k[K_BALANCERS] + s[S_NUMBER, i] % k[K_INNER]
+        who = k[K_BALANCERS] + s[i, S_NUMBER] % k[K_INNER]
     return int(k[K_ADDRESSES + k[K_SERVERS] + who])
 
 
@@ -433,33 +433,33 @@ def put_peer(s: Matrix, i: int, k: Ints, arena: Ints, at: int) -> int:
     if is_own(s, i):
         arena[at] = 0
         arena[at + 1] = front(s, i, k)
-        arena[at + 2] = s[S_BACK_PORT, i]
+        arena[at + 2] = s[i, S_BACK_PORT]
     else:
-        arena[at] = s[S_HI, i]
-        arena[at + 1] = s[S_LO, i]
-        arena[at + 2] = s[S_PORT, i]
+        arena[at] = s[i, S_HI]
+        arena[at + 1] = s[i, S_LO]
+        arena[at + 2] = s[i, S_PORT]
     return at + 3
 
 
 @kernel
 def put_claim(s: Matrix, i: int, arena: Ints, at: int) -> int:
     """Addresses and ports in the PROXY header."""
-    arena[at] = s[S_HI, i]
-    arena[at + 1] = s[S_LO, i]
+    arena[at] = s[i, S_HI]
+    arena[at + 1] = s[i, S_LO]
     if is_four(s, i):
         arena[at + 2] = 0
         arena[at + 3] = 0xFFFF_CB00_7119
     else:
         arena[at + 2] = 0x2001_0DB8_0000_0000
         arena[at + 3] = 0x25
-    arena[at + 4] = s[S_PORT, i]
+    arena[at + 4] = s[i, S_PORT]
     arena[at + 5] = 25
     return at + 6
 
 
 @kernel
 def is_four(s: Matrix, i: int) -> bool:
-    return bool(s[S_HI, i] == 0 and s[S_LO, i] >> 32 == 0xFFFF)
+    return bool(s[i, S_HI] == 0 and s[i, S_LO] >> 32 == 0xFFFF)
 
 
 @kernel
@@ -477,10 +477,10 @@ def header_length(s: Matrix, i: int, version: int) -> int:
     if version == 2:
         return 28 if is_four(s, i) else 52
     if not is_four(s, i):
-        return 28 + 21 + digits(s[S_PORT, i])
-    length = 11 + 1 + 12 + 1 + digits(s[S_PORT, i]) + 1 + 2 + 2 + 3
+        return 28 + 21 + digits(s[i, S_PORT])
+    length = 11 + 1 + 12 + 1 + digits(s[i, S_PORT]) + 1 + 2 + 2 + 3
     for shift in (0, 8, 16, 24):
-        length += digits((s[S_LO, i] >> shift) & 255)
+        length += digits((s[i, S_LO] >> shift) & 255)
     return length
 
 
@@ -494,12 +494,12 @@ def screen(
     session: int,
 ) -> None:
     """What postscreen and dnsblog log."""
-    server = s[S_SERVER, i]
+    server = s[i, S_SERVER]
     host = server
-    skew = s[S_SKEW, i]
-    start = s[S_CONNECTED, i]
-    end = s[S_SCREEN_END, i]
-    if s[S_HEADER, i] == H_MISSING:
+    skew = s[i, S_SKEW]
+    start = s[i, S_CONNECTED]
+    end = s[i, S_SCREEN_END]
+    if s[i, S_HEADER] == H_MISSING:
         put(
             E_NO_HEADER, end, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
@@ -509,7 +509,7 @@ def screen(
     )  # fmt: skip
     at = put_peer(s, i, k, arena, at)
     arena[at] = 0
-    if is_own(s, i) or s[S_BALANCER, i] < 0:
+    if is_own(s, i) or s[i, S_BALANCER] < 0:
         arena[at + 1] = k[K_ADDRESSES + server]
         arena[at + 2] = 10024
     elif is_four(s, i):
@@ -519,7 +519,7 @@ def screen(
         arena[at] = 0x2001_0DB8_0000_0000
         arena[at + 1] = 0x25
         arena[at + 2] = 25
-    verdict = s[S_VERDICT, i]
+    verdict = s[i, S_VERDICT]
     shape = -1
     if verdict == V_PASS_NEW:
         shape = E_PASS_NEW
@@ -531,24 +531,24 @@ def screen(
         shape = E_DENYLISTED
     if shape >= 0:
         at = put(
-            shape, s[S_VERDICT_AT, i], skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
+            shape, s[i, S_VERDICT_AT], skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
         put_peer(s, i, k, arena, at)
     if end == NULL:
         return
     tests(s, i, k, e, arena, host)
-    if s[S_REJECT, i] != R_NOTHING:
+    if s[i, S_REJECT] != R_NOTHING:
         at = put(
             E_SCREEN_REJECT, end - 900_000, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
         at = put_peer(s, i, k, arena, at)
-        arena[at] = 5_007_001 if s[S_REJECT, i] == R_LISTED else 5_003_002
-        arena[at + 1] = s[S_REASON, i]
-        arena[at + 2] = s[S_FROM, i]
-        arena[at + 3] = s[S_TO, i]
-        arena[at + 4] = s[S_HELO, i]
-    if verdict == V_HANGUP or s[S_HEADER, i] == H_UNEXPECTED:
-        later = s[S_TESTS, i] != 0
+        arena[at] = 5_007_001 if s[i, S_REJECT] == R_LISTED else 5_003_002
+        arena[at + 1] = s[i, S_REASON]
+        arena[at + 2] = s[i, S_FROM]
+        arena[at + 3] = s[i, S_TO]
+        arena[at + 4] = s[i, S_HELO]
+    if verdict == V_HANGUP or s[i, S_HEADER] == H_UNEXPECTED:
+        later = s[i, S_TESTS] != 0
         at = put(
             E_HANGUP_LATER if later else E_HANGUP, end - 11_000, skew, k, host, POSTSCREEN,
             POSTSCREEN_PID, e, arena, TAG_NONE,
@@ -571,23 +571,23 @@ def tests(
     host: int,
 ) -> None:
     """Lines of the tests that failed."""
-    skew = s[S_SKEW, i]
-    start = s[S_CONNECTED, i]
-    end = s[S_SCREEN_END, i]
-    if s[S_TESTS, i] & (1 << TEST_DNSBL):
+    skew = s[i, S_SKEW]
+    start = s[i, S_CONNECTED]
+    end = s[i, S_SCREEN_END]
+    if s[i, S_TESTS] & (1 << TEST_DNSBL):
         for which in range(2):
             at = put(
                 E_DNSBLOG + which, start + (2100 + 350 * which) * MICROSECOND, skew, k, host, DNSBLOG,
-                8910 - (s[S_PORT, i] + which) % 4, e, arena, TAG_NONE,
+                8910 - (s[i, S_PORT] + which) % 4, e, arena, TAG_NONE,
             )  # fmt: skip
-            arena[at] = s[S_HI, i]
-            arena[at + 1] = s[S_LO, i]
+            arena[at] = s[i, S_HI]
+            arena[at + 1] = s[i, S_LO]
         at = put(
             E_RANK, end - (end - start) // 8, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = s[S_RANK, i]
+        arena[at] = s[i, S_RANK]
         put_peer(s, i, k, arena, at + 1)
-    if s[S_HEADER, i] == H_UNEXPECTED:
+    if s[i, S_HEADER] == H_UNEXPECTED:
         shape = E_PREGREET_V2
         if k[K_VERSION] != 2:
             shape = E_PREGREET_V1 if is_four(s, i) else E_PREGREET_V1_6
@@ -597,18 +597,18 @@ def tests(
         arena[at] = header_length(s, i, k[K_VERSION])
         at = put_peer(s, i, k, arena, at + 1)
         if shape == E_PREGREET_V2:
-            arena[at] = s[S_HEADER_TEXT, i]
+            arena[at] = s[i, S_HEADER_TEXT]
         else:
             put_claim(s, i, arena, at)
-    elif s[S_TESTS, i] & (1 << TEST_PREGREET):
+    elif s[i, S_TESTS] & (1 << TEST_PREGREET):
         at = put(
             E_PREGREET, start + 1_500_000, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = (s[S_HELO, i] & LENGTH) + 7
+        arena[at] = (s[i, S_HELO] & LENGTH) + 7
         arena[at + 1] = 0
         at = put_peer(s, i, k, arena, at + 2)
-        arena[at] = s[S_HELO, i]
-    if s[S_TESTS, i] & (1 << TEST_PIPELINING):
+        arena[at] = s[i, S_HELO]
+    if s[i, S_TESTS] & (1 << TEST_PIPELINING):
         at = put(
             E_PIPELINING, end - 1_500_000, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
@@ -618,7 +618,7 @@ def tests(
 @kernel
 def put_named(s: Matrix, i: int, k: Ints, arena: Ints, at: int) -> int:
     """Host name and address of the peer as smtpd logs them, and its port where it does."""
-    arena[at] = s[S_NAME, i]
+    arena[at] = s[i, S_NAME]
     end = put_peer(s, i, k, arena, at + 1)
     return end if k[K_PORTS] else end - 1
 
@@ -633,24 +633,24 @@ def smtpd(
     session: int,
 ) -> None:
     """What smtpd logs, but for the lines of messages."""
-    host = s[S_SERVER, i]
-    service = SUBMISSION if s[S_SERVICE, i] == 1 else SMTPD
-    pid = s[S_PID, i]
-    skew = s[S_SKEW, i]
-    start = s[S_SMTPD_AT, i]
-    end = s[S_SMTPD_END, i]
-    header = s[S_HEADER, i]
+    host = s[i, S_SERVER]
+    service = SUBMISSION if s[i, S_SERVICE] == 1 else SMTPD
+    pid = s[i, S_PID]
+    skew = s[i, S_SKEW]
+    start = s[i, S_SMTPD_AT]
+    end = s[i, S_SMTPD_END]
+    header = s[i, S_HEADER]
     if header == H_MISSING:
         put(
             E_SMTPD_NO_HEADER, start - 20_000, skew, k, host, service, pid, e, arena, TAG_NONE,
         )  # fmt: skip
-    elif header == H_PASSED and trait(s[S_CLIENT, i], 5) % 10 < 2 and is_four(s, i):
+    elif header == H_PASSED and trait(s[i, S_CLIENT], 5) % 10 < 2 and is_four(s, i):
         at = put(
             E_NO_NAME, start - 60_000, skew, k, host, service, pid, e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = s[S_CLIENT, i]
-        arena[at + 1] = s[S_HI, i]
-        arena[at + 2] = s[S_LO, i]
+        arena[at] = s[i, S_CLIENT]
+        arena[at + 1] = s[i, S_HI]
+        arena[at + 2] = s[i, S_LO]
     at = put(
         E_SMTPD, start, skew, k, host, service, pid, e, arena, session | TAG_SMTPD,
     )  # fmt: skip
@@ -666,17 +666,17 @@ def smtpd(
         )  # fmt: skip
         at = put_named(s, i, k, arena, at)
         if shape == E_SMTPD_HEADER_V2:
-            arena[at] = s[S_HEADER_TEXT, i]
+            arena[at] = s[i, S_HEADER_TEXT]
         else:
             put_claim(s, i, arena, at)
-    all_of_them = s[S_COMMANDS, i] == s[S_COMMANDS_OK, i] and s[S_COMMANDS, i] > 0
+    all_of_them = s[i, S_COMMANDS] == s[i, S_COMMANDS_OK] and s[i, S_COMMANDS] > 0
     at = put(
         E_END if all_of_them else E_END_SOME, end, skew, k, host, service, pid, e, arena, TAG_NONE,
     )  # fmt: skip
     at = put_named(s, i, k, arena, at)
-    arena[at] = s[S_COUNTERS, i]
-    arena[at + 1] = s[S_COMMANDS_OK, i]
-    arena[at + 2] = s[S_COMMANDS, i]
+    arena[at] = s[i, S_COUNTERS]
+    arena[at + 1] = s[i, S_COMMANDS_OK]
+    arena[at + 2] = s[i, S_COMMANDS]
 
 
 @kernel
@@ -690,40 +690,40 @@ def dialogue(
     service: int,
 ) -> None:
     """TLS, refusals, failed logins, and how the session broke off."""
-    pid = s[S_PID, i]
-    skew = s[S_SKEW, i]
-    start = s[S_SMTPD_AT, i]
-    end = s[S_SMTPD_END, i]
+    pid = s[i, S_PID]
+    skew = s[i, S_SKEW]
+    start = s[i, S_SMTPD_AT]
+    end = s[i, S_SMTPD_END]
     length = end - start
-    behaviour = s[S_BEHAVIOUR, i]
-    if s[S_TLS, i]:
+    behaviour = s[i, S_BEHAVIOUR]
+    if s[i, S_TLS]:
         at = put(
             E_TLS, start + length // 9, skew, k, host, service, pid, e, arena, TAG_NONE,
         )  # fmt: skip
         put_named(s, i, k, arena, at)
-    for n in range(s[S_REJECT_COUNT, i]):
-        moment = start + length // 6 + length * (4 * n + 2) // (6 * s[S_REJECT_COUNT, i])
+    for n in range(s[i, S_REJECT_COUNT]):
+        moment = start + length // 6 + length * (4 * n + 2) // (6 * s[i, S_REJECT_COUNT])
         at = put(
             E_SASL if behaviour == B_BAD_PASSWORD else E_REJECT, moment, skew, k, host, service, pid,
             e, arena, TAG_NONE,
         )  # fmt: skip
         at = put_named(s, i, k, arena, at)
         if behaviour == B_BAD_PASSWORD:
-            arena[at] = s[S_LOGIN, i]
+            arena[at] = s[i, S_LOGIN]
         else:
-            arena[at] = CODES[s[S_REJECT, i]]
-            arena[at + 1] = DSNS[s[S_REJECT, i]]
-            arena[at + 2] = s[S_REASON, i]
-            arena[at + 3] = s[S_FROM, i]
-            arena[at + 4] = s[S_TO, i]
-            arena[at + 5] = s[S_HELO, i]
+            arena[at] = CODES[s[i, S_REJECT]]
+            arena[at + 1] = DSNS[s[i, S_REJECT]]
+            arena[at + 2] = s[i, S_REASON]
+            arena[at + 3] = s[i, S_FROM]
+            arena[at + 4] = s[i, S_TO]
+            arena[at + 5] = s[i, S_HELO]
     shape = BREAKS[behaviour]
     if shape >= 0:
         at = put(
             shape, end - 12_000, skew, k, host, service, pid, e, arena, TAG_NONE,
         )  # fmt: skip
         if shape == E_LOST_DATA:
-            arena[at] = 200 + s[S_PORT, i] % 900
+            arena[at] = 200 + s[i, S_PORT] % 900
             at += 1
         put_named(s, i, k, arena, at)
 
@@ -748,52 +748,52 @@ def message(
     arena: Ints,
 ) -> None:
     """The lines of one queue id, deliveries included."""
-    server = m[M_SERVER, n]
+    server = m[n, M_SERVER]
     host = server
-    skew = m[M_SKEW, n]
-    i = m[M_SESSION, n]
-    variety = m[M_NUMBER, n]
+    skew = m[n, M_SKEW]
+    i = m[n, M_SESSION]
+    variety = m[n, M_NUMBER]
     if i >= 0:
-        login = s[S_USER, i] >= 0
+        login = s[i, S_USER] >= 0
         at = put(
-            E_CLIENT_LOGIN if login else E_CLIENT, m[M_QUEUED, n], skew, k, host,
-            SUBMISSION if s[S_SERVICE, i] == 1 else SMTPD, s[S_PID, i], e, arena, TAG_NONE,
+            E_CLIENT_LOGIN if login else E_CLIENT, m[n, M_QUEUED], skew, k, host,
+            SUBMISSION if s[i, S_SERVICE] == 1 else SMTPD, s[i, S_PID], e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = m[M_ID, n]
+        arena[at] = m[n, M_ID]
         at = put_named(s, i, k, arena, at + 1)
-        arena[at] = s[S_LOGIN, i]
-    if m[M_ID_AT, n] != NULL:
+        arena[at] = s[i, S_LOGIN]
+    if m[n, M_ID_AT] != NULL:
         at = put(
-            E_MESSAGE_ID, m[M_ID_AT, n], skew, k, host, CLEANUP, 8941 - variety % 4, e, arena, TAG_NONE,
+            E_MESSAGE_ID, m[n, M_ID_AT], skew, k, host, CLEANUP, 8941 - variety % 4, e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = m[M_ID, n]
-        arena[at + 1] = m[M_MESSAGE_ID, n]
-    if m[M_SIZE, n] == NULL:
+        arena[at] = m[n, M_ID]
+        arena[at + 1] = m[n, M_MESSAGE_ID]
+    if m[n, M_SIZE] == NULL:
         return
-    parent = m[M_PARENT, n]
+    parent = m[n, M_PARENT]
     if parent >= 0:
         at = put(
-            E_NOTICE, m[M_QUEUED, n] + 1_000_000, skew, k, host, BOUNCE, BOUNCE_PID, e, arena, TAG_NONE,
+            E_NOTICE, m[n, M_QUEUED] + 1_000_000, skew, k, host, BOUNCE, BOUNCE_PID, e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = m[M_ID, parent]
-        arena[at + 1] = m[M_ID, n]
+        arena[at] = m[parent, M_ID]
+        arena[at + 1] = m[n, M_ID]
     attempt = NULL
-    for row in range(m[M_FIRST_DELIVERY, n], m[M_FIRST_DELIVERY, n] + m[M_DELIVERIES, n]):
-        if d[D_BEGIN, row] != attempt:
-            attempt = d[D_BEGIN, row]
+    for row in range(m[n, M_FIRST_DELIVERY], m[n, M_FIRST_DELIVERY] + m[n, M_DELIVERIES]):
+        if d[row, D_BEGIN] != attempt:
+            attempt = d[row, D_BEGIN]
             at = put(
                 E_ACTIVE, attempt, skew, k, host, QMGR, QMGR_PID, e, arena, TAG_NONE,
             )  # fmt: skip
-            arena[at] = m[M_ID, n]
-            arena[at + 1] = m[M_FROM, n]
-            arena[at + 2] = m[M_SIZE, n]
-            arena[at + 3] = m[M_RECIPIENTS, n]
+            arena[at] = m[n, M_ID]
+            arena[at + 1] = m[n, M_FROM]
+            arena[at + 2] = m[n, M_SIZE]
+            arena[at + 3] = m[n, M_RECIPIENTS]
         delivery(m, d, n, row, k, e, arena, host)
-    if m[M_REMOVED, n] != NULL:
+    if m[n, M_REMOVED] != NULL:
         at = put(
-            E_REMOVED, m[M_REMOVED, n], skew, k, host, QMGR, QMGR_PID, e, arena, TAG_NONE,
+            E_REMOVED, m[n, M_REMOVED], skew, k, host, QMGR, QMGR_PID, e, arena, TAG_NONE,
         )  # fmt: skip
-        arena[at] = m[M_ID, n]
+        arena[at] = m[n, M_ID]
 
 
 @kernel
@@ -808,9 +808,9 @@ def delivery(
     host: int,
 ) -> None:
     """A delivery agent's line."""
-    agent = d[D_AGENT, row]
-    status = d[D_STATUS, row]
-    reached = d[D_HOST, row] != NULL
+    agent = d[row, D_AGENT]
+    status = d[row, D_STATUS]
+    reached = d[row, D_HOST] != NULL
     if agent == A_VIRTUAL:
         shape = E_VIRTUAL
     elif not reached:
@@ -819,24 +819,24 @@ def delivery(
         shape = E_SENT if status == D_SENT else E_DEFERRED if status == D_DEFERRED else E_BOUNCED
     service = VIRTUAL if agent == A_VIRTUAL else RELAY if agent == A_RELAY else SMTP
     at = put(
-        shape, d[D_AT, row], m[M_SKEW, n], k, host, service, 8930 - 10 * agent - d[D_RECIPIENT, row] % 4,
+        shape, d[row, D_AT], m[n, M_SKEW], k, host, service, 8930 - 10 * agent - d[row, D_RECIPIENT] % 4,
         e, arena, TAG_NONE,
     )  # fmt: skip
-    arena[at] = m[M_ID, n]
-    arena[at + 1] = d[D_TO, row]
+    arena[at] = m[n, M_ID]
+    arena[at + 1] = d[row, D_TO]
     at += 2
     if reached and agent != A_VIRTUAL:
-        arena[at] = d[D_HOST, row]
-        arena[at + 1] = d[D_HI, row]
-        arena[at + 2] = d[D_LO, row]
+        arena[at] = d[row, D_HOST]
+        arena[at + 1] = d[row, D_HI]
+        arena[at + 2] = d[row, D_LO]
         at += 3
-    arena[at] = d[D_DELAY, row]
-    arena[at + 1] = d[D_BEFORE_QUEUE, row]
-    arena[at + 2] = d[D_IN_QUEUE, row]
-    arena[at + 3] = d[D_CONNECT, row]
-    arena[at + 4] = d[D_TRANSMIT, row]
+    arena[at] = d[row, D_DELAY]
+    arena[at + 1] = d[row, D_BEFORE_QUEUE]
+    arena[at + 2] = d[row, D_IN_QUEUE]
+    arena[at + 3] = d[row, D_CONNECT]
+    arena[at + 4] = d[row, D_TRANSMIT]
     at += 5
     if shape != E_VIRTUAL:
-        arena[at] = DSN_OF_REPLY[d[D_REPLY, row]]
+        arena[at] = DSN_OF_REPLY[d[row, D_REPLY]]
         at += 1
-    arena[at] = d[D_SAID, row]
+    arena[at] = d[row, D_SAID]

@@ -49,48 +49,55 @@ def bring(
     row = 0
     recipients = 0
     for i in range(count):
-        s[S_FIRST_MESSAGE, i] = row
-        if s[S_MESSAGES, i] == 0:
+        s[i, S_FIRST_MESSAGE] = row
+        if s[i, S_MESSAGES] == 0:
             continue
-        g = conditions[s[S_CONDITION, i]][servers * C_CONDITIONS :]
-        q = streams[s[S_STREAM, i]]
-        begin = s[S_SMTPD_AT, i]
-        part = (s[S_SMTPD_END, i] - begin) / (s[S_MESSAGES, i] + 0.6)
+        g = conditions[s[i, S_CONDITION]][servers * C_CONDITIONS :]
+        q = streams[s[i, S_STREAM]]
+        begin = s[i, S_SMTPD_AT]
+        part = (s[i, S_SMTPD_END] - begin) / (s[i, S_MESSAGES] + 0.6)
         sender = below(r, 1013)
-        domain = s[S_CLIENT, i] % DOMAINS
-        for n in range(s[S_MESSAGES, i]):
+        domain = s[i, S_CLIENT] % DOMAINS
+        for n in range(s[i, S_MESSAGES]):
             queued = moment(begin, part * (0.45 + n))
-            m[M_SESSION, row] = i
-            m[M_SERVER, row] = s[S_SERVER, i]
-            m[M_SKEW, row] = s[S_SKEW, i]
-            m[M_LOST, row] = s[S_LOST, i]
-            m[M_QUEUED, row] = queued
-            m[M_QUEUE_ID, row] = new_queue_id(inodes, s[S_SERVER, i], queued + s[S_SKEW, i])
-            m[M_NUMBER, row] = below(r, 1 << 30)
-            m[M_SENDER, row] = sender if s[S_USER, i] < 0 else s[S_USER, i]
-            m[M_DOMAIN, row] = domain
-            m[M_PARENT, row] = -1
-            m[M_DELIVERIES, row] = 0
-            m[M_ATTEMPTS, row] = 0
-            m[M_FIRST_DELIVERY, row] = 0
-            m[M_REMOVED, row] = NULL
-            m[M_RETRY, row] = NULL
-            m[M_STATUS, row] = F_UNKNOWN
-            m[M_SIZE, row] = NULL
-            m[M_RECIPIENTS, row] = NULL
-            m[M_ACTIVE, row] = NULL
-            m[M_ID_AT, row] = NULL
-            if s[S_QUEUED, i] > 0:
-                m[M_SIZE, row] = 520 + int(spread(r, 2600.0, 1.5) * q[Q_SIZE] * g[G_SIZE])
-                m[M_ID_AT, row] = moment(begin, part * (0.9 + n))
-                m[M_ACTIVE, row] = moment(begin, part * (1.2 + n))
-                m[M_RECIPIENTS, row] = how_many(r, q[Q_RECIPIENTS])
-                recipients += m[M_RECIPIENTS, row]
-                s[S_RECIPIENTS, i] += m[M_RECIPIENTS, row]
-            elif s[S_BEHAVIOUR, i] == B_LOST_DATA:
-                m[M_ID_AT, row] = s[S_SMTPD_END, i] + 150 * MICROSECOND  # what came of it has a header
+            m[row, M_SESSION] = i
+            m[row, M_SERVER] = s[i, S_SERVER]
+            m[row, M_SKEW] = s[i, S_SKEW]
+            m[row, M_LOST] = s[i, S_LOST]
+            m[row, M_QUEUED] = queued
+            m[row, M_QUEUE_ID] = new_queue_id(inodes, s[i, S_SERVER], queued + s[i, S_SKEW])
+            m[row, M_NUMBER] = below(r, 1 << 30)
+            m[row, M_SENDER] = sender if s[i, S_USER] < 0 else s[i, S_USER]
+            m[row, M_DOMAIN] = domain
+            m[row, M_PARENT] = -1
+            m[row, M_DELIVERIES] = 0
+            m[row, M_ATTEMPTS] = 0
+            m[row, M_FIRST_DELIVERY] = 0
+            m[row, M_REMOVED] = NULL
+            m[row, M_RETRY] = NULL
+            m[row, M_STATUS] = F_UNKNOWN
+            m[row, M_SIZE] = NULL
+            m[row, M_RECIPIENTS] = NULL
+            m[row, M_ACTIVE] = NULL
+            m[row, M_ID_AT] = NULL
+            no_texts(m, row)
+            if s[i, S_QUEUED] > 0:
+                m[row, M_SIZE] = 520 + int(spread(r, 2600.0, 1.5) * q[Q_SIZE] * g[G_SIZE])
+                m[row, M_ID_AT] = moment(begin, part * (0.9 + n))
+                m[row, M_ACTIVE] = moment(begin, part * (1.2 + n))
+                m[row, M_RECIPIENTS] = how_many(r, q[Q_RECIPIENTS])
+                recipients += m[row, M_RECIPIENTS]
+                s[i, S_RECIPIENTS] += m[row, M_RECIPIENTS]
+            elif s[i, S_BEHAVIOUR] == B_LOST_DATA:
+                m[row, M_ID_AT] = s[i, S_SMTPD_END] + 150 * MICROSECOND  # what came of it has a header
             row += 1
     return row, recipients
+
+
+@kernel
+def no_texts(m: Matrix, row: int) -> None:
+    for column in range(M_ID, M_WIDTH):
+        m[row, column] = NULL
 
 
 @kernel
@@ -132,21 +139,21 @@ def deliver(
     notices = count
     row = 0
     for k in range(count):
-        if m[M_SIZE, k] == NULL:
+        if m[k, M_SIZE] == NULL:
             continue
-        i = m[M_SESSION, k]
-        g = conditions[s[S_CONDITION, i]][servers * C_CONDITIONS :]
-        m[M_FIRST_DELIVERY, k] = row
-        outbound = s[S_SERVICE, i] == 1
-        agent = A_SMTP if outbound else A_VIRTUAL if m[M_NUMBER, k] % 10 < 7 else A_RELAY
+        i = m[k, M_SESSION]
+        g = conditions[s[i, S_CONDITION]][servers * C_CONDITIONS :]
+        m[k, M_FIRST_DELIVERY] = row
+        outbound = s[i, S_SERVICE] == 1
+        agent = A_SMTP if outbound else A_VIRTUAL if m[k, M_NUMBER] % 10 < 7 else A_RELAY
         row, bounced, at = attempts(m, k, d, row, agent, g, r)
-        m[M_DELIVERIES, k] = row - m[M_FIRST_DELIVERY, k]
-        if bounced > 0 and m[M_SENDER, k] >= 0:
+        m[k, M_DELIVERIES] = row - m[k, M_FIRST_DELIVERY]
+        if bounced > 0 and m[k, M_SENDER] >= 0:
             row = notify(m, k, notices, d, row, at, g, inodes, r)
             notices += 1
     for i in range(sessions):
-        if s[S_QUEUED, i] > 0:
-            s[S_OUTCOME, i] = outcome(m, s[S_FIRST_MESSAGE, i], s[S_MESSAGES, i])
+        if s[i, S_QUEUED] > 0:
+            s[i, S_OUTCOME] = outcome(m, s[i, S_FIRST_MESSAGE], s[i, S_MESSAGES])
     return notices, row
 
 
@@ -162,35 +169,35 @@ def attempts(
     bounced = 0
     refused_at = 0
     open_from = row
-    begin = m[M_ACTIVE, k]
+    begin = m[k, M_ACTIVE]
     last = begin
-    waiting_for = m[M_RECIPIENTS, k]
+    waiting_for = m[k, M_RECIPIENTS]
     pause_s = FIRST_RETRY_S
     for attempt in range(MOST_ATTEMPTS):
-        m[M_ATTEMPTS, k] = attempt + 1
+        m[k, M_ATTEMPTS] = attempt + 1
         put_off = 0
         source = open_from
         open_from = row
         for n in range(waiting_for):
             if attempt == 0:
-                d[D_RECIPIENT, row] = below(r, 997)
-                d[D_DESTINATION, row] = int(DESTINATIONS * draw(r) ** 2.5)
+                d[row, D_RECIPIENT] = below(r, 997)
+                d[row, D_DESTINATION] = int(DESTINATIONS * draw(r) ** 2.5)
             else:
-                while d[D_STATUS, source] != D_DEFERRED:
+                while d[source, D_STATUS] != D_DEFERRED:
                     source += 1
-                d[D_RECIPIENT, row] = d[D_RECIPIENT, source]
-                d[D_DESTINATION, row] = d[D_DESTINATION, source]
+                d[row, D_RECIPIENT] = d[source, D_RECIPIENT]
+                d[row, D_DESTINATION] = d[source, D_DESTINATION]
                 source += 1
             one_delivery(m, k, d, row, agent, begin, attempt, n, g, r)
-            status = d[D_STATUS, row]
+            status = d[row, D_STATUS]
             if status == D_SENT:
                 sent += 1
             elif status == D_BOUNCED:
                 bounced += 1
-                refused_at = max(refused_at, d[D_AT, row])
+                refused_at = max(refused_at, d[row, D_AT])
             else:
                 put_off += 1
-            last = max(last, d[D_AT, row])
+            last = max(last, d[row, D_AT])
             row += 1
         waiting_for = put_off
         if put_off == 0:
@@ -198,12 +205,12 @@ def attempts(
         begin = last + int((pause_s + 60.0 * draw(r)) * 1e6) * MICROSECOND
         pause_s = min(2.0 * pause_s, LONGEST_RETRY_S)
         if attempt == 0:
-            m[M_RETRY, k] = begin
+            m[k, M_RETRY] = begin
     if waiting_for == 0:
-        m[M_REMOVED, k] = last + (500 + below(r, 2500)) * MICROSECOND
-        m[M_STATUS, k] = F_SENT if bounced == 0 else F_PARTLY if sent > 0 else F_BOUNCED
+        m[k, M_REMOVED] = last + (500 + below(r, 2500)) * MICROSECOND
+        m[k, M_STATUS] = F_SENT if bounced == 0 else F_PARTLY if sent > 0 else F_BOUNCED
     else:
-        m[M_STATUS, k] = F_PARTLY if sent > 0 else F_DEFERRED
+        m[k, M_STATUS] = F_PARTLY if sent > 0 else F_DEFERRED
     return row, bounced, refused_at
 
 
@@ -212,42 +219,44 @@ def one_delivery(
     m: Matrix, k: int, d: Matrix, row: int, agent: int, begin: int, attempt: int, n: int, g: Floats, r: Vector
 ) -> None:
     """One attempt for one recipient: how long each part took, and what came of it."""
-    before = (begin - m[M_QUEUED, k]) // MICROSECOND
+    before = (begin - m[k, M_QUEUED]) // MICROSECOND
     queue = int((0.004 + 0.008 * draw(r)) * g[G_IN_QUEUE] * 1e6)
     connect = 0
     transmit = int(spread(r, 0.008, 0.8) * g[G_TRANSMIT] * 1e6)
     if agent != A_VIRTUAL:
         connect = int(spread(r, 0.012 if agent == A_RELAY else 0.09, 0.7) * g[G_CONNECT] * 1e6)
         transmit += int(spread(r, 0.06, 0.8) * g[G_TRANSMIT] * 1e6)
-    d[D_MESSAGE, row] = k
-    d[D_AGENT, row] = agent
-    d[D_STATUS, row] = D_SENT
-    d[D_REPLY, row] = Y_MAILDIR if agent == A_VIRTUAL else Y_QUEUED
-    d[D_NEXT, row] = NULL
-    d[D_BEGIN, row] = begin
-    struck = agent == A_SMTP and d[D_DESTINATION, row] == int(g[G_DESTINATION]) and begin < g[G_UNTIL]
+    d[row, D_MESSAGE] = k
+    d[row, D_AGENT] = agent
+    d[row, D_STATUS] = D_SENT
+    d[row, D_REPLY] = Y_MAILDIR if agent == A_VIRTUAL else Y_QUEUED
+    d[row, D_NEXT] = NULL
+    d[row, D_BEGIN] = begin
+    for column in range(D_HI, D_WIDTH):
+        d[row, column] = NULL
+    struck = agent == A_SMTP and d[row, D_DESTINATION] == int(g[G_DESTINATION]) and begin < g[G_UNTIL]
     if struck and draw(r) < g[G_DEFER]:
-        d[D_STATUS, row] = D_DEFERRED
-        d[D_REPLY, row] = Y_REFUSED
+        d[row, D_STATUS] = D_DEFERRED
+        d[row, D_REPLY] = Y_REFUSED
         if draw(r) < 0.4:
-            d[D_REPLY, row] = Y_TIMEOUT
+            d[row, D_REPLY] = Y_TIMEOUT
             connect = 30_000_000
             transmit = 0
     elif agent == A_SMTP and attempt < 2 and draw(r) < 0.02:
-        d[D_STATUS, row] = D_DEFERRED
-        d[D_REPLY, row] = Y_GREYLISTED
+        d[row, D_STATUS] = D_DEFERRED
+        d[row, D_REPLY] = Y_GREYLISTED
     elif agent != A_VIRTUAL and draw(r) < (0.012 if agent == A_SMTP else 0.002) + g[G_UNKNOWN]:
-        d[D_STATUS, row] = D_BOUNCED
-        d[D_REPLY, row] = Y_UNKNOWN
+        d[row, D_STATUS] = D_BOUNCED
+        d[row, D_REPLY] = Y_UNKNOWN
     elif agent != A_VIRTUAL:
-        d[D_NEXT, row] = below(r, 1 << 30)
+        d[row, D_NEXT] = below(r, 1 << 30)
     total = before + queue + connect + transmit
-    d[D_AT, row] = m[M_QUEUED, k] + total * MICROSECOND
-    d[D_DELAY, row] = logged_delay(total)
-    d[D_BEFORE_QUEUE, row] = logged_delay(before)
-    d[D_IN_QUEUE, row] = logged_delay(queue)
-    d[D_CONNECT, row] = logged_delay(connect)
-    d[D_TRANSMIT, row] = logged_delay(transmit)
+    d[row, D_AT] = m[k, M_QUEUED] + total * MICROSECOND
+    d[row, D_DELAY] = logged_delay(total)
+    d[row, D_BEFORE_QUEUE] = logged_delay(before)
+    d[row, D_IN_QUEUE] = logged_delay(queue)
+    d[row, D_CONNECT] = logged_delay(connect)
+    d[row, D_TRANSMIT] = logged_delay(transmit)
 
 
 @kernel
@@ -265,38 +274,39 @@ def notify(
 ) -> int:
     """The notice to the sender of message `k`: a message of its own, from the null sender."""
     for column in range(M_WIDTH):
-        m[column, notice] = 0
-    server = m[M_SERVER, k]
+        m[notice, column] = 0
+    no_texts(m, notice)
+    server = m[k, M_SERVER]
     queued = at + (900 + below(r, 900)) * MICROSECOND
-    m[M_SESSION, notice] = -1
-    m[M_SERVER, notice] = server
-    m[M_SKEW, notice] = m[M_SKEW, k]
-    m[M_LOST, notice] = m[M_LOST, k]
-    m[M_QUEUED, notice] = queued
-    m[M_ID_AT, notice] = queued
-    m[M_ACTIVE, notice] = queued + 2000 * MICROSECOND
-    m[M_QUEUE_ID, notice] = new_queue_id(inodes, server, queued + m[M_SKEW, k])
-    m[M_SENDER, notice] = -1
-    m[M_DOMAIN, notice] = m[M_DOMAIN, k]
-    m[M_SIZE, notice] = 2300 + below(r, 900)
-    m[M_RECIPIENTS, notice] = 1
-    m[M_PARENT, notice] = k
-    m[M_RETRY, notice] = NULL
-    m[M_ATTEMPTS, notice] = 1
-    m[M_FIRST_DELIVERY, notice] = row
-    m[M_DELIVERIES, notice] = 1
-    m[M_STATUS, notice] = F_SENT
-    d[D_RECIPIENT, row] = m[M_SENDER, k]
-    d[D_DESTINATION, row] = -1 - m[M_DOMAIN, k]  # home to the sender's domain
-    one_delivery(m, notice, d, row, A_RELAY, m[M_ACTIVE, notice], 0, 0, g, r)
-    d[D_AGENT, row] = A_SMTP
-    d[D_STATUS, row] = D_SENT
-    d[D_REPLY, row] = Y_QUEUED
-    d[D_NEXT, row] = below(r, 1 << 30)
-    m[M_REMOVED, notice] = d[D_AT, row] + 1500 * MICROSECOND
+    m[notice, M_SESSION] = -1
+    m[notice, M_SERVER] = server
+    m[notice, M_SKEW] = m[k, M_SKEW]
+    m[notice, M_LOST] = m[k, M_LOST]
+    m[notice, M_QUEUED] = queued
+    m[notice, M_ID_AT] = queued
+    m[notice, M_ACTIVE] = queued + 2000 * MICROSECOND
+    m[notice, M_QUEUE_ID] = new_queue_id(inodes, server, queued + m[k, M_SKEW])
+    m[notice, M_SENDER] = -1
+    m[notice, M_DOMAIN] = m[k, M_DOMAIN]
+    m[notice, M_SIZE] = 2300 + below(r, 900)
+    m[notice, M_RECIPIENTS] = 1
+    m[notice, M_PARENT] = k
+    m[notice, M_RETRY] = NULL
+    m[notice, M_ATTEMPTS] = 1
+    m[notice, M_FIRST_DELIVERY] = row
+    m[notice, M_DELIVERIES] = 1
+    m[notice, M_STATUS] = F_SENT
+    d[row, D_RECIPIENT] = m[k, M_SENDER]
+    d[row, D_DESTINATION] = -1 - m[k, M_DOMAIN]  # home to the sender's domain
+    one_delivery(m, notice, d, row, A_RELAY, m[notice, M_ACTIVE], 0, 0, g, r)
+    d[row, D_AGENT] = A_SMTP
+    d[row, D_STATUS] = D_SENT
+    d[row, D_REPLY] = Y_QUEUED
+    d[row, D_NEXT] = below(r, 1 << 30)
+    m[notice, M_REMOVED] = d[row, D_AT] + 1500 * MICROSECOND
     # The message itself leaves the queue only once the notice is in it.
-    if m[M_REMOVED, k] != NULL:
-        m[M_REMOVED, k] = max(m[M_REMOVED, k], queued + 2500 * MICROSECOND)
+    if m[k, M_REMOVED] != NULL:
+        m[k, M_REMOVED] = max(m[k, M_REMOVED], queued + 2500 * MICROSECOND)
     return row + 1
 
 
@@ -307,7 +317,7 @@ def outcome(m: Matrix, first: int, count: int) -> int:
     partly = 0
     deferred = 0
     for k in range(first, first + count):
-        status = m[M_STATUS, k]
+        status = m[k, M_STATUS]
         sent += status == F_SENT
         partly += status == F_PARTLY
         deferred += status == F_DEFERRED

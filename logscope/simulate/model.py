@@ -220,25 +220,25 @@ def fill(
         for n in range(total):
             # Gaps like these, brought to scale below, make moments as even chance would have them, sorted.
             at += waiting(r, 1.0)
-            s[S_AT, row] = int(at * 1e6)
+            s[row, S_AT] = int(at * 1e6)
             which = below(r, total - n)
             stream = 0
             while which >= left[stream]:
                 which -= left[stream]
                 stream += 1
             left[stream] -= 1
-            s[S_STREAM, row] = stream
+            s[row, S_STREAM] = stream
             row += 1
         whole = at + waiting(r, 1.0)
         width = (edges[stretch + 1] - edges[stretch]) // MILLISECOND
         for i in range(first, row):
-            share = s[S_AT, i] / (whole * 1e6)
-            s[S_AT, i] = (edges[stretch] // MILLISECOND + int(share * width)) * MILLISECOND
-            s[S_CONDITION, i] = condition[stretch]
-            s[S_NUMBER, i] = number[0]
+            share = s[i, S_AT] / (whole * 1e6)
+            s[i, S_AT] = (edges[stretch] // MILLISECOND + int(share * width)) * MILLISECOND
+            s[i, S_CONDITION] = condition[stretch]
+            s[i, S_NUMBER] = number[0]
             number[0] += 1
             one(
-                s, i, c, streams[s[S_STREAM, i]], p, r, passed, inside, credit, ports, idle, idle_count,
+                s, i, c, streams[s[i, S_STREAM]], p, r, passed, inside, credit, ports, idle, idle_count,
                 next_pid, opened, open_count, last,
             )  # fmt: skip
     return row
@@ -265,24 +265,26 @@ def one(
 ) -> None:
     """One session, whose stream and moment are known."""
     for column in (S_SCREEN_END, S_CONNECTED, S_VERDICT_AT, S_SMTPD_AT, S_SMTPD_END):
-        s[column, i] = NULL
+        s[i, column] = NULL
     for column in (
         S_TESTS, S_RANK, S_TLS, S_REJECT, S_REJECT_COUNT, S_MESSAGES, S_FIRST_MESSAGE, S_QUEUED, S_RECIPIENTS,
         S_RETRIES, S_PID, S_LOST, S_BACK_PORT, S_OUTER_PORT, S_BYTES, S_DURATION, S_SKEW,
     ):  # fmt: skip
-        s[column, i] = 0
-    s[S_USER, i] = -1
-    s[S_TERMINATION, i] = T_NORMAL
-    s[S_VERDICT, i] = V_NONE
-    s[S_OUTCOME, i] = O_UNKNOWN
-    s[S_HEADER, i] = H_PASSED
-    s[S_FAULT, i] = int(q[Q_FAULT])
-    s[S_SERVICE, i] = int(q[Q_SERVICE])
+        s[i, column] = 0
+    for column in range(S_NAME, S_WIDTH):
+        s[i, column] = NULL
+    s[i, S_USER] = -1
+    s[i, S_TERMINATION] = T_NORMAL
+    s[i, S_VERDICT] = V_NONE
+    s[i, S_OUTCOME] = O_UNKNOWN
+    s[i, S_HEADER] = H_PASSED
+    s[i, S_FAULT] = int(q[Q_FAULT])
+    s[i, S_SERVICE] = int(q[Q_SERVICE])
     choose_behaviour(s, i, q, r)
     choose_client(s, i, q, p, r, last)
     choose_route(s, i, c, q, p, r, credit, ports)
-    close_sessions(s[S_AT, i], opened, open_count)
-    if s[S_SERVER, i] < 0:
+    close_sessions(s[i, S_AT], opened, open_count)
+    if s[i, S_SERVER] < 0:
         nobody_there(s, i, r)
     else:
         serve(s, i, c, q, p, r, passed, inside, idle, idle_count, next_pid)
@@ -296,7 +298,7 @@ def choose_behaviour(s: Matrix, i: int, q: Floats, r: Vector) -> None:
     behaviour = 0
     while behaviour < B_COUNT - 1 and u > q[Q_MIX + behaviour]:
         behaviour += 1
-    s[S_BEHAVIOUR, i] = behaviour
+    s[i, S_BEHAVIOUR] = behaviour
 
 
 @kernel
@@ -308,9 +310,9 @@ def is_screened(behaviour: int) -> bool:
 @kernel
 def choose_client(s: Matrix, i: int, q: Floats, p: Floats, r: Vector, last: Vector) -> None:
     """A client of the stream: a few come often, most hardly ever; and the address it comes from."""
-    stream = s[S_STREAM, i]
+    stream = s[i, S_STREAM]
     clients = int(q[Q_CLIENTS])
-    screened = is_screened(s[S_BEHAVIOUR, i])
+    screened = is_screened(s[i, S_BEHAVIOUR])
     first = int(q[Q_FIRST])
     if q[Q_SPLIT] > 0.0:
         # Who is on a blocklist is on it every time: the screened are the first half.
@@ -322,20 +324,25 @@ def choose_client(s: Matrix, i: int, q: Floats, p: Floats, r: Vector, last: Vect
     if client < first or client >= first + clients or draw(r) >= q[Q_AGAIN]:
         client = first + int(clients * draw(r) ** q[Q_TAIL])
     last[stream] = client
-    s[S_CLIENT, i] = client
-    s[S_PORT, i] = 1024 + below(r, 64512)
-    if q[Q_NEAR] > 0.0:
-        s[S_HI, i] = 0
-        s[S_LO, i] = 0xFFFF_C633_6400 + client % 256  # 198.51.100.0/24
-    elif trait(client, 1) % 12 == 0:
-        s[S_HI, i] = 0x2001_0DB8_0000_0000 + (scattered(client & 0xFFFF, 16) << 8)
-        s[S_LO, i] = 1 + client // 0x10000
-    else:
-        s[S_HI, i] = 0
-        if client < 1 << 17:
-            s[S_LO, i] = 0xFFFF_C612_0000 + scattered(client, 17)  # 198.18.0.0/15, RFC 2544
-        else:
-            s[S_LO, i] = 0xFFFF_6440_0000 + scattered(client & 0x3FFFFF, 22)  # 100.64.0.0/10, RFC 6598
+    s[i, S_CLIENT] = client
+    s[i, S_PORT] = 1024 + below(r, 64512)
+    s[i, S_HI], s[i, S_LO] = address_of(client, q[Q_NEAR] > 0.0)
+
+
+@kernel
+def address_of(client: int, near: bool) -> tuple[int, int]:
+    """Both halves of a client's address.
+
+    Args:
+        near: it is one of a network of neighbours.
+    """
+    if near:
+        return 0, 0xFFFF_C633_6400 + client % 256  # 198.51.100.0/24
+    if trait(client, 1) % 12 == 0:
+        return 0x2001_0DB8_0000_0000 + (scattered(client & 0xFFFF, 16) << 8), 1 + client // 0x10000
+    if client < 1 << 17:
+        return 0, 0xFFFF_C612_0000 + scattered(client, 17)  # 198.18.0.0/15, RFC 2544
+    return 0, 0xFFFF_6440_0000 + scattered(client & 0x3FFFFF, 22)  # 100.64.0.0/10, RFC 6598
 
 
 @kernel
@@ -345,16 +352,16 @@ def choose_route(
     """The balancers it goes through and the server it comes to: a weighted round."""
     servers = int(p[P_SERVERS])
     if q[Q_PAST] >= 0.0:
-        s[S_BALANCER, i] = -1
-        s[S_SERVER, i] = int(q[Q_PAST])
+        s[i, S_BALANCER] = -1
+        s[i, S_SERVER] = int(q[Q_PAST])
         return
-    outer = trait(s[S_CLIENT, i], 2) % int(p[P_BALANCERS])
-    s[S_BALANCER, i] = outer
+    outer = trait(s[i, S_CLIENT], 2) % int(p[P_BALANCERS])
+    s[i, S_BALANCER] = outer
     balancer = outer
     if p[P_INNER] > 0.0:
-        balancer = int(p[P_BALANCERS]) + s[S_NUMBER, i] % int(p[P_INNER])
-        s[S_OUTER_PORT, i] = next_port(ports, outer, servers)
-    line = 2 * balancer + s[S_SERVICE, i]
+        balancer = int(p[P_BALANCERS]) + s[i, S_NUMBER] % int(p[P_INNER])
+        s[i, S_OUTER_PORT] = next_port(ports, outer, servers)
+    line = 2 * balancer + s[i, S_SERVICE]
     total = 0.0
     best = -1
     for server in range(servers):
@@ -364,10 +371,10 @@ def choose_route(
             credit[line, server] += weight
             if best < 0 or credit[line, server] > credit[line, best]:
                 best = server
-    s[S_SERVER, i] = best
+    s[i, S_SERVER] = best
     if best >= 0:
         credit[line, best] -= total
-        s[S_BACK_PORT, i] = next_port(ports, balancer, best)
+        s[i, S_BACK_PORT] = next_port(ports, balancer, best)
 
 
 @kernel
@@ -379,11 +386,11 @@ def next_port(ports: Matrix, balancer: int, towards: int) -> int:
 
 @kernel
 def nobody_there(s: Matrix, i: int, r: Vector) -> None:
-    s[S_QUEUE, i] = -1
-    s[S_CONNECT, i] = -1
-    s[S_DURATION, i] = 1 if draw(r) < 0.1 else 0
-    s[S_TERMINATION, i] = T_NO_SERVER
-    s[S_OUTCOME, i] = O_NO_SERVER
+    s[i, S_QUEUE] = -1
+    s[i, S_CONNECT] = -1
+    s[i, S_DURATION] = 1 if draw(r) < 0.1 else 0
+    s[i, S_TERMINATION] = T_NO_SERVER
+    s[i, S_OUTCOME] = O_NO_SERVER
 
 
 # --- at the server ------------------------------------------------------------------------------------------
@@ -403,52 +410,52 @@ def serve(
     idle_count: Vector,
     next_pid: Vector,
 ) -> None:
-    server = s[S_SERVER, i]
+    server = s[i, S_SERVER]
     v = c[server * C_CONDITIONS : (server + 1) * C_CONDITIONS]
     g = c[int(p[P_SERVERS]) * C_CONDITIONS :]
-    at = s[S_AT, i]
-    s[S_SKEW, i] = int(v[C_SKEW] + v[C_DRIFT] * ((at - p[P_START]) / 1e9 - v[C_SINCE]))
-    if s[S_BALANCER, i] < 0:
-        s[S_QUEUE, i] = -1
-        s[S_CONNECT, i] = -1
+    at = s[i, S_AT]
+    s[i, S_SKEW] = int(v[C_SKEW] + v[C_DRIFT] * ((at - p[P_START]) / 1e9 - v[C_SINCE]))
+    if s[i, S_BALANCER] < 0:
+        s[i, S_QUEUE] = -1
+        s[i, S_CONNECT] = -1
         start = at
     else:
         if v[C_REFUSE] > 0.0:
             # Three retries, a second apart, all refused (HAProxy's manual, `retries`).
-            s[S_QUEUE, i] = 1
-            s[S_CONNECT, i] = -1
-            s[S_DURATION, i] = 3004 + below(r, 5)
-            s[S_RETRIES, i] = 3
-            s[S_TERMINATION, i] = T_NO_SERVER
-            s[S_OUTCOME, i] = O_NO_SERVER
-            s[S_FAULT, i] = int(v[C_FAULT])
+            s[i, S_QUEUE] = 1
+            s[i, S_CONNECT] = -1
+            s[i, S_DURATION] = 3004 + below(r, 5)
+            s[i, S_RETRIES] = 3
+            s[i, S_TERMINATION] = T_NO_SERVER
+            s[i, S_OUTCOME] = O_NO_SERVER
+            s[i, S_FAULT] = int(v[C_FAULT])
             return
-        s[S_QUEUE, i] = 1  # what an idle balancer of the field logs
+        s[i, S_QUEUE] = 1  # what an idle balancer of the field logs
         if v[C_QUEUE] > 0.0:
-            s[S_QUEUE, i] += int(waiting(r, v[C_QUEUE]))
-        s[S_CONNECT, i] = int(spread(r, p[P_CONNECT_MS] * v[C_CONNECT], 0.4))
-        start = at + (s[S_QUEUE, i] - 1 + s[S_CONNECT, i]) * MILLISECOND
+            s[i, S_QUEUE] += int(waiting(r, v[C_QUEUE]))
+        s[i, S_CONNECT] = int(spread(r, p[P_CONNECT_MS] * v[C_CONNECT], 0.4))
+        start = at + (s[i, S_QUEUE] - 1 + s[i, S_CONNECT]) * MILLISECOND
     # The balancer's own millisecond began up to one earlier.
     start += 200_000 + int(draw(r) * 900_000)
     start = start // MICROSECOND * MICROSECOND
-    s[S_CONNECTED, i] = start
+    s[i, S_CONNECTED] = start
     meet_header(s, i, v, r)
-    if s[S_HEADER, i] >= H_MISSING:
+    if s[i, S_HEADER] >= H_MISSING:
         no_session(s, i, start, p, r)
         return
-    rtt = 0.006 * np.exp(trait(s[S_CLIENT, i], 3) / 2147483648.0 * 3.2) * p[P_TALK]
-    if s[S_SERVICE, i] == 0 and p[P_SCREEN] > 0.0:
+    rtt = 0.006 * np.exp(trait(s[i, S_CLIENT], 3) / 2147483648.0 * 3.2) * p[P_TALK]
+    if s[i, S_SERVICE] == 0 and p[P_SCREEN] > 0.0:
         begin = screen(s, i, start, v, p, r, rtt, passed, inside)
         if begin == NULL:
             return
     else:
-        s[S_VERDICT, i] = V_NONE
+        s[i, S_VERDICT] = V_NONE
         begin = start
         unscreened(s, i, r)
     talk(s, i, begin, v, g, q, r, rtt * v[C_TALK] * (0.8 + 0.5 * draw(r)))
-    s[S_PID, i] = process(
-        idle[2 * server + s[S_SERVICE, i]], idle_count, 2 * server + s[S_SERVICE, i], next_pid, server,
-        s[S_SMTPD_AT, i], s[S_SMTPD_END, i], int(p[P_START]),
+    s[i, S_PID] = process(
+        idle[2 * server + s[i, S_SERVICE]], idle_count, 2 * server + s[i, S_SERVICE], next_pid, server,
+        s[i, S_SMTPD_AT], s[i, S_SMTPD_END], int(p[P_START]),
     )  # fmt: skip
 
 
@@ -457,56 +464,56 @@ def meet_header(s: Matrix, i: int, v: Floats, r: Vector) -> None:
     """What became of the PROXY header on this way."""
     kind = v[C_HEADER_SMTP]
     share = v[C_SHARE_SMTP]
-    if s[S_SERVICE, i] == 1:
+    if s[i, S_SERVICE] == 1:
         kind = v[C_HEADER_SUBMISSION]
         share = v[C_SHARE_SUBMISSION]
-    if s[S_BALANCER, i] < 0 or kind == 0.0:
+    if s[i, S_BALANCER] < 0 or kind == 0.0:
         return
     if draw(r) < share:
-        s[S_HEADER, i] = int(kind)
-        if s[S_FAULT, i] < 0:
-            s[S_FAULT, i] = int(v[C_FAULT])
+        s[i, S_HEADER] = int(kind)
+        if s[i, S_FAULT] < 0:
+            s[i, S_FAULT] = int(v[C_FAULT])
 
 
 @kernel
 def no_session(s: Matrix, i: int, start: int, p: Floats, r: Vector) -> None:
     """Header and expectation do not fit: nobody gets anywhere."""
-    s[S_OUTCOME, i] = O_SERVER_ERROR
-    screened = s[S_SERVICE, i] == 0 and p[P_SCREEN] > 0.0
-    if s[S_HEADER, i] == H_MISSING:
+    s[i, S_OUTCOME] = O_SERVER_ERROR
+    screened = s[i, S_SERVICE] == 0 and p[P_SCREEN] > 0.0
+    if s[i, S_HEADER] == H_MISSING:
         end = start + int(NO_HEADER_S * 1e9) + below(r, 2000) * MICROSECOND
-        s[S_BYTES, i] = (
+        s[i, S_BYTES] = (
             31 if screened else 47
         )  # 421 4.3.2 No system resources, 421 4.3.0 … Server local error
     else:
         end = start + int((0.02 + 0.3 * draw(r)) * 1e6) * MICROSECOND
-        s[S_BYTES, i] = GREETING + 61 + 62
-        s[S_TESTS, i] = 1 << TEST_PREGREET
+        s[i, S_BYTES] = GREETING + 61 + 62
+        s[i, S_TESTS] = 1 << TEST_PREGREET
     if screened:
-        s[S_VERDICT, i] = V_HANGUP if s[S_HEADER, i] == H_UNEXPECTED else V_DROPPED
-        s[S_SCREEN_END, i] = end
+        s[i, S_VERDICT] = V_HANGUP if s[i, S_HEADER] == H_UNEXPECTED else V_DROPPED
+        s[i, S_SCREEN_END] = end
     else:
-        s[S_SMTPD_AT, i] = start if s[S_HEADER, i] == H_UNEXPECTED else end - 200 * MICROSECOND
-        s[S_SMTPD_END, i] = end
+        s[i, S_SMTPD_AT] = start if s[i, S_HEADER] == H_UNEXPECTED else end - 200 * MICROSECOND
+        s[i, S_SMTPD_END] = end
     finish(s, i, end, 300_000)
 
 
 @kernel
 def finish(s: Matrix, i: int, end: int, after: int) -> None:
     """The balancer sees the end, so many nanoseconds after the mail server."""
-    s[S_DURATION, i] = max(-(-(end + after - s[S_AT, i]) // MILLISECOND), 0)
+    s[i, S_DURATION] = max(-(-(end + after - s[i, S_AT]) // MILLISECOND), 0)
 
 
 @kernel
 def unscreened(s: Matrix, i: int, r: Vector) -> None:
     """What clients that postscreen would have kept away do where nobody does."""
-    behaviour = s[S_BEHAVIOUR, i]
+    behaviour = s[i, S_BEHAVIOUR]
     if behaviour in (B_LISTED, B_DENYLISTED):
-        s[S_BEHAVIOUR, i] = B_DELIVERED if draw(r) < 0.4 else B_UNKNOWN_USER
+        s[i, S_BEHAVIOUR] = B_DELIVERED if draw(r) < 0.4 else B_UNKNOWN_USER
     elif behaviour in (B_PREGREET, B_PIPELINING):
-        s[S_BEHAVIOUR, i] = B_LOST_EHLO
+        s[i, S_BEHAVIOUR] = B_LOST_EHLO
     elif behaviour == B_SCREEN_HANGUP:
-        s[S_BEHAVIOUR, i] = B_LOST_CONNECT
+        s[i, S_BEHAVIOUR] = B_LOST_CONNECT
 
 
 @kernel
@@ -522,50 +529,50 @@ def screen(
     inside: Matrix,
 ) -> int:
     """What postscreen does; returns when smtpd gets the session, NULL when it never does."""
-    server = s[S_SERVER, i]
-    who = s[S_CLIENT, i]
-    masked = s[S_HEADER, i] == H_MASKED
+    server = s[i, S_SERVER]
+    who = s[i, S_CLIENT]
+    masked = s[i, S_HEADER] == H_MASKED
     if masked:
-        who = int(p[P_CLIENTS]) + s[S_BALANCER, i]
-        if s[S_OUTER_PORT, i] > 0:
-            who = int(p[P_CLIENTS] + p[P_BALANCERS]) + s[S_NUMBER, i] % int(p[P_INNER])
+        who = int(p[P_CLIENTS]) + s[i, S_BALANCER]
+        if s[i, S_OUTER_PORT] > 0:
+            who = int(p[P_CLIENTS] + p[P_BALANCERS]) + s[i, S_NUMBER] % int(p[P_INNER])
     at = passed[server, who]
     known = at > 0 and at <= start and start - at < KNOWN_FOR
     fresh = known and start - at < PASSED_FOR
-    behaviour = s[S_BEHAVIOUR, i]
+    behaviour = s[i, S_BEHAVIOUR]
     quick = start + 100_000 + int(draw(r) * 400) * MICROSECOND
     if behaviour == B_DENYLISTED and not masked:
         denied(s, i, start, quick, v, r, rtt, server, who, inside)
         return NULL
     listed = behaviour == B_LISTED and not masked and (v[C_DNSBL] >= 1.0 or draw(r) < v[C_DNSBL])
-    if behaviour == B_LISTED and not listed and s[S_FAULT, i] < 0 and not masked:
-        s[S_FAULT, i] = int(v[C_FAULT])
+    if behaviour == B_LISTED and not listed and s[i, S_FAULT] < 0 and not masked:
+        s[i, S_FAULT] = int(v[C_FAULT])
     if not masked and trait(who, 4) % 14 == 0 and not is_screened(behaviour):
-        s[S_VERDICT, i] = V_ALLOWLISTED
+        s[i, S_VERDICT] = V_ALLOWLISTED
         verdict = quick
     elif fresh and not listed:
         unscreened(s, i, r)
         if inside[server, who] > start:
             # Tests are satisfied while another session of the address is still held: no line is logged.
-            s[S_VERDICT, i] = V_HANDED_OFF
+            s[i, S_VERDICT] = V_HANDED_OFF
             return quick + (200 + below(r, 1000)) * MICROSECOND
-        s[S_VERDICT, i] = V_PASS_OLD
+        s[i, S_VERDICT] = V_PASS_OLD
         verdict = quick
     else:
         wait = (2.0 + 1.8 * draw(r)) * v[C_SCREEN]
         held = int(wait * 1e6) * MICROSECOND
-        s[S_BYTES, i] = GREETING  # the teaser
+        s[i, S_BYTES] = GREETING  # the teaser
         if behaviour in (B_LISTED, B_DENYLISTED) and not listed:
-            s[S_BEHAVIOUR, i] = B_UNKNOWN_USER if draw(r) < 0.6 else B_DELIVERED
+            s[i, S_BEHAVIOUR] = B_UNKNOWN_USER if draw(r) < 0.6 else B_DELIVERED
         elif listed or behaviour in (B_PREGREET, B_SCREEN_HANGUP, B_PIPELINING):
             kept_away(s, i, start, held, r, rtt)
-            inside[server, who] = max(inside[server, who], s[S_SCREEN_END, i])
+            inside[server, who] = max(inside[server, who], s[i, S_SCREEN_END])
             return NULL
-        s[S_VERDICT, i] = V_PASS_OLD if known else V_PASS_NEW
+        s[i, S_VERDICT] = V_PASS_OLD if known else V_PASS_NEW
         verdict = start + held
         inside[server, who] = max(inside[server, who], verdict)
         passed[server, who] = verdict if at == 0 or verdict > at else at
-    s[S_VERDICT_AT, i] = verdict
+    s[i, S_VERDICT_AT] = verdict
     return int(verdict + (200 + below(r, 1000)) * MICROSECOND)
 
 
@@ -583,14 +590,14 @@ def denied(
     inside: Matrix,
 ) -> None:
     """On postscreen's own denylist: told so at RCPT, after the greeting's delay."""
-    s[S_VERDICT, i] = V_DENYLISTED
-    s[S_VERDICT_AT, i] = quick
-    s[S_REJECT, i] = R_UNAVAILABLE
-    s[S_REJECT_COUNT, i] = 1
-    s[S_OUTCOME, i] = O_SCREENED
+    s[i, S_VERDICT] = V_DENYLISTED
+    s[i, S_VERDICT_AT] = quick
+    s[i, S_REJECT] = R_UNAVAILABLE
+    s[i, S_REJECT_COUNT] = 1
+    s[i, S_OUTCOME] = O_SCREENED
     end = start + int(((2.0 + 1.8 * draw(r)) * v[C_SCREEN] + 5 * rtt) * 1e6) * MICROSECOND
-    s[S_SCREEN_END, i] = end
-    s[S_BYTES, i] = 307
+    s[i, S_SCREEN_END] = end
+    s[i, S_BYTES] = 307
     inside[server, who] = max(inside[server, who], end)
     finish(s, i, end, 400_000)
 
@@ -598,45 +605,45 @@ def denied(
 @kernel
 def kept_away(s: Matrix, i: int, start: int, held: int, r: Vector, rtt: float) -> None:
     """Listed, or talking too early, or leaving while the tests run."""
-    behaviour = s[S_BEHAVIOUR, i]
-    s[S_OUTCOME, i] = O_SCREENED
+    behaviour = s[i, S_BEHAVIOUR]
+    s[i, S_OUTCOME] = O_SCREENED
     if behaviour == B_LISTED:
-        s[S_TESTS, i] = 1 << TEST_DNSBL
-        s[S_RANK, i] = 3 + below(r, 4)
-        s[S_VERDICT, i] = V_REJECTED
-        s[S_REJECT, i] = R_LISTED
-        s[S_REJECT_COUNT, i] = 1
+        s[i, S_TESTS] = 1 << TEST_DNSBL
+        s[i, S_RANK] = 3 + below(r, 4)
+        s[i, S_VERDICT] = V_REJECTED
+        s[i, S_REJECT] = R_LISTED
+        s[i, S_REJECT_COUNT] = 1
         end = start + held + int(6 * rtt * 1e6) * MICROSECOND
-        s[S_BYTES, i] = 326
+        s[i, S_BYTES] = 326
         finish(s, i, end, 400_000)
     elif behaviour == B_PREGREET:
-        s[S_TESTS, i] = 1 << TEST_PREGREET
+        s[i, S_TESTS] = 1 << TEST_PREGREET
         if draw(r) < 0.5:
-            s[S_VERDICT, i] = V_REJECTED
-            s[S_REJECT, i] = R_UNAVAILABLE
-            s[S_REJECT_COUNT, i] = 1
+            s[i, S_VERDICT] = V_REJECTED
+            s[i, S_REJECT] = R_UNAVAILABLE
+            s[i, S_REJECT_COUNT] = 1
             end = start + held + int(4 * rtt * 1e6) * MICROSECOND
-            s[S_BYTES, i] = 290
+            s[i, S_BYTES] = 290
         else:
-            s[S_VERDICT, i] = V_HANGUP
+            s[i, S_VERDICT] = V_HANGUP
             end = start + held + int(waiting(r, 4.0) * 1e6) * MICROSECOND
-            s[S_BYTES, i] = 187
+            s[i, S_BYTES] = 187
         finish(s, i, end, 400_000)
     elif behaviour == B_PIPELINING:
-        s[S_TESTS, i] = 1 << TEST_PIPELINING
-        s[S_VERDICT, i] = V_REJECTED
-        s[S_REJECT, i] = R_UNAVAILABLE
-        s[S_REJECT_COUNT, i] = 1
+        s[i, S_TESTS] = 1 << TEST_PIPELINING
+        s[i, S_VERDICT] = V_REJECTED
+        s[i, S_REJECT] = R_UNAVAILABLE
+        s[i, S_REJECT_COUNT] = 1
         end = start + held + int(4 * rtt * 1e6) * MICROSECOND
-        s[S_BYTES, i] = 280
+        s[i, S_BYTES] = 280
         finish(s, i, end, 400_000)
     else:
-        s[S_VERDICT, i] = V_HANGUP
-        s[S_OUTCOME, i] = O_ABORTED
-        s[S_TERMINATION, i] = T_CLIENT
+        s[i, S_VERDICT] = V_HANGUP
+        s[i, S_OUTCOME] = O_ABORTED
+        s[i, S_TERMINATION] = T_CLIENT
         end = start + int(draw(r) * held / MICROSECOND * 0.97) * MICROSECOND
         finish(s, i, end, 0)
-    s[S_SCREEN_END, i] = end
+    s[i, S_SCREEN_END] = end
 
 
 # --- the dialogue with smtpd --------------------------------------------------------------------------------
@@ -645,17 +652,17 @@ def kept_away(s: Matrix, i: int, start: int, held: int, r: Vector, rtt: float) -
 @kernel
 def talk(s: Matrix, i: int, begin: int, v: Floats, g: Floats, q: Floats, r: Vector, rtt: float) -> None:
     """From `connect from` to `disconnect from`."""
-    s[S_SMTPD_AT, i] = begin
+    s[i, S_SMTPD_AT] = begin
     change_of_plan(s, i, v, g, r)
-    behaviour = s[S_BEHAVIOUR, i]
-    submission = s[S_SERVICE, i] == 1
+    behaviour = s[i, S_BEHAVIOUR]
+    submission = s[i, S_SERVICE] == 1
     users = int(q[Q_USERS])
     if submission or (behaviour != B_LOST_CONNECT and draw(r) < 0.3):
-        s[S_TLS, i] = 1
-    length = 2.0 * rtt + (3.0 * rtt + 0.008 if s[S_TLS, i] else 0.0)
-    count = s[S_BYTES, i] + GREETING + EHLO + (TLS if s[S_TLS, i] else 0)
+        s[i, S_TLS] = 1
+    length = 2.0 * rtt + (3.0 * rtt + 0.008 if s[i, S_TLS] else 0.0)
+    count = s[i, S_BYTES] + GREETING + EHLO + (TLS if s[i, S_TLS] else 0)
     if submission and behaviour == B_DELIVERED:
-        s[S_USER, i] = int(q[Q_FIRST_USER]) + (s[S_CLIENT, i] - int(q[Q_FIRST])) % max(users, 1)
+        s[i, S_USER] = int(q[Q_FIRST_USER]) + (s[i, S_CLIENT] - int(q[Q_FIRST])) % max(users, 1)
         length += rtt
         count += 37
     after = 500_000
@@ -663,91 +670,91 @@ def talk(s: Matrix, i: int, begin: int, v: Floats, g: Floats, q: Floats, r: Vect
         messages = 1
         while messages < 20 and draw(r) > 1.0 / q[Q_MESSAGES]:
             messages += 1
-        s[S_MESSAGES, i] = messages
-        s[S_QUEUED, i] = messages
+        s[i, S_MESSAGES] = messages
+        s[i, S_QUEUED] = messages
         length += rtt
         for _ in range(messages):
             length += 3.0 * rtt + spread(r, 0.05, 0.9)
         length *= g[G_BEFORE_QUEUE] if g[G_BEFORE_QUEUE] > 1.0 else 1.0
         count += messages * (2 * OK + DATA + QUEUED) + BYE
-        s[S_OUTCOME, i] = O_ACCEPTED
+        s[i, S_OUTCOME] = O_ACCEPTED
     elif behaviour <= B_SENDER_REJECTED:
-        if s[S_REJECT, i] == R_NOTHING:
-            s[S_REJECT, i] = behaviour
-        s[S_REJECT_COUNT, i] = 1
+        if s[i, S_REJECT] == R_NOTHING:
+            s[i, S_REJECT] = behaviour
+        s[i, S_REJECT_COUNT] = 1
         length += 4.0 * rtt + spread(r, 0.01, 0.8)
         count += OK + 60 + BYE
-        s[S_OUTCOME, i] = O_REJECTED
+        s[i, S_OUTCOME] = O_REJECTED
     elif behaviour == B_BAD_PASSWORD:
         tries = max(int(q[Q_TRIES]), 1)
-        s[S_USER, i] = int(q[Q_FIRST_USER]) + below(r, max(users, 1))
-        s[S_REJECT_COUNT, i] = tries
+        s[i, S_USER] = int(q[Q_FIRST_USER]) + below(r, max(users, 1))
+        s[i, S_REJECT_COUNT] = tries
         length += tries * (rtt + 0.3 + 1.2 * draw(r))
         count += tries * 51 + BYE
-        s[S_OUTCOME, i] = O_REJECTED
+        s[i, S_OUTCOME] = O_REJECTED
     elif behaviour == B_TOO_MANY_ERRORS:
-        s[S_REJECT, i] = R_UNKNOWN_USER
-        s[S_REJECT_COUNT, i] = 20
+        s[i, S_REJECT] = R_UNKNOWN_USER
+        s[i, S_REJECT_COUNT] = 20
         length += 20 * rtt + 10.0  # smtpd_error_sleep_time from the tenth error on
         count += OK + 20 * 100 + 50
-        s[S_TERMINATION, i] = T_SERVER
-        s[S_OUTCOME, i] = O_REJECTED
+        s[i, S_TERMINATION] = T_SERVER
+        s[i, S_OUTCOME] = O_REJECTED
     elif behaviour == B_TIMEOUT:
         length += SMTPD_TIMEOUT_S
         count += 47
-        s[S_OUTCOME, i] = O_TIMEOUT
+        s[i, S_OUTCOME] = O_TIMEOUT
     elif behaviour == B_HOARD:
         length += q[Q_HOLD] * (0.5 + draw(r))
         count += BYE
-        s[S_OUTCOME, i] = O_NO_MAIL
+        s[i, S_OUTCOME] = O_NO_MAIL
     elif behaviour == B_QUIT:
         length += rtt
         count += BYE
-        s[S_OUTCOME, i] = O_NO_MAIL
+        s[i, S_OUTCOME] = O_NO_MAIL
     else:
-        s[S_TERMINATION, i] = T_CLIENT
-        s[S_OUTCOME, i] = O_ABORTED
+        s[i, S_TERMINATION] = T_CLIENT
+        s[i, S_OUTCOME] = O_ABORTED
         after = -400_000
         if behaviour == B_LOST_CONNECT:
             length = spread(r, 0.2, 1.0)
-            count -= EHLO + (TLS if s[S_TLS, i] else 0)
-            s[S_TLS, i] = 0
+            count -= EHLO + (TLS if s[i, S_TLS] else 0)
+            s[i, S_TLS] = 0
         elif behaviour == B_LOST_EHLO:
             length += spread(r, 0.3, 0.9)
         elif behaviour == B_LOST_RCPT:
             length += 2.0 * rtt + spread(r, 0.2, 0.9)
             count += 2 * OK
-            s[S_MESSAGES, i] = 1
+            s[i, S_MESSAGES] = 1
         else:
             length += 3.0 * rtt + spread(r, 0.8, 0.9)
             count += 2 * OK + DATA
-            s[S_MESSAGES, i] = 1
+            s[i, S_MESSAGES] = 1
     end = begin + max(int(length * 1e6), 800) * MICROSECOND
-    s[S_SMTPD_END, i] = end
-    s[S_BYTES, i] = count
+    s[i, S_SMTPD_END] = end
+    s[i, S_BYTES] = count
     finish(s, i, end, after)
 
 
 @kernel
 def change_of_plan(s: Matrix, i: int, v: Floats, g: Floats, r: Vector) -> None:
     """Where a fault refuses the session or cuts it short."""
-    behaviour = s[S_BEHAVIOUR, i]
-    if behaviour > B_SENDER_REJECTED or s[S_FAULT, i] >= 0:
+    behaviour = s[i, S_BEHAVIOUR]
+    if behaviour > B_SENDER_REJECTED or s[i, S_FAULT] >= 0:
         return
     if v[C_REJECT] > 0.0 and draw(r) < v[C_REJECT]:
-        s[S_BEHAVIOUR, i] = B_SENDER_REJECTED
-        s[S_REJECT, i] = R_SERVER
-        s[S_FAULT, i] = int(v[C_FAULT])
+        s[i, S_BEHAVIOUR] = B_SENDER_REJECTED
+        s[i, S_REJECT] = R_SERVER
+        s[i, S_FAULT] = int(v[C_FAULT])
     elif g[G_POLICY] > 0.0 and draw(r) < g[G_POLICY]:
-        s[S_BEHAVIOUR, i] = B_SENDER_REJECTED
-        s[S_REJECT, i] = R_POLICY
-        s[S_FAULT, i] = int(g[G_FAULT])
+        s[i, S_BEHAVIOUR] = B_SENDER_REJECTED
+        s[i, S_REJECT] = R_POLICY
+        s[i, S_FAULT] = int(g[G_FAULT])
     elif g[G_LEAVE] > 0.0 and draw(r) < g[G_LEAVE]:
-        s[S_BEHAVIOUR, i] = B_LOST_EHLO + below(r, 3)
-        s[S_FAULT, i] = int(g[G_FAULT])
+        s[i, S_BEHAVIOUR] = B_LOST_EHLO + below(r, 3)
+        s[i, S_FAULT] = int(g[G_FAULT])
     elif v[C_ABORT] > 0.0 and draw(r) < v[C_ABORT]:
-        s[S_BEHAVIOUR, i] = B_TOO_MANY_ERRORS
-        s[S_FAULT, i] = int(v[C_FAULT])
+        s[i, S_BEHAVIOUR] = B_TOO_MANY_ERRORS
+        s[i, S_FAULT] = int(v[C_FAULT])
 
 
 @kernel
@@ -800,28 +807,28 @@ def close_sessions(now: int, opened: Vector, counts: Vector) -> None:
 
 @kernel
 def open_session(s: Matrix, i: int, opened: Vector, counts: Vector) -> None:
-    server = s[S_SERVER, i] + 1  # 0: none
-    if counts[0] < opened.shape[0] and s[S_BALANCER, i] >= 0:
-        end = (s[S_AT, i] + s[S_DURATION, i] * MILLISECOND) // MICROSECOND
+    server = s[i, S_SERVER] + 1  # 0: none
+    if counts[0] < opened.shape[0] and s[i, S_BALANCER] >= 0:
+        end = (s[i, S_AT] + s[i, S_DURATION] * MILLISECOND) // MICROSECOND
         push(opened, counts[0], (end << 7) | server)
         counts[0] += 1
         counts[1 + server] += 1
-    s[S_OPEN, i] = counts[0]
-    s[S_OPEN_SERVER, i] = counts[1 + server]
+    s[i, S_OPEN] = counts[0]
+    s[i, S_OPEN_SERVER] = counts[1 + server]
 
 
 @kernel
 def lose(s: Matrix, i: int, c: Floats, r: Vector) -> None:
     """Lines that never reach the log."""
     g = c[c.shape[0] - G_WIDTH :]
-    if g[G_LOSE] > 0.0 and s[S_BALANCER, i] >= 0 and draw(r) < g[G_LOSE]:
-        s[S_LOST, i] |= 1
-        if s[S_FAULT, i] < 0:
-            s[S_FAULT, i] = int(g[G_FAULT])
-    server = s[S_SERVER, i]
+    if g[G_LOSE] > 0.0 and s[i, S_BALANCER] >= 0 and draw(r) < g[G_LOSE]:
+        s[i, S_LOST] |= 1
+        if s[i, S_FAULT] < 0:
+            s[i, S_FAULT] = int(g[G_FAULT])
+    server = s[i, S_SERVER]
     if server >= 0:
         share = c[server * C_CONDITIONS + C_LOSE]
         if share > 0.0 and draw(r) < share:
-            s[S_LOST, i] |= 2
-            if s[S_FAULT, i] < 0:
-                s[S_FAULT, i] = int(c[server * C_CONDITIONS + C_FAULT])
+            s[i, S_LOST] |= 2
+            if s[i, S_FAULT] < 0:
+                s[i, S_FAULT] = int(c[server * C_CONDITIONS + C_FAULT])

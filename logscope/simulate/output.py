@@ -27,16 +27,20 @@ from logscope.simulate.journal import NOTHING, Journal, Piece, Renderer, Run, St
 from logscope.simulate.layout import *
 from logscope.simulate.lines import SESSION_SHIFT, TAG_BITS
 from logscope.simulate.plan import labels
-from logscope.simulate.simulation import Block, Simulation
-from logscope.simulate.tables import TABLES, Tables, nothing
+from logscope.simulate.simulation import BLOCK, Block, Simulation
+from logscope.simulate.tables import ENCODED, PLAIN, TABLES, WORDS, Tables, nothing
 
+ROW_GROUP = 1 << 17
+"""Rows of a group in Parquet, at least: each group has a header for each column."""
 Report = Callable[[int], None]
 """Told how many sessions are done."""
 _T = TypeVar("_T")
 
 THREADS = 2
 TRUTHS = ("jsonl", "parquet")
-TABLE_FORMS = ("parquet", "arrow", "jsonl")
+ENCODINGS = {"parquet": WORDS, "arrow": ENCODED, "jsonl": PLAIN}
+"""Forms of tables. In Parquet each piece of a file would have its own copy of all clients."""
+TABLE_FORMS = tuple(ENCODINGS)
 LINE_COLUMNS = ("balancer_line", "postscreen_line", "smtpd_line")
 """Columns of the truth: the number of the session's line in its file, from 1; null where there is none."""
 
@@ -124,30 +128,68 @@ def write_tables(
         OutputError: a file cannot be written.
     """
     summary = Summary({f"{name}.{form}": 0 for name in TABLES})
+    encoding = ENCODINGS[form]
     with _explained(directory), ExitStack() as stack:
         directory.mkdir(parents=True, exist_ok=True)
-        empty = Tables(simulation, nothing())
+        empty = Tables(simulation, nothing(), encoding)
         writers: dict[str, TableWriter] = {}
         for name in TABLES:
             stream = stack.enter_context((directory / f"{name}.{form}").open("wb"))
-            writers[name] = _table_writer(form, stream, empty.table(name).schema, stack)
+            writers[name] = _table_writer(form, stream, empty.table(name).schema)
         done = 0
 
+        def write(name: str, found: Future[dict[str, pa.RecordBatch]]) -> int:
+            batch = found.result()[name]
+            writers[name].write(batch)
+            return len(batch)
+
         def made(block: Block) -> dict[str, pa.RecordBatch]:
-            found = Tables(simulation, block)
+            found = Tables(simulation, block, encoding)
             return {name: found.table(name) for name in TABLES}
 
-        for block, batches in _ahead(simulation.blocks(), made, threads):
-            for name, batch in batches.items():
-                writers[name].write(batch)
-                summary.counts[f"{name}.{form}"] += batch.num_rows
-            done += block.sessions.shape[1]
+        for count, rows in _tables_written(simulation.blocks(), made, write, threads):
+            for name, number in rows.items():
+                summary.counts[f"{name}.{form}"] += number
+            done += count
             report(done)
         for writer in writers.values():
             writer.close()
         _write_labels(simulation, directory, enabled=True)
     summary.size = sum((directory / f"{name}.{form}").stat().st_size for name in TABLES)
     return summary
+
+
+def _tables_written(
+    blocks: Iterator[Block],
+    make: Callable[[Block], dict[str, pa.RecordBatch]],
+    write: Callable[[str, Future[dict[str, pa.RecordBatch]]], int],
+    threads: int,
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Make tables of blocks and write them, each table in a thread of its own, in order, while the next
+    blocks are drawn. Gives of each block how many sessions it has, and how many rows of each table it gave.
+    """
+    waiting: deque[tuple[int, dict[str, Future[int]]]] = deque()
+
+    def first() -> tuple[int, dict[str, int]]:
+        count, written = waiting.popleft()
+        return count, {name: future.result() for name, future in written.items()}
+
+    with ExitStack() as stack:
+        makers = stack.enter_context(ThreadPoolExecutor(max(threads, 1)))
+        writing = {name: stack.enter_context(ThreadPoolExecutor(1)) for name in TABLES}
+        try:
+            for block in blocks:
+                batches = makers.submit(make, block)
+                written = {name: thread.submit(write, name, batches) for name, thread in writing.items()}
+                waiting.append((block.sessions.shape[1], written))
+                if len(waiting) > threads + 1:
+                    yield first()
+            while waiting:
+                yield first()
+        finally:
+            for _, written in waiting:
+                for future in written.values():
+                    future.cancel()
 
 
 # --- threads ------------------------------------------------------------------------------------------------
@@ -280,21 +322,67 @@ class _ArrowWriter:
 
 
 class _ParquetWriter:
-    """Parquet, lightly compressed: large tables are written as quickly as they are made."""
+    """Parquet as it is quickest written: words by dictionaries that are there already, numbers by their
+    differences, other text lightly compressed.
+    """
 
     def __init__(self, stream: IO[bytes], schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        self._file = pq.ParquetWriter(stream, schema, compression="lz4", write_statistics=False)
+        leaves = [leaf for field in schema for leaf in _leaves(field.name, field.type)]
+        texts = [name for name, kind in leaves if pa.types.is_string(kind)]
+        self._file = pq.ParquetWriter(
+            stream,
+            schema,
+            compression={name: "lz4" if name in texts else "none" for name, _ in leaves},
+            use_dictionary=[name for name, kind in leaves if pa.types.is_dictionary(kind) or _is_small(name)],
+            column_encoding={
+                name: "DELTA_BINARY_PACKED"
+                for name, kind in leaves
+                if (pa.types.is_integer(kind) or pa.types.is_timestamp(kind)) and not _is_small(name)
+            },
+            write_statistics=False,
+        )
+        self._waiting: list[pa.RecordBatch] = []
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._file.write_batch(batch)
+        self._waiting.append(batch)
+        if sum(map(len, self._waiting)) >= ROW_GROUP:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        if self._waiting:
+            self._file.write_table(pa.Table.from_batches(self._waiting), ROW_GROUP + BLOCK)
+        self._waiting = []
 
     def close(self) -> None:
+        self._write_group()
         self._file.close()
 
 
-def _table_writer(form: str, stream: IO[bytes], schema: pa.Schema, _stack: ExitStack) -> TableWriter:
+def _leaves(name: str, kind: pa.DataType) -> Iterator[tuple[str, pa.DataType]]:
+    """The columns that Parquet makes of a column, by their names there."""
+    if pa.types.is_map(kind):
+        yield from _leaves(f"{name}.key_value.key", kind.key_type)
+        yield from _leaves(f"{name}.key_value.value", kind.item_type)
+    elif pa.types.is_list(kind):
+        yield from _leaves(f"{name}.list.element", kind.value_type)
+    elif pa.types.is_struct(kind):
+        for field in kind:
+            yield from _leaves(f"{name}.{field.name}", field.type)
+    else:
+        yield name, kind
+
+
+def _is_small(name: str) -> bool:
+    """Whether a column of numbers has so few values that a dictionary of them is the quickest."""
+    return name in _FEW_VALUES
+
+
+_FEW_VALUES = ("links.list.element.probability", "commands.key_value.value.list.element", "relay_port")
+
+
+def _table_writer(form: str, stream: IO[bytes], schema: pa.Schema) -> TableWriter:
     if form == "jsonl":
         return JsonLinesWriter(stream)
     return _ArrowWriter(stream, schema) if form == "arrow" else _ParquetWriter(stream, schema)
@@ -322,7 +410,7 @@ class _Truth:
         }
         for name, schema in schemas.items():
             stream = stack.enter_context((directory / name).open("wb"))
-            self._writers[name] = _table_writer(form, stream, schema, stack)
+            self._writers[name] = _table_writer(form, stream, schema)
             self.counts[name] = 0
         self._names = tuple(schemas)
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from logscope import engine
-from logscope.correlate.layout import NULL
 from logscope.simulate import chance, mail, model, texts
+from logscope.simulate.clients import Names, names_of
 from logscope.simulate.layout import *
+from logscope.simulate.memory import Memory
 from logscope.simulate.plan import Plan, make_plan
 from logscope.simulate.site import Options
 
@@ -37,6 +39,11 @@ class Block:
     messages: Matrix
     deliveries: Matrix
 
+    @property
+    def rows(self) -> tuple[Matrix, Matrix, Matrix]:
+        """The same, as kernels see it: row after row, since they look at all that is known of one session."""
+        return self.sessions.T, self.messages.T, self.deliveries.T
+
 
 class Simulation:
     """What the options describe.
@@ -53,6 +60,7 @@ class Simulation:
             machine_code = self.plan.sessions >= _WORTH_COMPILING
         self.machine_code = machine_code
         self.words = texts.words(options)
+        self.memory = Memory()
 
     @property
     def sessions(self) -> int:
@@ -72,8 +80,7 @@ class Simulation:
         letters = chance.begin(options.seed, 3)
         for first, last in _groups(plan, size):
             total = int(plan.counts[first:last].sum())
-            s = np.empty((S_WIDTH, total), np.int64)
-            s[S_NAME:] = NULL
+            s = self.memory.empty((total, S_WIDTH), np.int64)
             self.kernel(model.fill)(
                 s, plan.edges[first : last + 1], plan.counts[first:last], plan.condition[first:last],
                 plan.conditions, plan.streams, numbers, state.random, state.passed, state.inside,
@@ -81,24 +88,34 @@ class Simulation:
                 state.open_count, state.last, state.number,
             )  # fmt: skip
             m, d = self._mail(s, inodes, letters)
-            yield Block(s, m, d)
+            yield Block(s.T, m.T, d.T)
 
-    def texts(self, block: Block) -> texts.Pool:
-        """Fill the columns of spans; returns the pool that they point into."""
-        s, m, d = block.sessions, block.messages, block.deliveries
+    def texts(self, block: Block, *, lines: bool = True) -> texts.Pool:
+        """Fill the columns of spans; returns the pool that they point into.
+
+        Args:
+            lines: also those of the texts that only lines have.
+        """
+        s, m, d = block.rows
         used = len(self.words.data)
-        room = texts.ROOM_SESSION * s.shape[1] + texts.ROOM_MESSAGE * m.shape[1]
-        # Memory that is never written is never used: room for the worst case costs nothing.
-        pool = np.empty(used + room + texts.ROOM_DELIVERY * d.shape[1], np.uint8)
+        room = texts.ROOM_MESSAGE * len(m) + texts.ROOM_DELIVERY * len(d)
+        room += (texts.ROOM_SESSION if lines else texts.ROOM_SEEN) * len(s)
+        pool = self.memory.empty((used + room,), np.uint8)
         pool[:used] = self.words.data
-        items = np.zeros(3 * texts.MOST_ITEMS + 2, np.int64)
-        items[-1] = used
-        end = self.kernel(texts.put_all)(s, m, d, pool, items, self.words.spans, self._front(s))
+        counted = np.zeros((2, len(texts.COUNTED)), np.int64)
+        end = self.kernel(texts.put_all)(
+            s, m, d, pool, texts.no_items(used), self.words.spans, self._front(block), counted, lines
+        )
         return pool[:end]
 
-    def _front(self, s: Matrix) -> NDArray[np.int64]:
+    @cached_property
+    def names(self) -> Names:
+        """What clients and balancers are called."""
+        return names_of(self.options, self.plan, self.words, self.kernel, machine_code=self.machine_code)
+
+    def _front(self, block: Block) -> NDArray[np.int64]:
         """The word that is the name of the balancer in front of each session's server."""
-        options = self.options
+        options, s = self.options, block.sessions
         first = texts.W_HOSTS + len(options.servers)
         if options.inner:
             return np.asarray(first + len(options.balancers) + s[S_NUMBER] % len(options.inner))
@@ -108,18 +125,16 @@ class Simulation:
         self, s: Matrix, inodes: NDArray[np.int64], letters: NDArray[np.int64]
     ) -> tuple[Matrix, Matrix]:
         plan, servers = self.plan, len(self.options.servers)
-        brought = int(s[S_MESSAGES].sum())
-        m = np.empty((M_WIDTH, 2 * brought), np.int64)  # each message can cause one notice
+        brought = int(s[:, S_MESSAGES].sum())
+        m = self.memory.empty((2 * brought, M_WIDTH), np.int64)  # each message can cause one notice
         count, recipients = self.kernel(mail.bring)(
-            s, s.shape[1], m, plan.conditions, plan.streams, servers, inodes, letters
+            s, len(s), m, plan.conditions, plan.streams, servers, inodes, letters
         )
-        m[M_ID:] = NULL
-        d = np.empty((D_WIDTH, recipients * mail.MOST_ATTEMPTS + brought), np.int64)
+        d = self.memory.empty((recipients * mail.MOST_ATTEMPTS + brought, D_WIDTH), np.int64)
         messages, deliveries = self.kernel(mail.deliver)(
-            s, s.shape[1], m, count, d, plan.conditions, servers, inodes, letters
+            s, len(s), m, count, d, plan.conditions, servers, inodes, letters
         )
-        d[D_HI:, :deliveries] = NULL
-        return m[:, :messages], d[:, :deliveries]
+        return m[:messages], d[:deliveries]
 
 
 def _groups(plan: Plan, size: int) -> Iterator[tuple[int, int]]:

@@ -15,18 +15,19 @@ Times of the mail server are by its own clock, as in its lines; resolution is a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
-from typing import Any, TypeAlias
+from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
-from logscope.correlate.layout import NULL, SCREEN_TESTS, SCREENS, STATUSES, V_NONE
+from logscope.arrow import TIMES, as_arrow, as_lists, as_texts
+from logscope.correlate.layout import NULL, SCREEN_TESTS, SCREENS, STATUSES
 from logscope.correlate.output import FINAL_STATUSES
-from logscope.correlate.text import address_texts, code_texts, counter_maps, dsn_texts
+from logscope.grammar.fields import dsn_text
 from logscope.schema import OUTCOMES
+from logscope.simulate import tabulate as rows
 from logscope.simulate import texts
 from logscope.simulate.layout import *
 from logscope.simulate.simulation import Block, Simulation
@@ -38,30 +39,47 @@ from logscope.simulate.site import (
     SERVICES,
     STREAMS,
 )
+from logscope.simulate.tabulate import MailRows, SessionRows
 
 Ints = NDArray[np.int64]
-Mask: TypeAlias = Any  # NDArray[np.bool_], which the type checker cannot see in a comparison
+Codes = NDArray[np.integer[Any]]
 
 TABLES = ("sessions", "messages", "deliveries")
 TRUTH = ("true_client_address", "behaviour", "stream", "fault")
 """Columns that the session table has beyond those of the schema."""
+HOPS = ("balancer", "screen", "smtpd", "queue", "delivery")
+RELAYS = (
+    texts.INNER,
+    *((f"mx.partner{n}.example", f"192.0.2.{n + 1}") for n in range(texts.DESTINATIONS)),
+    *((f"mx.{domain}", f"192.0.2.{101 + n}") for n, domain in enumerate(texts.SENDER_DOMAINS)),
+)
+"""Next hops, by the code of `tabulate.relay`: host name and address."""
+
+PLAIN, WORDS, ENCODED = range(3)
+"""How text is handed out that few values make up: as text; by a dictionary where it comes from a short list
+of words; also where it is what clients are called."""
 
 
 class Tables:
-    """The tables of one block; columns are made when they are asked for."""
+    """The tables of one block; columns are made when they are asked for.
 
-    def __init__(self, simulation: Simulation, block: Block) -> None:
+    Args:
+        simulation, block: what is told.
+        encoding: PLAIN, WORDS or ENCODED.
+    """
+
+    def __init__(self, simulation: Simulation, block: Block, encoding: int = PLAIN) -> None:
         self._simulation = simulation
         self._options = simulation.options
+        self._encoding = encoding
         self._block = block
-        self._s, self._m, self._d = block.sessions, block.messages, block.deliveries
+        self._s = block.sessions
+        self._run = simulation.kernel
 
     def sessions(self, columns: Sequence[str] = ()) -> pa.RecordBatch:
-        """The session table; with names, only those columns."""
-        seen = np.flatnonzero(self.visible)
+        """The sessions that left a line somewhere; with names, only those columns."""
         wanted = list(columns) or list(_SESSIONS)
-        batch = pa.RecordBatch.from_arrays([_SESSIONS[name](self) for name in wanted], names=wanted)
-        return batch if len(seen) == len(self.visible) else batch.take(pa.array(seen))
+        return pa.RecordBatch.from_arrays([_SESSIONS[name](self) for name in wanted], names=wanted)
 
     def table(self, name: str) -> pa.RecordBatch:
         """One of `TABLES`."""
@@ -70,443 +88,349 @@ class Tables:
 
     def truth(self) -> pa.RecordBatch:
         """What really was, seen or not: a row for each session, in the order of arrival."""
-        columns = {name: make(self) for name, make in _TRUTH.items()}
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        return self._batch(_TRUTH)
 
     def messages(self) -> pa.RecordBatch:
         """The messages of these sessions and the notices that they caused."""
-        return self._of(_MESSAGES, np.flatnonzero(self._m[M_LOST] & 2 == 0))
+        return self._batch(_MESSAGES)
 
     def deliveries(self) -> pa.RecordBatch:
         """All attempts to deliver them."""
-        return self._of(_DELIVERIES, np.flatnonzero(self._m[M_LOST][self._d[D_MESSAGE]] & 2 == 0))
+        return self._batch(_DELIVERIES)
 
-    def _of(self, columns: dict[str, Callable[[Tables], pa.Array]], rows: Ints) -> pa.RecordBatch:
-        batch = pa.RecordBatch.from_arrays([make(self) for make in columns.values()], names=list(columns))
-        return batch if len(rows) == batch.num_rows else batch.take(pa.array(rows))
+    def _batch(self, columns: dict[str, Callable[[Tables], pa.Array]]) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays([make(self) for make in columns.values()], names=list(columns))
 
-    # --- what the logs show of a session --------------------------------------------------------------------
-
-    @cached_property
-    def by_balancer(self) -> Mask:
-        return (self._s[S_BALANCER] >= 0) & (self._s[S_LOST] & 1 == 0)
+    # --- what they are made of ------------------------------------------------------------------------------
 
     @cached_property
-    def by_mta(self) -> Mask:
-        silent = (self._s[S_HEADER] == H_MISSING) & (self._s[S_SMTPD_AT] == NULL)
-        return (self._s[S_CONNECTED] != NULL) & (self._s[S_LOST] & 2 == 0) & ~silent
-
-    @cached_property
-    def visible(self) -> Mask:
-        """Sessions that left a line somewhere."""
-        return self.by_balancer | self.by_mta
-
-    @cached_property
-    def by_screen(self) -> Mask:
-        return self.by_mta & (self._s[S_SERVICE] == 0) & self._options.screen
-
-    @cached_property
-    def by_smtpd(self) -> Mask:
-        return self.by_mta & (self._s[S_SMTPD_AT] != NULL)
-
-    @cached_property
-    def masked(self) -> Mask:
-        return (self._s[S_HEADER] == H_MASKED) & self.by_mta
-
-    def host_clock(self, times: Ints, skew: Ints) -> Ints:
-        """Moments by the server's own clock, whole microseconds."""
-        return np.where(times == NULL, NULL, (times + skew) // MICROSECOND * MICROSECOND)
-
-    def hosts(self, numbers: Ints, there: Mask) -> pa.Array:
-        return code_texts([host.name for host in self._options.servers], np.where(there, numbers, -1))
-
-    def words(self, words: Sequence[str], codes: Ints, there: Mask) -> pa.Array:
-        return code_texts(words, np.where(there, codes, -1))
-
-    def addresses(self, hi: Ints, lo: Ints) -> pa.Array:
-        return address_texts(hi, lo, machine_code=self._simulation.machine_code)
-
-    @cached_property
-    def pool(self) -> texts.Pool:
-        """The bytes that spans point into; the spans themselves are made with them."""
-        return self._simulation.texts(self._block)
-
-    def text(self, rows: Ints, column: int, there: Mask | None = None) -> pa.Array:
-        """Text of a column of spans."""
-        pool = self.pool
-        return texts.to_arrow(pool, rows[column], there, self._simulation.kernel(texts.gather))
-
-    def last_next_ids(self) -> pa.Array:
-        """The id under which the next hop took the message last: the end of what it said."""
-        pool = self.pool
-        found = np.full(self._m.shape[1], NULL, np.int64)
-        there = self._d[D_NEXT] != NULL
-        said = self._d[D_SAID][there]
-        ids = ((said >> texts.SPAN) + (said & texts.LENGTH) - 9) << texts.SPAN | 9
-        order = np.argsort(self._d[D_AT][there], kind="stable")
-        found[self._d[D_MESSAGE][there][order]] = ids[order]  # of several the last one stays
-        return texts.to_arrow(pool, found, None, self._simulation.kernel(texts.gather))
-
-    @cached_property
-    def started(self) -> Ints:
-        """First line of the mail server."""
-        return np.asarray(np.where(self.by_screen, self._s[S_CONNECTED], self._s[S_SMTPD_AT]))
-
-    @cached_property
-    def ended(self) -> Ints:
-        by_balancer = self._s[S_AT] + self._s[S_DURATION] * MILLISECOND
-        end = np.where(self._s[S_SMTPD_END] != NULL, self._s[S_SMTPD_END], self._s[S_SCREEN_END])
-        return np.where(
-            self.by_balancer,
-            by_balancer,
-            np.where(self.by_mta, self.host_clock(end, self._s[S_SKEW]), NULL),
-        )
-
-    @cached_property
-    def duration_ms(self) -> Ints:
-        start = self.host_clock(self.started, self._s[S_SKEW])
-        known = (start != NULL) & (self.ended != NULL)
-        by_mta = np.where(known, (self.ended - np.where(known, start, 0)) // MILLISECOND, NULL)
-        return np.where(self.by_balancer, self._s[S_DURATION], by_mta)
-
-    @cached_property
-    def outcomes(self) -> Ints:
-        """What a reader can tell: without the mail server's lines only what the balancer's say."""
-        state = self._s[S_TERMINATION]
-        by_state = np.array([0, 9, 11, 12, 12, 10, 9, 11, 11])[state]
-        return np.asarray(np.where(self.by_mta | (self._s[S_SERVER] < 0), self._s[S_OUTCOME], by_state))
-
-    def balancer_port(self) -> tuple[Ints, Ints, Ints]:
-        """Address and port that the server sees where it does not see the client's."""
-        inner = len(self._options.inner)
-        outer = [_address(host.address) for host in self._options.balancers]
-        chosen = np.array(outer + [_address(host.address) for host in self._options.inner])
-        which = np.maximum(self._s[S_BALANCER], 0)
-        if inner:
-            which = len(outer) + self._s[S_NUMBER] % inner
-        return np.zeros(len(which), np.int64), chosen[which], self._s[S_BACK_PORT]
-
-    @cached_property
-    def peer(self) -> tuple[Ints, Ints, Ints]:
-        """Address and port that the mail server logs."""
-        hi, lo, port = self.balancer_port()
-        own = self._s[S_HEADER] != H_PASSED
-        none = ~self.by_mta
-        return (
-            np.where(none, NULL, np.where(own, hi, self._s[S_HI])),
-            np.where(none, NULL, np.where(own, lo, self._s[S_LO])),
-            np.where(
-                none | ~self.by_screen & (not self._options.smtpd_ports),
-                NULL,
-                np.where(own, port, self._s[S_PORT]),
-            ),
-        )
-
-    @cached_property
-    def known(self) -> Mask:
-        """Whether a reader knows the client: not where only a masked mail server saw it."""
-        return self.by_balancer | (self.by_mta & np.isin(self._s[S_HEADER], (H_PASSED,)))
-
-    def list_of(self, counts: Ints, values: pa.Array) -> pa.Array:
-        offsets = np.concatenate(([0], np.cumsum(counts)))
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-
-    def flags(self, words: Sequence[str], masks: Sequence[Mask]) -> pa.Array:
-        matrix = np.stack(masks, axis=1)
-        return self.list_of(matrix.sum(axis=1), code_texts(words, np.nonzero(matrix)[1]))
-
-    def rejects(self) -> pa.Array:
-        """One refusal of each session that was refused; of those with many, all are alike."""
-        there = (self._s[S_REJECT] > 0) & self.by_mta
-        counts = np.where(there, self._s[S_REJECT_COUNT], 0)
-        rows = pa.array(np.repeat(np.arange(len(there)), counts))
-        kinds = np.where(there, self._s[S_REJECT], 0)
-        columns = [
-            code_texts([stage for stage, _, _ in REJECTS], kinds),
-            pa.array(np.array([code for _, code, _ in REJECTS])[kinds]),
-            dsn_texts(np.array([dsn for _, _, dsn in REJECTS])[kinds]),
-            self.text(self._s, S_REASON),
-            self.text(self._s, S_FROM),
-            self.text(self._s, S_TO),
-        ]
-        struct = pa.StructArray.from_arrays(
-            [column.take(rows) for column in columns],
-            names=["stage", "code", "dsn", "text", "sender", "recipient"],
-        )
-        return self.list_of(counts, struct)
-
-    def all_queue_ids(self) -> pa.Array:
-        """Those that no line shows included."""
-        return self._queue_ids(self._s[S_MESSAGES])
-
-    def queue_ids(self) -> pa.Array:
-        return self._queue_ids(np.where(self.by_mta, self._s[S_MESSAGES], 0))
-
-    def _queue_ids(self, counts: Ints) -> pa.Array:
-        first = self._s[S_FIRST_MESSAGE]
-        rows = np.repeat(first - np.concatenate(([0], np.cumsum(counts)[:-1])), counts) + np.arange(
-            counts.sum()
-        )
-        return self.list_of(counts, self.text(self._m, M_ID).take(pa.array(rows)))
-
-    def links(self) -> pa.Array:
-        """Exact ones: this reader is perfect."""
-        masks = [
-            self.by_balancer & self.by_mta,
-            self.by_screen & self.by_smtpd,
-            self.by_smtpd & (self._s[S_MESSAGES] > 0),
-            self.by_smtpd & (self._s[S_QUEUED] > 0),
-        ]
-        counts = np.stack(masks, axis=1)
-        rows, which = np.nonzero(counts)
-        start = np.where((which == 0) | self.by_screen[rows], which, which)
-        end = np.where((which == 0) & ~self.by_screen[rows], 2, which + 1)
-        header = self._s[S_HEADER][rows]
-        by_header = np.where(header == H_PASSED, 0, self.by_other_means[rows])
-        by_mta = 0 if self._options.smtpd_ports else 2
-        method = np.where(which == 0, by_header, np.where(which == 1, by_mta, 3))
-        struct = pa.StructArray.from_arrays(
+    def rows(self) -> SessionRows:
+        """What a reader can tell of each session."""
+        options = self._options
+        site = np.array(
             [
-                code_texts(HOPS, start),
-                code_texts(HOPS, end),
-                code_texts(
-                    ("address_port", "backend_port", "order", "queue_id", "timing", "header_text"), method
-                ),
-                code_texts(("exact",), np.zeros(len(rows), np.int64)),
-                pa.array(np.ones(len(rows))),
+                options.screen, options.smtpd_ports, options.backend_port, len(options.servers),
+                len(options.balancers), len(options.inner), self._simulation.plan.clients,
             ],
-            names=["from", "to", "method", "confidence", "probability"],
-        )
-        return self.list_of(counts.sum(axis=1), struct)
+            np.int64,
+        )  # fmt: skip
+        names, memory = self._simulation.names, self._simulation.memory
+        return rows.rows_of(self._block, site, names.who, names.named, self._run(rows.tabulate), memory)
 
     @cached_property
-    def by_other_means(self) -> Ints:
-        """How a session is joined whose client the mail server does not see: 5 by the header that came where
-        none was expected, else 1 by the balancer's port where both log it, else 4 by time.
-        """
-        port = (self.by_screen | self._options.smtpd_ports) & self._options.backend_port
-        return np.where(self._s[S_HEADER] == H_UNEXPECTED, 5, np.where(port, 1, 4))
+    def mail(self) -> MailRows:
+        """What a reader can tell of each message and delivery."""
+        kernel = self._run(rows.tabulate_mail)
+        return rows.mail_rows_of(self.spelled, kernel, self._simulation.memory)
 
-    def hops(self) -> pa.Array:
-        return self.flags(
-            HOPS,
-            [
-                self.by_balancer,
-                self.by_screen,
-                self.by_smtpd,
-                self.by_smtpd & (self._s[S_MESSAGES] > 0),
-                self.by_smtpd & (self._s[S_QUEUED] > 0),
-            ],
-        )
+    @property
+    def spelled(self) -> Block:
+        """The block when it has its texts, so that its columns of spans can be looked at."""
+        return self._texts[0]
 
-    def screen_tests(self) -> pa.Array:
-        tests = np.where(self.by_screen, self._s[S_TESTS], 0)
-        return self.flags(SCREEN_TESTS, [(tests >> bit) & 1 == 1 for bit in range(len(SCREEN_TESTS))])
+    @cached_property
+    def _texts(self) -> tuple[Block, texts.Pool]:
+        """The block, and the bytes that its spans point into: they are made together."""
+        return self._block, self._simulation.texts(self._block, lines=False)
 
-    def commands(self) -> pa.Array:
-        return counter_maps(self.text(self._s, S_COUNTERS, self.by_smtpd))
+    # --- columns --------------------------------------------------------------------------------------------
+
+    def words(self, words: Sequence[str], codes: Codes) -> pa.Array:
+        """The word of each code; null for a negative one."""
+        return self._by_place(as_words(*words), codes, self._encoding >= WORDS)
+
+    def code(self, column: int, words: Sequence[str]) -> pa.Array:
+        """A column of codes of the session table."""
+        return self.words(words, self.rows.codes[column, : self.rows.count])
+
+    def name(self, column: int, names: pa.Array) -> pa.Array:
+        """A column of addresses or names of clients of the session table."""
+        return self._by_place(names, self.rows.indices[column, : self.rows.count], self._encoding >= ENCODED)
+
+    def _by_place(self, values: pa.Array, places: Codes, encoded: bool) -> pa.Array:
+        indices = as_arrow(np.ascontiguousarray(places), places < 0)
+        if not encoded:
+            return values.take(indices)
+        return pa.DictionaryArray.from_arrays(indices, values, safe=False)
+
+    def number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
+        """A column of numbers of the session table."""
+        return numbers(self.rows.numbers[column, : self.rows.count], kind)
+
+    def text(self, spans: Ints, there: NDArray[np.bool_] | None = None) -> pa.Array:
+        """Text that stands in the pool."""
+        return texts.to_arrow(self._texts[1], spans, there, self._run)
+
+    def texts(self, column: int, there: NDArray[np.bool_]) -> pa.Array:
+        """A column of spans of the session table."""
+        count, spans = self.rows.count, self.spelled.sessions[column]
+        if count < len(spans):
+            spans = spans[self.rows.indices[rows.I_ROW, :count]]
+        return self.text(spans, there)
+
+    def digits(self, values: Ints) -> pa.Array:
+        """Numbers as sixteen digits each; null where there is none."""
+        data = self._simulation.memory.empty((16 * len(values),), np.uint8)
+        self._run(rows.put_sixteen_digits)(values, data)
+        absent = values == NULL
+        mask = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
+        offsets = np.arange(0, 16 * len(values) + 1, 16, dtype=np.int32)
+        return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data), mask)
+
+    def hosts(self, codes: Codes) -> pa.Array:
+        return self.words([host.name for host in self._options.servers], codes)
+
+    # --- lists ----------------------------------------------------------------------------------------------
+
+    def offsets(self, which: int) -> NDArray[np.int32]:
+        return self.rows.offsets[which, : self.rows.count + 1]
+
+    def items(self, which: int, column: int) -> NDArray[np.int8]:
+        return self.rows.items[column, : self.offsets(which)[-1]]
+
+    def list_of_words(self, which: int, column: int, words: Sequence[str]) -> pa.Array:
+        return as_lists(self.offsets(which), self.words(words, self.items(which, column)))
 
     def balancer_list(self) -> pa.Array:
         names = [host.name for host in (*self._options.balancers, *self._options.inner)]
-        inner = len(self._options.inner)
-        each = 2 if inner else 1
-        counts = np.where(self.by_balancer, each, 0)
-        codes = self._s[S_BALANCER][self.by_balancer]
-        if inner:
-            second = len(self._options.balancers) + self._s[S_NUMBER][self.by_balancer] % inner
-            codes = np.stack([codes, second], axis=1).ravel()
-        return self.list_of(counts, code_texts(names, codes))
+        return self.list_of_words(rows.L_BALANCERS, rows.IN_BALANCERS, names)
+
+    def links(self) -> pa.Array:
+        columns = (
+            ("from", rows.IN_FROM, HOPS),
+            ("to", rows.IN_TO, HOPS),
+            ("method", rows.IN_METHOD, rows.METHODS),
+        )
+        items = {name: self.words(words, self.items(rows.L_LINKS, column)) for name, column, words in columns}
+        count = len(items["from"])
+        items["confidence"] = self.words(("exact",), np.zeros(count, np.int8))
+        items["probability"] = as_arrow(np.ones(count))
+        struct = pa.StructArray.from_arrays(list(items.values()), names=list(items))
+        return as_lists(self.offsets(rows.L_LINKS), struct)
+
+    def commands(self) -> pa.Array:
+        """smtpd's counters, as command to [accepted, all]."""
+        offsets = self.offsets(rows.L_COMMANDS)
+        count = int(offsets[-1])
+        values = as_lists(np.arange(0, 2 * count + 1, 2), as_arrow(self.rows.commands[: 2 * count]))
+        keys = self.words(texts.COUNTED, self.items(rows.L_COMMANDS, rows.IN_COMMANDS))
+        entries = pa.StructArray.from_arrays(
+            [keys, values],
+            fields=[pa.field("key", keys.type, nullable=False), pa.field("value", values.type)],
+        )
+        absent = self.rows.codes[rows.X_SMTPD, : self.rows.count] < 0
+        mask = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
+        kind = pa.map_(keys.type, values.type)
+        bounds = pa.py_buffer(np.ascontiguousarray(offsets))
+        return pa.Array.from_buffers(kind, len(absent), [mask, bounds], children=[entries])
+
+    def rejects(self) -> pa.Array:
+        """The refusals of each session; of those with many, all are alike."""
+        offsets = self.offsets(rows.L_REJECTS)
+        refused = self.rows.refused[: offsets[-1]]
+        s = self.spelled.sessions
+        kinds = s[S_REJECT][refused]
+        stages, codes, dsns = zip(*REJECTS[1:], strict=True)
+        items = {
+            "stage": self._refusal(stages, kinds),
+            "code": as_arrow(np.array([0, *codes])[kinds]),
+            "dsn": self._refusal([dsn_text(dsn) for dsn in dsns], kinds),
+            "text": self.text(s[S_REASON][refused]),
+            "sender": self.text(s[S_FROM][refused]),
+            "recipient": self.text(s[S_TO][refused]),
+        }
+        struct = pa.StructArray.from_arrays(list(items.values()), names=list(items))
+        return as_lists(offsets, struct)
+
+    def _refusal(self, words: Sequence[str], kinds: Ints) -> pa.Array:
+        """What is said of a kind of refusal; the first kind is none."""
+        unique = tuple(dict.fromkeys(words))
+        codes = np.array([-1, *(unique.index(word) for word in words)], np.int8)
+        return self.words(unique, codes[kinds])
+
+    def queue_ids(self) -> pa.Array:
+        offsets = self.offsets(rows.L_QUEUE_IDS)
+        return as_lists(offsets, self.text(self.spelled.messages[M_ID][self.rows.brought[: offsets[-1]]]))
+
+    def all_queue_ids(self) -> pa.Array:
+        """Those that no line shows included."""
+        offsets = np.concatenate(([0], np.cumsum(self._s[S_MESSAGES])))
+        return as_lists(offsets, self.text(self.spelled.messages[M_ID][: offsets[-1]]))
 
     def destination(self) -> pa.Array:
         """`[address]:port` after `to` in postscreen's CONNECT."""
         nodes = [f"[{host.address}]:10024" for host in self._options.servers]
-        own = np.isin(self._s[S_HEADER], (H_MASKED, H_UNEXPECTED)) | (self._s[S_BALANCER] < 0)
-        four = (self._s[S_HI] == 0) & (self._s[S_LO] >> 32 == 0xFFFF)
-        codes = np.where(own, self._s[S_SERVER], np.where(four, len(nodes), len(nodes) + 1))
         public = [f"[{address}]:25" for address in (PUBLIC_ADDRESS, PUBLIC_ADDRESS_6)]
-        return self.words([*nodes, *public], codes, self.by_screen)
+        return self.code(rows.X_DESTINATION, [*nodes, *public])
 
-    def streams(self) -> pa.Array:
-        names = [*STREAMS]
+    def streams(self, of_sessions: Ints) -> pa.Array:
         added = self._simulation.plan.streams[len(STREAMS) :]
-        names += [self._options.faults[int(stream[Q_FAULT])].kind for stream in added]
-        return code_texts(names, self._s[S_STREAM])
+        names = [*STREAMS, *(self._options.faults[int(stream[Q_FAULT])].kind for stream in added)]
+        unique = list(dict.fromkeys(names))
+        codes = np.array([unique.index(name) for name in names], np.int16)
+        return self.words(unique, codes[of_sessions])
+
+    def seen(self, column: int) -> Ints:
+        """A column of the model, of those sessions that left a line."""
+        return np.asarray(self._s[column][self.rows.indices[rows.I_ROW, : self.rows.count]])
 
     # --- messages and deliveries ----------------------------------------------------------------------------
 
-    def message_session_ids(self) -> pa.Array:
-        owner = self._m[M_SESSION]
-        ids = number_texts(self._s[S_NUMBER])
-        return ids.take(pa.array(np.maximum(owner, 0), mask=owner < 0))
+    def message_number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
+        return numbers(self.mail.message_numbers[column, : self.mail.messages], kind)
 
-    def relay_addresses(self) -> pa.Array:
-        return self.addresses(self._d[D_HI], self._d[D_LO]) if len(self.pool) else pa.nulls(0, pa.string())
+    def message_text(self, column: int) -> pa.Array:
+        mail, spans = self.mail, self.spelled.messages[column]
+        if mail.messages < len(spans):
+            spans = spans[mail.message_numbers[rows.NM_ROW, : mail.messages]]
+        return self.text(spans)
 
-    def of_message(self, column: int) -> Ints:
-        return np.asarray(self._m[column][self._d[D_MESSAGE]])
+    def delivery_number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
+        return numbers(self.mail.numbers[column, : self.mail.deliveries], kind)
 
+    def delivery_code(self, column: int, words: Sequence[str]) -> pa.Array:
+        return self.words(words, self.mail.codes[column, : self.mail.deliveries])
 
-HOPS = ("balancer", "screen", "smtpd", "queue", "delivery")
+    def delivery_text(self, column: int) -> pa.Array:
+        mail, spans = self.mail, self.spelled.deliveries[column]
+        if mail.deliveries < len(spans):
+            spans = spans[mail.numbers[rows.ND_ROW, : mail.deliveries]]
+        return self.text(spans)
 
+    def delivered_ids(self) -> pa.Array:
+        messages = self.mail.numbers[rows.ND_MESSAGE, : self.mail.deliveries]
+        return self.text(self.spelled.messages[M_ID][messages])
 
-def number_texts(numbers: Ints) -> pa.Array:
-    """string[n]: sixteen decimal digits each."""
-    digits = (numbers[:, None] // 10 ** np.arange(15, -1, -1) % 10 + 48).astype(np.uint8)
-    offsets = np.arange(0, 16 * len(numbers) + 1, 16, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(numbers), pa.py_buffer(offsets), pa.py_buffer(digits))
+    def relay_port(self) -> pa.Array:
+        unreached = self.mail.codes[rows.XD_RELAY, : self.mail.deliveries] < 0
+        return as_arrow(np.full(len(unreached), 25), unreached)
 
-
-def _address(text: str) -> int:
-    low = 0
-    for part in text.split("."):
-        low = low << 8 | int(part)
-    return 0xFFFF_0000_0000 | low
-
-
-def _integers(values: Ints, there: Mask | None = None) -> pa.Array:
-    absent = values == NULL
-    return pa.array(values, mask=absent if there is None else absent | ~there)
-
-
-def _durations(values: Ints, there: Mask) -> pa.Array:
-    return pa.array(values, mask=(values < 0) | ~there)
+    def delay(self, which: int) -> pa.Array:
+        return as_arrow(self.mail.delays_s[which, : self.mail.deliveries])
 
 
-def _times(values: Ints, there: Mask | None = None) -> pa.Array:
-    return _integers(values, there).cast(pa.timestamp("ns", tz="UTC"))
+@cache
+def as_words(*words: str) -> pa.Array:
+    """string[n]: the same one for the same words."""
+    return as_texts(words)
 
 
-def _seconds(values: Ints) -> pa.Array:
-    return pa.array(values / 1e6)
-
-
-def _confidence(t: Tables) -> pa.Array:
-    joined = t.by_balancer & t.by_mta | t.by_screen & t.by_smtpd
-    return code_texts(("none", "exact"), joined.astype(np.int64))
-
-
-def _known_from(t: Tables) -> pa.Array:
-    s = t._s
-    both = t.by_balancer & t.by_mta
-    words = ("none", "balancer", "proxy_header", "backend_port", "timing", "header_text", "mta")
-    by_header = np.where(s[S_HEADER] == H_PASSED, 2, np.array([0, 3, 0, 0, 4, 5])[t.by_other_means])
-    alone = np.where(t.by_balancer, 1, np.where(t.known, 6, 0))
-    return code_texts(words, np.where(both, by_header, alone))
+def numbers(values: Ints, kind: pa.DataType | None = None) -> pa.Array:
+    """A column of numbers, null where there is none."""
+    return as_arrow(values, values == NULL, kind)
 
 
 _SESSIONS: dict[str, Callable[[Tables], pa.Array]] = {
-    "session_id": lambda t: number_texts(t._s[S_NUMBER]),
-    "client_address": lambda t: t.addresses(*(np.where(t.known, t._s[half], NULL) for half in (S_HI, S_LO))),
-    "client_port": lambda t: _integers(
-        t._s[S_PORT], t.by_balancer | (t.by_screen | t._options.smtpd_ports) & t.known
-    ),
-    "client_known_from": _known_from,
-    "client_name": lambda t: t.text(t._s, S_NAME, t.by_smtpd),
-    "peer_address": lambda t: t.addresses(t.peer[0], t.peer[1]),
-    "peer_port": lambda t: _integers(t.peer[2]),
+    "session_id": lambda t: t.digits(t.rows.numbers[rows.N_SESSION, : t.rows.count]),
+    "client_address": lambda t: t.name(rows.I_CLIENT, t._simulation.names.addresses),
+    "client_port": lambda t: t.number(rows.N_CLIENT_PORT),
+    "client_known_from": lambda t: t.code(rows.X_KNOWN_FROM, rows.KNOWN_FROM),
+    "client_name": lambda t: t.name(rows.I_NAME, t._simulation.names.names),
+    "peer_address": lambda t: t.name(rows.I_PEER, t._simulation.names.addresses),
+    "peer_port": lambda t: t.number(rows.N_PEER_PORT),
     "destination_logged": Tables.destination,
-    "masked": lambda t: pa.array(
-        t._s[S_HEADER] != H_PASSED, mask=~t.by_mta | ~t.by_balancer & (t._s[S_HEADER] == H_PASSED)
-    ),
-    "balancer": lambda t: t.words(
-        [host.name for host in t._options.balancers], t._s[S_BALANCER], t.by_balancer
-    ),
+    "masked": lambda t: _truths(t.rows.codes[rows.X_MASKED, : t.rows.count]),
+    "balancer": lambda t: t.code(rows.X_BALANCER, [host.name for host in t._options.balancers]),
     "balancers": Tables.balancer_list,
-    "frontend": lambda t: t.words(FRONTENDS, t._s[S_SERVICE], t.by_balancer),
-    "backend": lambda t: t.words(BACKENDS, t._s[S_SERVICE], t.by_balancer),
-    "server": lambda t: t.hosts(t._s[S_SERVER], t.by_balancer),
-    "mta_host": lambda t: t.hosts(t._s[S_SERVER], t.by_mta),
-    "service": lambda t: t.words(
-        ("postfix/postscreen", "postfix/smtpd", "postfix/submission/smtpd"),
-        np.where(t._s[S_SERVICE] == 1, 2, np.where(t.by_screen, 0, 1)),
-        t.by_mta,
+    "frontend": lambda t: t.code(rows.X_PORTAL, FRONTENDS),
+    "backend": lambda t: t.code(rows.X_PORTAL, BACKENDS),
+    "server": lambda t: t.hosts(t.rows.codes[rows.X_SERVER, : t.rows.count]),
+    "mta_host": lambda t: t.hosts(t.rows.codes[rows.X_MTA_HOST, : t.rows.count]),
+    "service": lambda t: t.code(
+        rows.X_SERVICE, ("postfix/postscreen", "postfix/smtpd", "postfix/submission/smtpd")
     ),
-    "accepted_at": lambda t: _times(t._s[S_AT], t.by_balancer),
-    "mta_connected_at": lambda t: _times(t.host_clock(t.started, t._s[S_SKEW]), t.by_mta),
-    "ended_at": lambda t: _times(t.ended),
-    "queue_ms": lambda t: _durations(t._s[S_QUEUE], t.by_balancer),
-    "connect_ms": lambda t: _durations(t._s[S_CONNECT], t.by_balancer),
-    "duration_ms": lambda t: _integers(t.duration_ms),
-    "bytes_to_client": lambda t: _integers(t._s[S_BYTES], t.by_balancer),
-    "bytes_to_server": lambda t: pa.nulls(len(t.visible), pa.int64()),
-    "retries": lambda t: _integers(t._s[S_RETRIES], t.by_balancer),
-    "termination_state": lambda t: t.words(TERMINATIONS, t._s[S_TERMINATION], t.by_balancer),
-    "screen": lambda t: code_texts(SCREENS, np.where(t.by_screen, t._s[S_VERDICT], V_NONE)),
-    "screen_tests": Tables.screen_tests,
-    "dnsbl_rank": lambda t: _integers(t._s[S_RANK], t.by_screen & (t._s[S_RANK] > 0)),
-    "helo": lambda t: t.text(t._s, S_HELO, t.by_mta & (t._s[S_REJECT] > 0)),
-    "tls_protocol": lambda t: t.words([texts.TLS_PROTOCOL], t._s[S_TLS] - 1, t.by_smtpd),
-    "tls_cipher": lambda t: t.words([texts.TLS_CIPHER], t._s[S_TLS] - 1, t.by_smtpd),
-    "sasl_method": lambda t: t.words(["PLAIN"], np.where(t._s[S_USER] >= 0, 0, -1), t.by_smtpd),
-    "sasl_username": lambda t: t.text(t._s, S_LOGIN, t.by_smtpd),
+    "accepted_at": lambda t: t.number(rows.N_ACCEPTED, TIMES),
+    "mta_connected_at": lambda t: t.number(rows.N_MTA_CONNECTED, TIMES),
+    "ended_at": lambda t: t.number(rows.N_ENDED, TIMES),
+    "queue_ms": lambda t: t.number(rows.N_QUEUE),
+    "connect_ms": lambda t: t.number(rows.N_CONNECT),
+    "duration_ms": lambda t: t.number(rows.N_DURATION),
+    "bytes_to_client": lambda t: t.number(rows.N_BYTES),
+    "bytes_to_server": lambda t: pa.nulls(t.rows.count, pa.int64()),
+    "retries": lambda t: t.number(rows.N_RETRIES),
+    "termination_state": lambda t: t.code(rows.X_TERMINATION, TERMINATIONS),
+    "screen": lambda t: t.code(rows.X_SCREEN, SCREENS),
+    "screen_tests": lambda t: t.list_of_words(rows.L_TESTS, rows.IN_TESTS, SCREEN_TESTS),
+    "dnsbl_rank": lambda t: t.number(rows.N_RANK),
+    "helo": lambda t: t.texts(S_HELO, np.diff(t.offsets(rows.L_REJECTS)) > 0),
+    "tls_protocol": lambda t: t.code(rows.X_TLS, [texts.TLS_PROTOCOL]),
+    "tls_cipher": lambda t: t.code(rows.X_TLS, [texts.TLS_CIPHER]),
+    "sasl_method": lambda t: t.code(rows.X_SASL, ["PLAIN"]),
+    "sasl_username": lambda t: t.texts(S_LOGIN, t.rows.codes[rows.X_SASL, : t.rows.count] >= 0),
     "commands": Tables.commands,
     "rejects": Tables.rejects,
     "queue_ids": Tables.queue_ids,
-    "message_count": lambda t: pa.array(np.where(t.by_smtpd, t._s[S_QUEUED], 0)),
-    "outcome": lambda t: code_texts(OUTCOMES, t.outcomes),
-    "hops": Tables.hops,
+    "message_count": lambda t: t.number(rows.N_MESSAGES),
+    "outcome": lambda t: t.code(rows.X_OUTCOME, OUTCOMES),
+    "hops": lambda t: t.list_of_words(rows.L_HOPS, rows.IN_HOPS, HOPS),
     "links": Tables.links,
-    "join_confidence": _confidence,
-    "true_client_address": lambda t: t.addresses(t._s[S_HI], t._s[S_LO]),
-    "behaviour": lambda t: code_texts(BEHAVIOURS, t._s[S_BEHAVIOUR]),
-    "stream": Tables.streams,
-    "fault": lambda t: pa.array(t._s[S_FAULT], mask=t._s[S_FAULT] < 0),
-}  # fmt: skip
+    "join_confidence": lambda t: t.code(rows.X_CONFIDENCE, ("none", "exact")),
+    "true_client_address": lambda t: t.name(rows.I_TRUE_CLIENT, t._simulation.names.addresses),
+    "behaviour": lambda t: t.code(rows.X_BEHAVIOUR, BEHAVIOURS),
+    "stream": lambda t: t.streams(t.seen(S_STREAM)),
+    "fault": lambda t: t.number(rows.N_FAULT),
+}
 
 _TRUTH: dict[str, Callable[[Tables], pa.Array]] = {
-    "session": lambda t: pa.array(t._s[S_NUMBER]),
-    "client_address": lambda t: t.addresses(t._s[S_HI], t._s[S_LO]),
-    "client_port": lambda t: pa.array(t._s[S_PORT]),
-    "stream": Tables.streams,
-    "behaviour": lambda t: code_texts(BEHAVIOURS, t._s[S_BEHAVIOUR]),
-    "fault": _SESSIONS["fault"],
-    "accepted_at": lambda t: _times(t._s[S_AT]),
-    "balancer": lambda t: code_texts([host.name for host in t._options.balancers], t._s[S_BALANCER]),
-    "service": lambda t: code_texts(SERVICES, t._s[S_SERVICE]),
-    "server": lambda t: t.hosts(t._s[S_SERVER], t._s[S_CONNECTED] != NULL),
-    "header": lambda t: code_texts(HEADERS, t._s[S_HEADER]),
-    "screen": lambda t: code_texts(SCREENS, t._s[S_VERDICT]),
-    "outcome": lambda t: code_texts(OUTCOMES, t._s[S_OUTCOME]),
-    "smtpd_pid": lambda t: _integers(t._s[S_PID], t._s[S_SMTPD_AT] != NULL),
+    "session": lambda t: as_arrow(t._s[S_NUMBER]),
+    "client_address": lambda t: t._by_place(
+        t._simulation.names.addresses, t._simulation.names.who[t._s[S_CLIENT]], encoded=False
+    ),
+    "client_port": lambda t: as_arrow(t._s[S_PORT]),
+    "stream": lambda t: t.streams(t._s[S_STREAM]),
+    "behaviour": lambda t: t.words(BEHAVIOURS, t._s[S_BEHAVIOUR]),
+    "fault": lambda t: as_arrow(t._s[S_FAULT], t._s[S_FAULT] < 0),
+    "accepted_at": lambda t: as_arrow(t._s[S_AT], kind=TIMES),
+    "balancer": lambda t: t.words([host.name for host in t._options.balancers], t._s[S_BALANCER]),
+    "service": lambda t: t.words(SERVICES, t._s[S_SERVICE]),
+    "server": lambda t: t.hosts(np.where(t._s[S_CONNECTED] != NULL, t._s[S_SERVER], -1)),
+    "header": lambda t: t.words(HEADERS, t._s[S_HEADER]),
+    "screen": lambda t: t.words(SCREENS, t._s[S_VERDICT]),
+    "outcome": lambda t: t.words(OUTCOMES, t._s[S_OUTCOME]),
+    "smtpd_pid": lambda t: as_arrow(t._s[S_PID], t._s[S_SMTPD_AT] == NULL),
     "queue_ids": Tables.all_queue_ids,
 }
 
 _MESSAGES: dict[str, Callable[[Tables], pa.Array]] = {
-    "mta_host": lambda t: code_texts([host.name for host in t._options.servers], t._m[M_SERVER]),
-    "queue_id": lambda t: t.text(t._m, M_ID),
-    "queued_at": lambda t: _times(t.host_clock(t._m[M_QUEUED], t._m[M_SKEW])),
-    "session_id": Tables.message_session_ids,
-    "message_id": lambda t: t.text(t._m, M_MESSAGE_ID),
-    "sender": lambda t: t.text(t._m, M_FROM),
-    "size": lambda t: _integers(t._m[M_SIZE]),
-    "recipient_count": lambda t: _integers(t._m[M_RECIPIENTS]),
-    "removed_at": lambda t: _times(t.host_clock(t._m[M_REMOVED], t._m[M_SKEW])),
-    "final_status": lambda t: code_texts(FINAL_STATUSES, t._m[M_STATUS]),
-    "next_queue_id": lambda t: t.last_next_ids(),
+    "mta_host": lambda t: t.hosts(t.mail.message_codes[rows.XM_HOST, : t.mail.messages]),
+    "queue_id": lambda t: t.message_text(M_ID),
+    "queued_at": lambda t: t.message_number(rows.NM_QUEUED, TIMES),
+    "session_id": lambda t: t.digits(t.mail.message_numbers[rows.NM_SESSION, : t.mail.messages]),
+    "message_id": lambda t: t.message_text(M_MESSAGE_ID),
+    "sender": lambda t: t.message_text(M_FROM),
+    "size": lambda t: t.message_number(rows.NM_SIZE),
+    "recipient_count": lambda t: t.message_number(rows.NM_RECIPIENTS),
+    "removed_at": lambda t: t.message_number(rows.NM_REMOVED, TIMES),
+    "final_status": lambda t: t.words(
+        FINAL_STATUSES, t.mail.message_codes[rows.XM_STATUS, : t.mail.messages]
+    ),
+    "next_queue_id": lambda t: t.text(t.mail.message_numbers[rows.NM_NEXT, : t.mail.messages]),
 }
 
 _DELIVERIES: dict[str, Callable[[Tables], pa.Array]] = {
-    "mta_host": lambda t: code_texts([host.name for host in t._options.servers], t.of_message(M_SERVER)),
-    "queue_id": lambda t: t.text(t._m, M_ID).take(pa.array(t._d[D_MESSAGE])),
-    "queued_at": lambda t: _times(t.host_clock(t.of_message(M_QUEUED), t.of_message(M_SKEW))),
-    "logged_at": lambda t: _times(t.host_clock(t._d[D_AT], t.of_message(M_SKEW))),
-    "recipient": lambda t: t.text(t._d, D_TO),
-    "original_recipient": lambda t: pa.nulls(len(t._d[D_AT]), pa.string()),
-    "relay_host": lambda t: t.text(t._d, D_HOST),
-    "relay_address": Tables.relay_addresses,
-    "relay_port": lambda t: pa.array(
-        np.full(len(t._d[D_AT]), 25), mask=(t._d[D_AGENT] == A_VIRTUAL) | (t._d[D_REPLY] == Y_TIMEOUT)
-    ),
-    "delay_s": lambda t: _seconds(t._d[D_DELAY]),
-    "delay_before_queue_s": lambda t: _seconds(t._d[D_BEFORE_QUEUE]),
-    "delay_in_queue_s": lambda t: _seconds(t._d[D_IN_QUEUE]),
-    "delay_connect_s": lambda t: _seconds(t._d[D_CONNECT]),
-    "delay_transmit_s": lambda t: _seconds(t._d[D_TRANSMIT]),
-    "dsn": lambda t: dsn_texts(np.array(REPLY_DSN)[t._d[D_REPLY]]),
-    "status": lambda t: code_texts(STATUSES, t._d[D_STATUS]),
-    "reply": lambda t: t.text(t._d, D_SAID),
-    "tls": lambda t: pa.nulls(len(t._d[D_AT]), pa.string()),
+    "mta_host": lambda t: t.hosts(t.mail.codes[rows.XD_HOST, : t.mail.deliveries]),
+    "queue_id": Tables.delivered_ids,
+    "queued_at": lambda t: t.delivery_number(rows.ND_QUEUED, TIMES),
+    "logged_at": lambda t: t.delivery_number(rows.ND_LOGGED, TIMES),
+    "recipient": lambda t: t.delivery_text(D_TO),
+    "original_recipient": lambda t: pa.nulls(t.mail.deliveries, pa.string()),
+    "relay_host": lambda t: t.delivery_code(rows.XD_RELAY, [name for name, _ in RELAYS]),
+    "relay_address": lambda t: t.delivery_code(rows.XD_RELAY, [address for _, address in RELAYS]),
+    "relay_port": Tables.relay_port,
+    "delay_s": lambda t: t.delay(0),
+    "delay_before_queue_s": lambda t: t.delay(1),
+    "delay_in_queue_s": lambda t: t.delay(2),
+    "delay_connect_s": lambda t: t.delay(3),
+    "delay_transmit_s": lambda t: t.delay(4),
+    "dsn": lambda t: t.delivery_code(rows.XD_DSN, [dsn_text(dsn) for dsn in rows.REPLY_DSNS]),
+    "status": lambda t: t.delivery_code(rows.XD_STATUS, STATUSES),
+    "reply": lambda t: t.delivery_text(D_SAID),
+    "tls": lambda t: pa.nulls(t.mail.deliveries, pa.string()),
 }
+
+
+def _truths(codes: NDArray[np.int8]) -> pa.Array:
+    return as_arrow(codes > 0, codes < 0)
 
 
 def tables(

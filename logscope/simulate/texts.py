@@ -8,8 +8,9 @@ addresses (RFC 2606, RFC 5737, RFC 6761).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,8 @@ from logscope.simulate.site import BACKENDS, FRONTENDS, Options
 Matrix = NDArray[np.int64]
 Ints = NDArray[np.int64]
 Pool = NDArray[np.uint8]
+Runner = Callable[[Callable[..., Any]], Any]
+"""Gives a kernel in the form that the simulation runs."""
 
 SENDER_DOMAINS = ("mail.example", "sender.example", "example.net", "news.example", "lists.example.org")
 DOMAIN = "example.com"
@@ -43,14 +46,22 @@ SERVICES = (
 )  # fmt: skip
 """Who logs."""
 
+COUNTED = ("ehlo", "starttls", "auth", "mail", "rcpt", "data", "quit", "unknown")
+"""Commands that smtpd counts, in the order in which it tells them."""
+(
+    COUNT_EHLO, COUNT_STARTTLS, COUNT_AUTH, COUNT_MAIL, COUNT_RCPT, COUNT_DATA, COUNT_QUIT, COUNT_UNKNOWN,
+) = range(8)  # fmt: skip
+
 ESCAPES = np.frombuffer(b"abtnvfr", np.uint8)
 """Letters of the bytes from 7 to 13."""
 
 SPAN = 32
 LENGTH = (1 << SPAN) - 1
 ROOM_SESSION = 640
+ROOM_SEEN = 320  # of what tables show
 ROOM_MESSAGE = 160
 ROOM_DELIVERY = 320
+ROOM_NAME = 40
 """Bytes that the texts of one row need at most."""
 
 _WORDS = (
@@ -64,8 +75,7 @@ _WORDS = (
     "Helo command rejected: need fully-qualified hostname", "Sender address rejected: Domain not found",
     "Service unavailable; client [", "] blocked using " + DNSBL[0], "Service currently unavailable",
     "Recipient address rejected: Temporary lookup failure", "Client host rejected: Access denied",
-    "host_name", "nowhere.invalid", "partner", ".example", " ehlo=", " starttls=", " auth=", " mail=",
-    " rcpt=", " data=", " quit=", " unknown=", "/", "<NOSRV>",
+    "host_name", "nowhere.invalid", "partner", ".example", "/", "<NOSRV>",
 )  # fmt: skip
 (
     W_UNKNOWN, W_MX, W_HOST, W_DYN, W_USER, W_AT, W_NOBODY, W_VICTIM, W_BOX, W_ANYONE, W_PERSON,
@@ -78,15 +88,15 @@ _WORDS = (
     W_HELO, W_SENDER,
     W_LISTED, W_BLOCKED, W_UNAVAILABLE,
     W_LOOKUP, W_DENIED,
-    W_HOST_NAME, W_NOWHERE, W_PARTNER, W_EXAMPLE, W_EHLO, W_STARTTLS, W_AUTH, W_MAIL, W_RCPT,
-    W_DATA, W_QUIT, W_NOT_KNOWN, W_SLASH, W_NO_SERVER,
+    W_HOST_NAME, W_NOWHERE, W_PARTNER, W_EXAMPLE, W_SLASH, W_NO_SERVER,
     W_DOMAINS,
-) = range(60)  # fmt: skip
+) = range(52)  # fmt: skip
 W_FRONTENDS = W_DOMAINS + len(SENDER_DOMAINS)
 W_BACKENDS = W_FRONTENDS + len(FRONTENDS)
 W_TERMINATIONS = W_BACKENDS + len(BACKENDS)
 W_SERVICES = W_TERMINATIONS + len(TERMINATIONS)
-W_HOSTS = W_SERVICES + len(SERVICES)
+W_COUNTED = W_SERVICES + len(SERVICES)
+W_HOSTS = W_COUNTED + len(COUNTED)
 """Here the whole names of the servers begin, then those of the balancers, and then their first parts."""
 
 
@@ -107,7 +117,10 @@ def words(options: Options) -> Words:
     """The words of a site."""
     hosts = (*options.servers, *options.balancers, *options.inner)
     names = [f"{host.name}.{DOMAIN}" for host in hosts] + [host.name for host in hosts]
-    return _words([*_WORDS, *SENDER_DOMAINS, *FRONTENDS, *BACKENDS, *TERMINATIONS, *SERVICES, *names])
+    counted = [f" {command}=" for command in COUNTED]
+    return _words(
+        [*_WORDS, *SENDER_DOMAINS, *FRONTENDS, *BACKENDS, *TERMINATIONS, *SERVICES, *counted, *names]
+    )
 
 
 def _words(texts: Iterable[str]) -> Words:
@@ -124,16 +137,46 @@ def user(number: int) -> str:
     return f"user{number}@{DOMAIN}"
 
 
-def to_arrow(pool: Pool, spans: Ints, there: NDArray[np.bool_] | None, run: object) -> pa.Array:
-    """string[n] of spans, null where there is none; `run` is `gather`, compiled or not."""
+def to_arrow(pool: Pool, spans: Ints, there: NDArray[np.bool_] | None, run: Runner) -> pa.Array:
+    """string[n] of spans, null where there is none; `run` gives a kernel, compiled or not.
+
+    Texts that stand together in the pool stay there; others are copied.
+    """
     absent = spans == NULL if there is None else (spans == NULL) | ~there
-    lengths = np.where(absent, 0, spans & LENGTH)
     offsets = np.zeros(len(spans) + 1, np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    data = np.empty(int(offsets[-1]), np.uint8)
-    run(pool, spans, offsets, data)  # type: ignore[operator]
+    first = run(stand_together)(spans, absent, offsets)
+    if first < 0:
+        np.cumsum(np.where(absent, 0, spans & LENGTH), out=offsets[1:])
+        data = np.empty(int(offsets[-1]), np.uint8)
+        run(gather)(pool, spans, offsets, data)
+    else:
+        data = pool[first : first + int(offsets[-1])]
     mask = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
     return pa.StringArray.from_buffers(len(spans), pa.py_buffer(offsets), pa.py_buffer(data), mask)
+
+
+@kernel
+def stand_together(spans: Ints, absent: NDArray[np.bool_], offsets: NDArray[np.int32]) -> int:
+    """Find where each text begins behind the first one, if they stand one behind the other in the pool, with
+    small gaps only before those that follow an absent one. Returns where the first one is, or -1.
+    """
+    first = -1
+    end = 0
+    gaps = 0
+    for i in range(spans.shape[0]):
+        if not absent[i]:
+            start = spans[i] >> SPAN
+            if first < 0:
+                first = start
+                end = start
+            if start != end:
+                if start < end or not absent[i - 1]:
+                    return -1
+                gaps += start - end
+                offsets[i] = start - first  # the absent one before it has what is in between
+            end = start + (spans[i] & LENGTH)
+        offsets[i + 1] = end - max(first, 0)
+    return -1 if 2 * gaps > end - first else max(first, 0)
 
 
 @kernel
@@ -154,6 +197,13 @@ def gather(pool: Pool, spans: Ints, offsets: NDArray[np.int32], out: Pool) -> No
 
 I_SPAN, I_NUMBER, I_HEX, I_ADDRESS, I_CAPITAL, I_BYTES = range(6)
 MOST_ITEMS = 64
+
+
+def no_items(used: int) -> Ints:
+    """Room for the items of one text, for a pool of which so many bytes are used."""
+    items = np.zeros(3 * MOST_ITEMS + 2, np.int64)
+    items[-1] = used
+    return items
 
 
 @kernel
@@ -207,56 +257,100 @@ def write(t: Ints, pool: Pool) -> int:
 
 
 @kernel
-def put_all(s: Matrix, m: Matrix, d: Matrix, pool: Pool, t: Ints, w: Ints, front: Ints) -> int:
-    """Put the texts of all rows behind the words; returns the end.
+def put_all(
+    s: Matrix, m: Matrix, d: Matrix, pool: Pool, t: Ints, w: Ints, front: Ints, counted: Matrix, lines: bool
+) -> int:
+    """Put the texts of all rows behind the words, column after column, so that those of one column stand
+    together; returns the end.
 
     Args:
         t: room for items; the last word says where the words end.
         w: spans of the words.
         front: of each session the word that is the name of the balancer in front of its server.
+        counted: room for `count_commands`.
+        lines: also what only lines have.
     """
     t[0] = 0
-    for i in range(s.shape[1]):
-        session_texts(s, i, pool, t, w, front[i])
-    for k in range(m.shape[1]):
-        message_texts(s, m, k, pool, t, w)
-    for k in range(d.shape[1]):
-        delivery_texts(m, d, k, pool, t, w)
+    for i in range(s.shape[0]):
+        for column in range(S_NAME, S_COMMANDS_OK):
+            s[i, column] = NULL
+        if s[i, S_USER] >= 0:
+            add_mailbox(t, w[W_USER], s[i, S_USER], w[W_AT], w[W_DOMAIN])
+            s[i, S_LOGIN] = write(t, pool)
+    for i in range(s.shape[0]):
+        if lines or s[i, S_REJECT] != R_NOTHING:
+            session_names(s, i, pool, t, w, front[i])
+        if s[i, S_REJECT] != R_NOTHING:
+            refusal(s, i, pool, t, w)
+        if lines:
+            session_texts(s, i, pool, t, w, counted)
+    for k in range(m.shape[0]):
+        add(t, I_CAPITAL, m[k, M_QUEUE_ID] >> 32, 5)
+        add(t, I_CAPITAL, m[k, M_QUEUE_ID] & 0xFFFFFFFF, 6)
+        m[k, M_ID] = write(t, pool)
+    for k in range(m.shape[0]):
+        m[k, M_MESSAGE_ID] = NULL
+        if m[k, M_ID_AT] != NULL:
+            message_id(s, m, k, pool, t, w)
+    for k in range(m.shape[0]):
+        m[k, M_FROM] = NULL
+        if m[k, M_SIZE] != NULL:
+            sender(s, m, k, pool, t, w)
+    for k in range(d.shape[0]):
+        recipient(m, d, k, pool, t, w)
+    for k in range(d.shape[0]):
+        next_hop(d, k, pool, t, w, lines)
+    for k in range(d.shape[0]):
+        answer(d, k, pool, t, w)
     return int(t[t.shape[0] - 1])
 
 
 @kernel
-def session_texts(s: Matrix, i: int, pool: Pool, t: Ints, w: Ints, front: int) -> None:
-    """Host name and helo of the client, its login, and what it was refused for."""
-    for column in (S_LOGIN, S_FROM, S_TO, S_REASON, S_HEADER_TEXT, S_COUNTERS):
-        s[column, i] = NULL
-    client = s[S_CLIENT, i]
+def put_names(spans: Ints, pool: Pool, t: Ints, w: Ints) -> None:
+    """The host names of clients, by their numbers."""
+    t[0] = 0
+    for client in range(spans.shape[0]):
+        spans[client] = w[W_UNKNOWN]
+        if is_named(client):
+            add_name(t, w, client)
+            spans[client] = write(t, pool)
+
+
+@kernel
+def add_name(t: Ints, w: Ints, client: int) -> None:
+    add_span(t, w[W_MX])
+    add_number(t, client)
+    add_span(t, w[W_DOT])
+    add_span(t, w[W_DOMAINS + client % 5])
+
+
+@kernel
+def session_names(s: Matrix, i: int, pool: Pool, t: Ints, w: Ints, front: int) -> None:
+    """Host name and helo of the client."""
+    client = s[i, S_CLIENT]
     if is_named(client):
-        add_span(t, w[W_MX])
-        add_number(t, client)
-        add_span(t, w[W_DOT])
-        add_span(t, w[W_DOMAINS + client % 5])
-        s[S_HELO, i] = write(t, pool)
-        s[S_NAME, i] = s[S_HELO, i]
+        add_name(t, w, client)
+        s[i, S_HELO] = write(t, pool)
+        s[i, S_NAME] = s[i, S_HELO]
     else:
         add_span(t, w[W_HOST])
         add_number(t, client % 9973)
         add_span(t, w[W_DYN])
-        s[S_HELO, i] = write(t, pool)
-        s[S_NAME, i] = w[W_UNKNOWN]
-    if s[S_HEADER, i] != H_PASSED:
-        s[S_NAME, i] = w[front]
-    if s[S_HEADER, i] == H_UNEXPECTED:
+        s[i, S_HELO] = write(t, pool)
+        s[i, S_NAME] = w[W_UNKNOWN]
+    if s[i, S_HEADER] != H_PASSED:
+        s[i, S_NAME] = w[front]
+
+
+@kernel
+def session_texts(s: Matrix, i: int, pool: Pool, t: Ints, w: Ints, counted: Matrix) -> None:
+    """What only lines have of a session."""
+    if s[i, S_HEADER] == H_UNEXPECTED:
         add_header(s, i, t)
-        s[S_HEADER_TEXT, i] = write(t, pool)
-    if s[S_USER, i] >= 0:
-        add_mailbox(t, w[W_USER], s[S_USER, i], w[W_AT], w[W_DOMAIN])
-        s[S_LOGIN, i] = write(t, pool)
-    if s[S_REJECT, i] != R_NOTHING:
-        refusal(s, i, pool, t, w)
-    if s[S_SMTPD_AT, i] != NULL:
-        counters(s, i, t, w)
-        s[S_COUNTERS, i] = write(t, pool)
+        s[i, S_HEADER_TEXT] = write(t, pool)
+    if s[i, S_SMTPD_AT] != NULL:
+        counters(s, i, t, w, counted)
+        s[i, S_COUNTERS] = write(t, pool)
 
 
 @kernel
@@ -276,19 +370,19 @@ def add_mailbox(t: Ints, user: int, number: int, at: int, domain: int) -> None:
 @kernel
 def add_header(s: Matrix, i: int, t: Ints) -> None:
     """What follows the signature of a PROXY header of version 2 (proxy-protocol.txt, section 2.2)."""
-    four = s[S_HI, i] == 0 and s[S_LO, i] >> 32 == 0xFFFF
+    four = s[i, S_HI] == 0 and s[i, S_LO] >> 32 == 0xFFFF
     add(
         t, I_BYTES, 0x21110000 + 12 if four else 0x21210000 + 36, 4
     )  # PROXY, a stream over IPv4 or IPv6, length
     if four:
-        add(t, I_BYTES, s[S_LO, i], 4)
+        add(t, I_BYTES, s[i, S_LO], 4)
         add(t, I_BYTES, 0xCB00_7119, 4)  # 203.0.113.25
     else:
-        add(t, I_BYTES, s[S_HI, i], 8)
-        add(t, I_BYTES, s[S_LO, i], 8)
+        add(t, I_BYTES, s[i, S_HI], 8)
+        add(t, I_BYTES, s[i, S_LO], 8)
         add(t, I_BYTES, 0x2001_0DB8_0000_0000, 8)
         add(t, I_BYTES, 0x25, 8)
-    add(t, I_BYTES, s[S_PORT, i] << 16 | 25, 4)
+    add(t, I_BYTES, s[i, S_PORT] << 16 | 25, 4)
 
 
 @kernel
@@ -316,32 +410,32 @@ def escaped(pool: Pool, at: int, byte: int) -> int:
 @kernel
 def refusal(s: Matrix, i: int, pool: Pool, t: Ints, w: Ints) -> None:
     """Sender, recipient and reason of a refused command."""
-    client = s[S_CLIENT, i]
-    kind = s[S_REJECT, i]
+    client = s[i, S_CLIENT]
+    kind = s[i, S_REJECT]
     domain = W_NOWHERE if kind == R_SENDER else W_DOMAINS + client % 5
     add_mailbox(t, w[W_USER], client % 1013, w[W_AT], w[domain])
-    s[S_FROM, i] = write(t, pool)
+    s[i, S_FROM] = write(t, pool)
     mailbox = W_NOBODY if kind == R_UNKNOWN_USER else W_VICTIM if kind == R_RELAY_DENIED else W_BOX
     domain = W_ELSEWHERE if kind == R_RELAY_DENIED else W_DOMAIN
-    add_mailbox(t, w[mailbox], (client + s[S_NUMBER, i]) % 997, w[W_AT], w[domain])
-    s[S_TO, i] = write(t, pool)
+    add_mailbox(t, w[mailbox], (client + s[i, S_NUMBER]) % 997, w[W_AT], w[domain])
+    s[i, S_TO] = write(t, pool)
     if kind == R_HELO:
-        s[S_HELO, i] = w[W_HOST_NAME]
+        s[i, S_HELO] = w[W_HOST_NAME]
     if kind == R_LISTED:
         add_span(t, w[W_LISTED])
-        add(t, I_ADDRESS, s[S_HI, i], s[S_LO, i])
+        add(t, I_ADDRESS, s[i, S_HI], s[i, S_LO])
     elif kind != R_UNAVAILABLE:
         add_span(t, w[W_OPEN])
         if kind == R_POLICY:
-            add_span(t, s[S_NAME, i])
+            add_span(t, s[i, S_NAME])
             add_span(t, w[W_BRACKET])
-            add(t, I_ADDRESS, s[S_HI, i], s[S_LO, i])
+            add(t, I_ADDRESS, s[i, S_HI], s[i, S_LO])
             add_span(t, w[W_BRACKET_END])
         else:
-            add_span(t, s[S_HELO, i] if kind == R_HELO else s[S_FROM, i] if kind == R_SENDER else s[S_TO, i])
+            add_span(t, s[i, S_HELO] if kind == R_HELO else s[i, S_FROM] if kind == R_SENDER else s[i, S_TO])
         add_span(t, w[W_CLOSE])
     add_span(t, w[REASONS[kind]])
-    s[S_REASON, i] = write(t, pool)
+    s[i, S_REASON] = write(t, pool)
 
 
 REASONS = np.array(
@@ -353,113 +447,127 @@ REASONS = np.array(
 
 
 @kernel
-def counters(s: Matrix, i: int, t: Ints, w: Ints) -> None:
-    """smtpd's counters at disconnect, and how many commands were accepted, and given."""
-    s[S_COMMANDS_OK, i] = 0
-    s[S_COMMANDS, i] = 0
-    behaviour = s[S_BEHAVIOUR, i]
-    if s[S_HEADER, i] == H_UNEXPECTED:
-        counted(s, i, t, w, W_EHLO, 1, 1)
-        counted(s, i, t, w, W_QUIT, 1, 1)
-        counted(s, i, t, w, W_NOT_KNOWN, 0, 1)
+def count_commands(s: Matrix, i: int, counted: Matrix) -> None:
+    """smtpd's counters at disconnect: of each command how many were accepted, and given."""
+    for command in range(counted.shape[1]):
+        count(counted, command, 0, 0)
+    behaviour = s[i, S_BEHAVIOUR]
+    if s[i, S_HEADER] == H_UNEXPECTED:
+        count(counted, COUNT_EHLO, 1, 1)
+        count(counted, COUNT_QUIT, 1, 1)
+        count(counted, COUNT_UNKNOWN, 0, 1)
         return
-    if s[S_HEADER, i] == H_MISSING or behaviour == B_LOST_CONNECT:
+    if s[i, S_HEADER] == H_MISSING or behaviour == B_LOST_CONNECT:
         return
-    tls = s[S_TLS, i]
-    counted(s, i, t, w, W_EHLO, 1 + tls, 1 + tls)
-    if tls:
-        counted(s, i, t, w, W_STARTTLS, 1, 1)
+    tls = s[i, S_TLS]
+    count(counted, COUNT_EHLO, 1 + tls, 1 + tls)
+    count(counted, COUNT_STARTTLS, tls, tls)
     if behaviour == B_BAD_PASSWORD:
-        counted(s, i, t, w, W_AUTH, 0, s[S_REJECT_COUNT, i])
-    elif s[S_USER, i] >= 0:
-        counted(s, i, t, w, W_AUTH, 1, 1)
-    messages = max(s[S_MESSAGES, i], 1)
+        count(counted, COUNT_AUTH, 0, s[i, S_REJECT_COUNT])
+    elif s[i, S_USER] >= 0:
+        count(counted, COUNT_AUTH, 1, 1)
+    messages = max(s[i, S_MESSAGES], 1)
     refused = behaviour != B_DELIVERED and (behaviour <= B_SENDER_REJECTED or behaviour == B_TOO_MANY_ERRORS)
     lost = behaviour in (B_LOST_RCPT, B_LOST_DATA)
     if behaviour == B_DELIVERED or refused or lost:
-        counted(s, i, t, w, W_MAIL, messages, messages)
-        taken = s[S_RECIPIENTS, i] if behaviour == B_DELIVERED else 1 if lost else 0
-        counted(s, i, t, w, W_RCPT, taken, s[S_REJECT_COUNT, i] if refused else taken)
+        count(counted, COUNT_MAIL, messages, messages)
+        taken = s[i, S_RECIPIENTS] if behaviour == B_DELIVERED else 1 if lost else 0
+        count(counted, COUNT_RCPT, taken, s[i, S_REJECT_COUNT] if refused else taken)
     if behaviour in (B_DELIVERED, B_LOST_DATA):
-        counted(s, i, t, w, W_DATA, messages if behaviour == B_DELIVERED else 0, messages)
+        count(counted, COUNT_DATA, messages if behaviour == B_DELIVERED else 0, messages)
     if behaviour <= B_SENDER_REJECTED or behaviour in (B_QUIT, B_BAD_PASSWORD, B_HOARD):
-        counted(s, i, t, w, W_QUIT, 1, 1)
+        count(counted, COUNT_QUIT, 1, 1)
 
 
 @kernel
-def counted(s: Matrix, i: int, t: Ints, w: Ints, what: int, accepted: int, total: int) -> None:
-    """One counter: ` name=n`, or ` name=n/m` where some were not accepted."""
-    add_span(t, w[what])
-    add_number(t, accepted)
-    if accepted != total:
-        add_span(t, w[W_SLASH])
-        add_number(t, total)
-    s[S_COMMANDS_OK, i] += accepted
-    s[S_COMMANDS, i] += total
+def count(counted: Matrix, command: int, accepted: int, total: int) -> None:
+    counted[0, command] = accepted
+    counted[1, command] = total
 
 
 @kernel
-def message_texts(s: Matrix, m: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
-    """Queue id, message-id and sender."""
-    add(t, I_CAPITAL, m[M_QUEUE_ID, k] >> 32, 5)
-    add(t, I_CAPITAL, m[M_QUEUE_ID, k] & 0xFFFFFFFF, 6)
-    m[M_ID, k] = write(t, pool)
-    m[M_MESSAGE_ID, k] = NULL
-    m[M_FROM, k] = NULL
-    if m[M_ID_AT, k] == NULL:
-        return
-    session = m[M_SESSION, k]
+def counters(s: Matrix, i: int, t: Ints, w: Ints, counted: Matrix) -> None:
+    """The counters as text, and how many commands were accepted, and given: ` name=n`, or ` name=n/m` where
+    some were not accepted.
+    """
+    count_commands(s, i, counted)
+    s[i, S_COMMANDS_OK] = 0
+    s[i, S_COMMANDS] = 0
+    for command in range(counted.shape[1]):
+        accepted = counted[0, command]
+        total = counted[1, command]
+        if total > 0:
+            add_span(t, w[W_COUNTED + command])
+            add_number(t, accepted)
+            if accepted != total:
+                add_span(t, w[W_SLASH])
+                add_number(t, total)
+            s[i, S_COMMANDS_OK] += accepted
+            s[i, S_COMMANDS] += total
+
+
+@kernel
+def message_id(s: Matrix, m: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
+    session = m[k, M_SESSION]
     if session < 0:
-        add_span(t, m[M_ID, k])
+        add_span(t, m[k, M_ID])
         add_span(t, w[W_AT])
-        add_span(t, w[W_HOSTS + m[M_SERVER, k]])
+        add_span(t, w[W_HOSTS + m[k, M_SERVER]])
     else:
-        add(t, I_HEX, m[M_NUMBER, k], 0)
+        add(t, I_HEX, m[k, M_NUMBER], 0)
         add_span(t, w[W_DOT])
-        add(t, I_HEX, s[S_NUMBER, session], 0)
+        add(t, I_HEX, s[session, S_NUMBER], 0)
         add_span(t, w[W_AT])
-        add_span(t, w[W_DOMAINS + m[M_DOMAIN, k]])
-    m[M_MESSAGE_ID, k] = write(t, pool)
-    if m[M_SIZE, k] == NULL:
-        return
-    if session >= 0 and s[S_USER, session] >= 0:
-        m[M_FROM, k] = s[S_LOGIN, session]
-        return
-    if session >= 0 and m[M_SENDER, k] >= 0:
-        add_mailbox(t, w[W_USER], m[M_SENDER, k], w[W_AT], w[W_DOMAINS + m[M_DOMAIN, k]])
-    m[M_FROM, k] = write(t, pool)  # of a notice: nothing
+        add_span(t, w[W_DOMAINS + m[k, M_DOMAIN]])
+    m[k, M_MESSAGE_ID] = write(t, pool)
 
 
 @kernel
-def delivery_texts(m: Matrix, d: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
-    """Recipient, next hop and its answer."""
-    message = d[D_MESSAGE, k]
-    agent = d[D_AGENT, k]
-    place = d[D_DESTINATION, k]
-    number = d[D_RECIPIENT, k]
-    if m[M_SESSION, message] < 0:
-        d[D_TO, k] = m[M_FROM, m[M_PARENT, message]]
+def sender(s: Matrix, m: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
+    """The envelope sender; of a notice: nothing."""
+    session = m[k, M_SESSION]
+    if session >= 0 and s[session, S_USER] >= 0:
+        add_span(t, s[session, S_LOGIN])
+    elif session >= 0 and m[k, M_SENDER] >= 0:
+        add_mailbox(t, w[W_USER], m[k, M_SENDER], w[W_AT], w[W_DOMAINS + m[k, M_DOMAIN]])
+    m[k, M_FROM] = write(t, pool)
+
+
+@kernel
+def recipient(m: Matrix, d: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
+    message = d[k, D_MESSAGE]
+    agent = d[k, D_AGENT]
+    number = d[k, D_RECIPIENT]
+    if m[message, M_SESSION] < 0:
+        add_span(t, m[m[message, M_PARENT], M_FROM])
     else:
         add_span(t, w[W_BOX if agent == A_VIRTUAL else W_ANYONE if agent == A_RELAY else W_PERSON])
         add_number(t, number % 61 if agent == A_VIRTUAL else number)
         add_span(t, w[W_AT])
-        add_domain(t, w, agent, place)
-        d[D_TO, k] = write(t, pool)
-    d[D_HI, k] = 0
+        add_domain(t, w, agent, d[k, D_DESTINATION])
+    d[k, D_TO] = write(t, pool)
+
+
+@kernel
+def next_hop(d: Matrix, k: int, pool: Pool, t: Ints, w: Ints, lines: bool) -> None:
+    """Host name, where lines are wanted or an answer names it, and address of the next hop."""
+    agent = d[k, D_AGENT]
+    place = d[k, D_DESTINATION]
+    d[k, D_HOST] = NULL
+    d[k, D_HI] = 0
     if agent == A_VIRTUAL:
-        d[D_HOST, k] = NULL
-        d[D_HI, k] = NULL
-        d[D_LO, k] = NULL
+        d[k, D_HI] = NULL
+        d[k, D_LO] = NULL
     elif agent == A_RELAY:
-        d[D_HOST, k] = w[W_INNER]
-        d[D_LO, k] = 0xFFFF_AC14_051E  # 172.20.5.30
+        d[k, D_HOST] = w[W_INNER]
+        d[k, D_LO] = 0xFFFF_AC14_051E  # 172.20.5.30
     else:
-        add_span(t, w[W_MX])
-        add_span(t, w[W_DOT])
-        add_domain(t, w, agent, place)
-        d[D_HOST, k] = write(t, pool)
-        d[D_LO, k] = 0xFFFF_C000_0200 + (place + 1 if place >= 0 else 100 - place)  # 192.0.2.0/24
-    answer(d, k, pool, t, w)
+        if lines or d[k, D_REPLY] != Y_QUEUED:
+            add_span(t, w[W_MX])
+            add_span(t, w[W_DOT])
+            add_domain(t, w, agent, place)
+            d[k, D_HOST] = write(t, pool)
+        d[k, D_LO] = 0xFFFF_C000_0200 + (place + 1 if place >= 0 else 100 - place)  # 192.0.2.0/24
 
 
 @kernel
@@ -479,25 +587,26 @@ def add_domain(t: Ints, w: Ints, agent: int, place: int) -> None:
 @kernel
 def answer(d: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
     """What stands in the parentheses of a delivery line."""
-    kind = d[D_REPLY, k]
+    kind = d[k, D_REPLY]
     if kind == Y_MAILDIR:
-        d[D_SAID, k] = w[W_MAILDIR]
+        add_span(t, w[W_MAILDIR])
+        d[k, D_SAID] = write(t, pool)
         return
     if kind == Y_QUEUED:
         add_span(t, w[W_QUEUED_AS])
-        add(t, I_CAPITAL, d[D_NEXT, k], 8)
+        add(t, I_CAPITAL, d[k, D_NEXT], 8)
         add_span(t, w[W_F])
-        d[D_SAID, k] = write(t, pool)
+        d[k, D_SAID] = write(t, pool)
         return
     add_span(t, w[W_CONNECT_TO if kind == Y_TIMEOUT else W_HOST_SPACE])
-    add_span(t, d[D_HOST, k])
+    add_span(t, d[k, D_HOST])
     add_span(t, w[W_BRACKET])
-    add(t, I_ADDRESS, d[D_HI, k], d[D_LO, k])
+    add(t, I_ADDRESS, d[k, D_HI], d[k, D_LO])
     if kind == Y_TIMEOUT:
         add_span(t, w[W_TIMED_OUT])
-        d[D_HOST, k] = NULL  # it reached none
-        d[D_HI, k] = NULL
-        d[D_LO, k] = NULL
+        d[k, D_HOST] = NULL  # it reached none
+        d[k, D_HI] = NULL
+        d[k, D_LO] = NULL
     else:
         add_span(t, w[W_BRACKET_END])
         add_span(t, w[W_SAID])
@@ -506,7 +615,7 @@ def answer(d: Matrix, k: int, pool: Pool, t: Ints, w: Ints) -> None:
             add_span(t, w[W_TO_MAIL])
         else:
             add_span(t, w[W_450 if kind == Y_GREYLISTED else W_550])
-            add_span(t, d[D_TO, k])
+            add_span(t, d[k, D_TO])
             add_span(t, w[W_GREYLISTED if kind == Y_GREYLISTED else W_USER_UNKNOWN])
             add_span(t, w[W_TO_RCPT])
-    d[D_SAID, k] = write(t, pool)
+    d[k, D_SAID] = write(t, pool)

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow.ipc
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +16,7 @@ from logscope.errors import OutputError, UsageError
 from logscope.grammar import catalogue
 from logscope.simulate import Fault, Options, Simulation
 from logscope.simulate.journal import Journal, Renderer, Run, Style, merged, sorted_order
-from logscope.simulate.output import write_logs, write_tables
-from logscope.simulate.tables import tables
+from logscope.simulate.output import write_logs
 
 from .reading import read, write
 
@@ -154,18 +151,6 @@ def test_zones_and_skew_move_stamps(tmp_path: Path) -> None:
         assert 19.9 < (row["mta_connected_at"] - row["accepted_at"]).total_seconds() < 21
     berlin = write(site, Style(zone="Europe/Berlin"), tmp_path / "2")
     assert next(iter(text_of(berlin[:1]).splitlines())).startswith(b"Nov 23 01:")
-
-
-def test_tables_are_written_in_each_form(tmp_path: Path) -> None:
-    simulation = Simulation(DAY, machine_code=False)
-    wanted = tables(simulation)["sessions"]
-    for form in ("arrow", "parquet", "jsonl"):
-        summary = write_tables(simulation, tmp_path, form)
-        assert summary.counts[f"sessions.{form}"] == DAY.sessions
-    assert pyarrow.ipc.open_file(tmp_path / "sessions.arrow").read_all().equals(wanted)
-    assert pq.read_table(tmp_path / "sessions.parquet").num_rows == wanted.num_rows
-    lines = [json.loads(line) for line in (tmp_path / "sessions.jsonl").read_text().splitlines()]
-    assert [row["outcome"] for row in lines] == wanted["outcome"].to_pylist()
 
 
 def test_labels_stand_beside_the_logs(tmp_path: Path) -> None:

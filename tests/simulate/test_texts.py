@@ -28,7 +28,7 @@ def pool_of(options: Options) -> tuple[np.ndarray, list[str], list[str | None]]:
     (block,) = simulation.blocks()
     pool = simulation.texts(block)
     texts = [
-        module.to_arrow(pool, block.sessions[column], None, module.gather).to_pylist()
+        module.to_arrow(pool, block.sessions[column], None, simulation.kernel).to_pylist()
         for column in (S_HEADER_TEXT, S_REASON)
     ]
     return block.sessions, texts[0], texts[1]
