@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from logscope.grammar import ops, times
 from logscope.grammar.errors import TemplateError
 from logscope.grammar.fields import AT_END, longest_first
+from logscope.grammar.machine.base import SPARE
 from logscope.grammar.prepare import Branch, Part, Parts, Slot, Stop, Text, first, first_of
 
 Cell: TypeAlias = int
@@ -65,8 +66,8 @@ class Assembler:
         deepest = max(self._height.values(), default=0)
         if deepest > ops.MAX_STACK:
             raise TemplateError(f"choices nest {deepest} deep; the limit is {ops.MAX_STACK}")
-        # One spare byte: an empty text would be an array without an address.
-        return np.array(self.code, np.int32), np.frombuffer(bytes(self.text) + b"\0", np.uint8).copy()
+        text = np.frombuffer(bytes(self.text) + bytes(SPARE), np.uint8).copy()
+        return np.array(self.code, np.int32), text
 
     # --- tails -----------------------------------------------------------------------------------
 
@@ -256,10 +257,20 @@ class Assembler:
         return max(after - 1, 0) if opcode == ops.COMMIT else after
 
     def _switch(self, targets: tuple[int, ...]) -> int:
+        targets = tuple(self._decided(target, symbol) for symbol, target in enumerate(targets))
         known = self._switches.get(targets)
         if known is None:
             known = self._switches[targets] = self._emit(ops.SWITCH, *targets)
         return known
+
+    def _decided(self, word: int, symbol: int) -> int:
+        """Where matching goes on from a word when the next byte is known, without asking for it again."""
+        while word >= 0 and self.code[word] in (ops.SWITCH, ops.TEST):
+            if self.code[word] == ops.SWITCH:
+                word = self.code[word + 1 + symbol]
+            else:
+                word = self.code[word + 1 if self.code[word + 2] == symbol else word + 3]
+        return word
 
     def _literal(self, text: bytes, start: int) -> int:
         if len(text) == 1:
@@ -319,7 +330,10 @@ class Assembler:
             for stop in real:
                 table[stop.text[0]] |= ops.STOP_BEGINS
                 words += [self._stored(stop.text), len(stop.text), int(stop.anchored)]
-            known = self._store(len(real), int(len(real) < len(stops)), self._stored(bytes(table)), *words)
+            longest = max((len(stop.text) for stop in real), default=0)
+            known = self._store(
+                len(real), int(len(real) < len(stops)), self._stored(bytes(table)), longest, *words
+            )
             self._stops[stops, forbidden] = known
         return known
 

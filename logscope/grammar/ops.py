@@ -23,8 +23,9 @@ and the work for a line stays proportional to its length.
     DECIMAL CODE DSN QUEUE_ID COUNTERS   NEXT field
 
 A list of stops, at the word an instruction names, is: count, 1 if the end of the line is one, offset of a
-table of 256 bytes in `text` (bit 1: a stop can begin with this byte, bit 2: the field cannot hold it), then
-(offset, length, anchored) for each stop; an anchored stop counts only at the very end of the line.
+table of 256 bytes in `text` (bit 1: a stop can begin with this byte, bit 2: the field cannot hold it), length
+of the longest stop, then (offset, length, anchored) for each stop; an anchored stop counts only at the very
+end of the line.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ END_OF_LINE: Final = 256
 STOP_BEGINS: Final = 1
 FORBIDDEN: Final = 2
 """Bits of the table of a list of stops."""
-STOPS_HEAD: Final = 3
+STOPS_HEAD: Final = 4
 """Words of a list of stops before the first stop."""
 
 # Flags of REST, UNTIL and BOUNDED.

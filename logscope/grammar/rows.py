@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind, dsn_text, read_counters, text_of
+from logscope.grammar.machine.base import SPARE
 from logscope.grammar.surface import address, span
 from logscope.grammar.times import iso
 
@@ -85,8 +86,8 @@ class Names:
     def reserve(self, names: int, size: int) -> bool:
         """Make room for more names and bytes. True when the hash table has to be filled anew."""
         used = int(self.offsets[self.count])
-        if used + size > len(self.data):
-            self.data = _grown(self.data, used, used + size)
+        if used + size + SPARE > len(self.data):
+            self.data = _grown(self.data, used, used + size + SPARE)
         if self.count + names >= len(self.offsets) - 1:
             self.offsets = _grown(self.offsets, self.count + 1, self.count + names + 2)
         wanted = 2 * (self.count + names)
@@ -183,6 +184,10 @@ class Rows:
             self.start[some] + int(slots[owner]) for some, owner in zip(rows, owners.tolist(), strict=True)
         ]
         return np.concatenate([np.empty(0, np.intp), *rows]), np.concatenate([np.empty(0, np.int64), *places])
+
+    def has(self, field_id: int) -> bool:
+        """Whether the template of any row has a field."""
+        return field_id >= 0 and bool((self.catalogue.slot_of[self.templates, field_id] >= 0).any())
 
     def integers(self, field_id: int) -> NDArray[np.int64]:
         """int64[count]: the first slot of a field, NULL where a row lacks it."""
@@ -302,14 +307,20 @@ class Rows:
             return self.catalogue.templates[template].kind
         return "foreign" if template == FOREIGN else "unparsed"
 
-    def values(self, row: int) -> dict[str, Any]:
-        """{field: surface value} of one row, in the order of the template; fields it lacks are left out."""
+    def values(self, row: int, wanted: Container[str] | None = None) -> dict[str, Any]:
+        """{field: surface value} of one row, in the order of the template; fields it lacks are left out.
+
+        Args:
+            wanted: the only fields that are looked at; all by default.
+        """
         template = int(self.template[row])
         if template < 0:
             return {}
         catalogue, start = self.catalogue, int(self.start[row])
         values = {}
         for name in catalogue.templates[template].types:
+            if wanted is not None and name not in wanted:
+                continue
             number = catalogue.field_id(name)
             slot = start + int(catalogue.slot_of[template, number])
             kind = Kind(catalogue.fields[number].kind)

@@ -17,8 +17,9 @@ from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.dispatch import Dispatcher
 from logscope.grammar.interpret import Log
-from logscope.grammar.machine import layout, lines, match
+from logscope.grammar.machine import layout, lines
 from logscope.grammar.machine import names as name_table
+from logscope.grammar.machine.base import SPARE
 from logscope.grammar.rows import Names, Rows
 
 _FIRST_ROWS: Final = 1 << 12
@@ -53,6 +54,7 @@ class Scanner:
         envelope: str = "",
     ) -> None:
         self.catalogue = catalogue
+        self.compiled = compiled
         self.names = names if names is not None else Names()
         self._dispatcher = Dispatcher(catalogue, envelope)
         self._engine: _Kernel | _Interpreter = (_Kernel if compiled else _Interpreter)(
@@ -70,7 +72,7 @@ class Scanner:
 
     def scan_bytes(self, data: bytes, final: bool = True) -> Rows:
         """Scan some bytes, by default as a whole input."""
-        return self.scan(np.frombuffer(data, np.uint8).copy(), 0, len(data), final)
+        return self.scan(np.frombuffer(data + bytes(SPARE), np.uint8).copy(), 0, len(data), final)
 
 
 class _Kernel:
@@ -86,7 +88,8 @@ class _Kernel:
         self._arena = np.zeros(_FIRST_ARENA, np.int64)
         self._starts = np.full((1024, layout.START_COLUMNS), -1, np.int32)
         self._starts[:, layout.KNOWN] = 0
-        self._work = np.zeros(match.WORK_WORDS, np.int64)
+        self._work = np.zeros(layout.WORK_WORDS, np.int64)
+        self._memory = np.zeros((layout.MEMORY_PLACES, layout.MEMORY_COLUMNS), np.int64)
         self._in_table = 0
         self._enter(0, dispatcher.without_service())
 
@@ -98,11 +101,14 @@ class _Kernel:
 
     def scan(self, buffer: NDArray[np.uint8], start: int, end: int, final: bool) -> Rows:
         """See `Scanner.scan`."""
+        if len(buffer) < end + SPARE:
+            buffer = np.concatenate([buffer[:end], np.zeros(SPARE, np.uint8)])
         if not (buffer.flags.writeable and buffer.flags.c_contiguous and buffer.ctypes.data % 8 == 0):
             buffer = buffer.copy()  # a read-only array would be another type, and compile the kernel again
         control, names = self._control, self._names
         control[layout.POSITION], control[layout.LIMIT], control[layout.FINAL] = start, end, int(final)
         control[layout.ROWS] = control[layout.ARENA_USED] = 0
+        control[layout.STAMP_LINE] = -1  # it was in another buffer, or other bytes are there now
         control[layout.NAMES_COUNT], control[layout.NAMES_USED] = names.count, names.offsets[names.count]
         if self._in_table != names.count:
             self._refill()
@@ -131,6 +137,7 @@ class _Kernel:
             names.data,
             self._starts,
             self._work,
+            self._memory,
         )
         names.count = self._in_table = int(self._control[layout.NAMES_COUNT])
         return short

@@ -9,6 +9,8 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from logscope.grammar import ops
 from logscope.grammar.build import build
@@ -192,6 +194,65 @@ def test_names_of_two_scanners_can_be_joined(catalogue: Catalogue) -> None:
     scanner = Scanner(catalogue, names=first)
     rows = scanner.scan_bytes(in_envelope(CONNECT, b"b"))
     assert rows.service.tolist() == [1]
+
+
+STAMPS = [
+    b"Nov 22 09:18:57",
+    b"Nov 22 09:18:58",
+    b"Sep  2 09:18:57.123",
+    b"Nov 31 09:18:57",
+    b"2026-11-22T09:18:57.123456+01:00",
+    b"2026-11-22T09:18:57Z",
+    b"<22>Nov 22 09:18:57",
+    b"<22>1 2026-11-22T09:18:57Z",
+    b"1795339230.123456",
+    b"Sun 2026-11-22 09:20:30 UTC",
+]
+TAGS = [
+    b" mx-a postfix/smtpd[42]: ",
+    b" mx-a postfix/smtpd[43]: ",
+    b" mx-b.a-rather-long-name.example.org postfix-submission/smtpd[1234567]: ",
+    b" mx-a postfix/smtpd: ",
+    b" postfix/smtpd[42]: ",
+    b" mx-a postfix/smtpd[42] ",
+    b" stdout F Nov 22 09:18:57 mx-a postfix/smtpd[42]: ",
+    b" 192.0.2.1 haproxy[7]: ",
+    b" <2.6> mx-a haproxy[7]: ",
+    b" mx-a haproxy 7 - - ",
+    b" mx-a postfix/smtpd[42]:",
+    b"",
+]
+MESSAGES = [
+    CONNECT,
+    SESSION,
+    b"message repeated 3 times: [ " + CONNECT + b"]",
+    b"message of no known kind",
+    b"[ID 197553 mail.info] " + CONNECT,
+    b"[" + CONNECT,
+    b"disconnect from unknown[192.0.2.10] commands=0/0",
+    b" " + CONNECT,
+    b": " + CONNECT,
+    b"c",
+    b"",
+]
+
+
+@given(
+    lines=st.lists(
+        st.tuples(st.sampled_from(STAMPS), st.sampled_from(TAGS), st.sampled_from(MESSAGES)),
+        min_size=1,
+        max_size=60,
+    ),
+    cut=st.integers(0, 400),
+)
+def test_what_the_kernel_remembers_of_envelopes_changes_nothing(
+    catalogue: Catalogue, lines: list[tuple[bytes, bytes, bytes]], cut: int
+) -> None:
+    """Lines of the same processes again and again: the kernel recalls them, the interpreter does not."""
+    data = b"\n".join(b"".join(parts) for parts in lines * 2)
+    kernel, interpreter = Scanner(catalogue), Scanner(catalogue, compiled=False)
+    for chunk in (data[:cut], data[cut:] + b"\n" * 128):
+        assert outcome(kernel.scan_bytes(chunk)) == outcome(interpreter.scan_bytes(chunk))
 
 
 def test_two_threads_scan_at_once(catalogue: Catalogue) -> None:

@@ -127,8 +127,46 @@ def _address(buffer: Bytes, position: Number, end: Number) -> Number:
 
 
 @kernel
+def _plain_ipv4(buffer: Bytes, position: Number, end: Number, colon: Number) -> Number:
+    """The usual case in one pass: an IPv4 address that ends where its run of characters does, or with a colon
+    where the run has no other. Position after it (-1 when it is not so plain), and its number.
+    """
+    at = position
+    value = 0
+    for part in range(4):
+        number = 0
+        first = at
+        while at < end and at < first + 4:
+            digit = at_index(buffer, at) - 48
+            if digit < 0 or digit > 9:
+                break
+            number = number * 10 + digit
+            at += 1
+        if at == first or number > 255 or (at_index(buffer, first) == 48 and at > first + 1):
+            return -1, 0
+        value = value << 8 | number
+        if part < 3:
+            if at >= end or at_index(buffer, at) != 46:
+                return -1, 0
+            at += 1
+    if at == end or at_index(CLASSES, at_index(buffer, at)) & ADDRESS == 0:
+        return (at if colon != 1 else -1), value
+    if at_index(buffer, at) != 58 or colon == 0:
+        return -1, 0
+    behind = at + 1
+    while behind < end and at_index(CLASSES, at_index(buffer, behind)) & ADDRESS:
+        if at_index(buffer, behind) == 58:
+            return -1, 0
+        behind += 1
+    return at, value
+
+
+@kernel
 def read_address(buffer: Bytes, position: Number, end: Number, colon: Number) -> Number:
     """Position after an address (-1 when it is none), high and low half."""
+    after, number = _plain_ipv4(buffer, position, end, colon)
+    if after >= 0:
+        return after, 0, 0xFFFF_0000_0000 | number
     at = position
     last_colon = -1
     while at < end and at_index(CLASSES, at_index(buffer, at)) & ADDRESS:

@@ -29,7 +29,7 @@ from logscope.grammar.ops import (
     STOPS_HEAD,
 )
 
-_RESTRICTED = NO_SPACE | NO_BRACKET
+RESTRICTED = NO_SPACE | NO_BRACKET
 SPECIAL = QUOTED | MAILBOX | LAST
 
 
@@ -66,7 +66,7 @@ def find_rest(buffer: Bytes, position: Number, end: Number, flags: Number) -> Nu
     """End of a field that goes to the end of the line, or -1."""
     if flags & NOT_EMPTY and position == end:
         return np.int64(-1)
-    if flags & _RESTRICTED:
+    if flags & RESTRICTED:
         for at in range(position, end):
             if _is_forbidden(at_index(buffer, at), flags):
                 return -1

@@ -4,7 +4,7 @@ values.
 
 from __future__ import annotations
 
-from logscope.grammar.ops import MAX_CAPTURES
+from logscope.grammar.ops import MAX_CAPTURES, MAX_STACK
 
 # What the kernel returns.
 DONE = 0
@@ -30,7 +30,16 @@ PID = 12
 REPEAT_COUNT = 13
 MESSAGE = 14
 WIDEST = 15
-CONTROL_WORDS = 16
+# The stamp read last and the line it is in, -1 for none.
+STAMP_LINE = 16
+STAMP_LENGTH = 17
+STAMP_VALUE = 18
+STAMP_VALUE_KIND = 19
+LEARNT = 20
+"""For each first byte of a line: one more than the form of the stamp of such lines (0: not known), and in the
+next byte how many blanks stand between stamp and message.
+"""
+CONTROL_WORDS = LEARNT + 256
 # Rows of the column matrices.
 LINE_START = 0
 LINE_END = 1
@@ -55,3 +64,24 @@ FIRST_START = 2
 START_COLUMNS = 6
 NAMES_A_LINE = MAX_CAPTURES
 """No line adds more names than this."""
+# Words of `work` behind captures and stack: what `match` noted on its way, see `envelopes`.
+NOTES = 3 * (MAX_CAPTURES + 2) + 3 * (MAX_STACK + 4)
+LOOKED = NOTES
+"""No byte from here on had a say."""
+WENT_BACK = NOTES + 1
+"""The first position it went back to."""
+STAMPS_READ = NOTES + 2
+STAMP_BEGIN = NOTES + 3
+STAMP_END = NOTES + 4
+STAMP_FORM = NOTES + 5
+WORK_WORDS = NOTES + 6
+# Columns of the memory of envelopes.
+MEMORY_PLACES = 4096
+SHAPE = 0
+HOST_CODE = 1
+SERVICE_CODE_SEEN = 2
+PID_SEEN = 3
+MESSAGE_BITS = 4
+KEY = 8
+KEY_WORDS = 8
+MEMORY_COLUMNS = KEY + KEY_WORDS

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope.engine import kernel
-from logscope.grammar.machine.base import BLANK, CR, LF, TAB, Bytes, Number, Numbers, Words, at_index
+from logscope.grammar.machine.base import BLANK, CR, LF, SPARE, TAB, Bytes, Number, Numbers, Words, at_index
+from logscope.grammar.machine.envelopes import recall, remember
 from logscope.grammar.machine.layout import (
     ARENA_USED,
     DONE,
@@ -21,11 +22,13 @@ from logscope.grammar.machine.layout import (
     FINAL,
     FIRST_START,
     HOST,
+    HOST_CODE,
     HOST_NAME,
     KNOWN,
     LIMIT,
     LINE_END,
     LINE_START,
+    LOOKED,
     MESSAGE,
     MESSAGE_END,
     MESSAGE_START,
@@ -39,19 +42,25 @@ from logscope.grammar.machine.layout import (
     NOT_UTF8,
     PID,
     PID_NUMBER,
+    PID_SEEN,
     POSITION,
     REPEAT_COUNT,
     REPEATS,
     ROWS,
     SERVICE,
     SERVICE_CODE,
+    SERVICE_CODE_SEEN,
     SERVICE_NAME,
     STAMP,
     STAMP_KIND,
     STAMP_NS,
+    STAMP_VALUE,
+    STAMP_VALUE_KIND,
+    STAMPS_READ,
     START,
     START_COLUMNS,
     TEMPLATE,
+    WENT_BACK,
     WHOSE,
     WIDEST,
 )
@@ -144,6 +153,7 @@ def scan(
     names: Bytes,
     starts: Words,
     work: Numbers,
+    memory: Numbers,
 ) -> Number:
     """Scan lines from control[POSITION] on into rows; see the module for what is returned when there is
     no room.
@@ -163,7 +173,7 @@ def scan(
         many = control[NAMES_COUNT] + NAMES_A_LINE
         if many >= len(offsets) - 1 or 2 * many >= len(table):
             return NEED_NAMES
-        if control[NAMES_USED] + 2 * (line_end - position) > len(names):
+        if control[NAMES_USED] + 2 * (line_end - position) + SPARE > len(names):
             return NEED_NAMES
         end = line_end
         while end > position and (
@@ -181,7 +191,21 @@ def scan(
         repeats = np.int64(1)
         message = position
         message_end = end
-        template, count = match(buffer, position, end, control[ENVELOPE_START], code, text, work)
+        place, after_envelope = recall(buffer, position, end, control, memory)
+        if place >= 0:
+            message = after_envelope
+            stamp = control[STAMP_VALUE]
+            stamp_kind = control[STAMP_VALUE_KIND]
+            host = memory[place, HOST_CODE]
+            service = memory[place, SERVICE_CODE_SEEN]
+            pid = memory[place, PID_SEEN]
+            template = np.int64(-1)
+            count = np.int64(0)
+        else:
+            work[LOOKED] = 0
+            work[WENT_BACK] = end
+            work[STAMPS_READ] = 0
+            template, count = match(buffer, position, end, control[ENVELOPE_START], code, text, work)
         if template >= 0:
             for index in range(count):
                 field = at_index(work, 3 * index)
@@ -206,6 +230,8 @@ def scan(
                     pid = value
                 elif field == control[REPEAT_COUNT]:
                     repeats = value
+            if stamp != NULL and repeats == 1 and message_end == end:
+                remember(buffer, position, end, message, host, service, pid, control, memory, work)
         if service + 1 >= len(starts) or starts[service + 1, KNOWN] == 0:
             control[SERVICE_CODE] = service
             return NEED_SERVICE

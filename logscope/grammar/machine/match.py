@@ -6,11 +6,13 @@ import numpy as np
 
 from logscope.engine import kernel
 from logscope.grammar.machine.addresses import read_address
-from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index
-from logscope.grammar.machine.bounded import SPECIAL, find_end, find_rest, is_stop
+from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index, same_text
+from logscope.grammar.machine.bounded import RESTRICTED, SPECIAL, find_end, find_rest, is_stop
+from logscope.grammar.machine.layout import LOOKED, STAMP_BEGIN, STAMP_END, STAMP_FORM, STAMPS_READ, WENT_BACK
 from logscope.grammar.machine.numbers import (
     read_counters,
     read_decimal,
+    read_digits,
     read_dsn,
     read_hexadecimal,
     read_number,
@@ -38,7 +40,6 @@ from logscope.grammar.ops import (
     LITERAL,
     MAX_CAPTURES,
     MAX_DIGITS,
-    MAX_STACK,
     NOT_EMPTY,
     OPEN,
     PORT,
@@ -57,16 +58,13 @@ _ONE = np.uint64(1)
 _TWO = np.uint64(2)
 _THREE = np.uint64(3)
 STACK_BASE = 3 * (MAX_CAPTURES + 2)
-WORK_WORDS = STACK_BASE + 3 * (MAX_STACK + 4)
 _STACK_START = np.uint64(STACK_BASE)
-
-
-@kernel
-def _same(buffer: Bytes, position: Number, text: Bytes, offset: Number, length: Number) -> Number:
-    for index in range(length):
-        if at_index(buffer, position + index) != at_index(text, offset + index):
-            return False
-    return True
+_LOOKED = np.uint64(LOOKED)
+_WENT_BACK = np.uint64(WENT_BACK)
+_STAMPS_READ = np.uint64(STAMPS_READ)
+_STAMP_BEGIN = np.uint64(STAMP_BEGIN)
+_STAMP_END = np.uint64(STAMP_END)
+_STAMP_FORM = np.uint64(STAMP_FORM)
 
 
 @kernel
@@ -76,8 +74,8 @@ def match(
     """Match a range from the word `start`: the template's id or -1, and how many captures there are.
 
     work: int64, first the captures (field and two values each), from STACK_BASE on the stack (word,
-    position, number of captures each). Both lie in one array, and the arrays are few, because each of them
-    is seven words at every call.
+    position, number of captures each), then what `envelopes` wants to know. All lie in one array, and the
+    arrays are few, because each of them is seven words at every call.
 
     One long chain of comparisons with `opcode`: the compiler makes a jump table of it. What runs for nearly
     every line is written out here, the rest is in functions.
@@ -90,18 +88,24 @@ def match(
         after = np.int64(-1)
         first = np.int64(0)
         second = np.int64(0)
+        looked = end + 1  # where the bytes begin that have no say
         if opcode == LITERAL:
             length = at_index(code, word + 3)
-            if position + length <= end and _same(buffer, position, text, at_index(code, word + 2), length):
+            looked = position + length
+            if position + length <= end and same_text(
+                buffer, position, text, at_index(code, word + 2), length
+            ):
                 position += length
                 word = at_index(code, word + 1)
                 continue
         elif opcode == SWITCH:
             symbol = at_index(buffer, position) if position < end else np.int64(256)
+            looked = position + 1
             word = at_index(code, word + 1 + symbol)
             if word >= 0:
                 continue
         elif opcode == BYTE:
+            looked = position + 1
             if position < end and at_index(buffer, position) == at_index(code, word + 2):
                 position += 1
                 word = at_index(code, word + 1)
@@ -129,6 +133,7 @@ def match(
             at = position
             while at < end and at_index(buffer, at) != symbol:
                 at += 1
+            looked = at + 1
             if at < end and (at > position or at_index(code, word + 3) & NOT_EMPTY == 0):
                 after = at
                 first = position << 32 | (after - position)
@@ -157,17 +162,13 @@ def match(
                     if kind & FORBIDDEN:
                         break
                     at += 1
+                looked = at + 1 + at_index(code, stops + 3)
                 if flags & NOT_EMPTY and after == position:
                     after = np.int64(-1)
             first = position << 32 | (after - position)
         elif opcode == UINT:
-            at = position
-            while at < end:
-                digit = at_index(buffer, at) - 48
-                if digit < 0 or digit > 9:
-                    break
-                first = first * 10 + digit
-                at += 1
+            at, first = read_digits(buffer, position, end)
+            looked = at + 1
             if position < at <= position + MAX_DIGITS:
                 after = at
         elif opcode == IP:
@@ -177,15 +178,25 @@ def match(
             first = position << 32 | (after - position)
         elif opcode == REST:
             after = find_rest(buffer, position, end, at_index(code, word + 3))
+            if at_index(code, word + 3) & RESTRICTED == 0:
+                looked = position
             first = position << 32 | (after - position)
         elif opcode == TIME:
             after, first, second = read_stamp(buffer, position, end, at_index(code, word + 3))
+            work[_STAMPS_READ] += 1
+            if after >= 0:
+                looked = after + 1
+                work[_STAMP_BEGIN] = position
+                work[_STAMP_END] = after
+                work[_STAMP_FORM] = at_index(code, word + 3)
         elif opcode in (INT, PORT, CODE):
             after, first = read_number(buffer, position, end, opcode)
         elif opcode == FLAG:
             length = at_index(code, word + 4)
             after = position
-            if position + length <= end and _same(buffer, position, text, at_index(code, word + 3), length):
+            if position + length <= end and same_text(
+                buffer, position, text, at_index(code, word + 3), length
+            ):
                 after = position + length
                 first = np.int64(1)
         elif opcode == ENUM:
@@ -223,6 +234,7 @@ def match(
                     buffer, position, end, code, text, at_index(code, word + 4), at_index(code, word + 3)
                 )
             first = begin << 32 | (after - begin)
+        work[_LOOKED] = max(work[_LOOKED], looked)
         if after >= 0:
             work[height] = at_index(code, word + 2)
             work[height + _ONE] = first
@@ -235,12 +247,21 @@ def match(
                 depth += _THREE
             position = after
             word = at_index(code, word + 1)
+            # What follows a field is most often one byte: here it costs no jump.
+            if (
+                at_index(code, word) == BYTE
+                and position < end
+                and at_index(buffer, position) == at_index(code, word + 2)
+            ):
+                position += 1
+                word = at_index(code, word + 1)
             continue
         if depth == _STACK_START:
             return np.int64(-1), np.int64(0)
         depth -= _THREE
         word = work[depth]
         position = work[depth + _ONE]
+        work[_WENT_BACK] = min(work[_WENT_BACK], position)
         height = np.uint64(work[depth + _TWO])
 
 
@@ -250,6 +271,6 @@ def _enum(buffer: Bytes, position: Number, end: Number, code: Words, text: Bytes
     for index in range(at_index(code, word + 3)):
         entry = word + 4 + 3 * index
         length = at_index(code, entry + 1)
-        if position + length <= end and _same(buffer, position, text, at_index(code, entry), length):
+        if position + length <= end and same_text(buffer, position, text, at_index(code, entry), length):
             return position + length, at_index(code, entry + 2)
     return np.int64(-1), np.int64(0)

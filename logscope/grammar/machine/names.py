@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from logscope.engine import kernel
-from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index
+from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index, first_bytes, same_text
 from logscope.grammar.machine.layout import NAMES_COUNT, NAMES_USED
+
+_ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
 
 
 @kernel
 def _hash(data: Bytes, start: Number, end: Number) -> Number:
-    """A number of 31 bits from some bytes; two bytes a step, as each step waits for the one before."""
-    value = 0x2545_F491
+    """A number of 31 bits from some bytes."""
+    value = np.uint64(end - start)
     at = start
-    while at + 1 < end:
-        value = ((value ^ (at_index(data, at) | at_index(data, at + 1) << 8)) * 0x5BD1_E995) & 0x7FFF_FFFF
-        value ^= value >> 13
-        at += 2
-    if at < end:
-        value = ((value ^ at_index(data, at)) * 0x5BD1_E995) & 0x7FFF_FFFF
-    return value ^ value >> 15
+    while at < end:
+        value = (value ^ first_bytes(data, at, min(8, end - at))) * _ODD
+        value ^= value >> np.uint64(32)
+        at += 8
+    return np.int64(value & np.uint64(0x7FFF_FFFF))
 
 
 @kernel
@@ -40,12 +40,8 @@ def intern_name(
         if entry == 0:
             break
         begin = at_index(offsets, entry - 1)
-        if at_index(offsets, entry) - begin == length:
-            same = 0
-            while same < length and at_index(data, begin + same) == at_index(buffer, start + same):
-                same += 1
-            if same == length:
-                return np.int64(entry) - 1
+        if at_index(offsets, entry) - begin == length and same_text(buffer, start, data, begin, length):
+            return np.int64(entry) - 1
         place = (place + 1) & (size - 1)
     number = control[NAMES_COUNT]
     begin = control[NAMES_USED]

@@ -6,6 +6,7 @@ import numpy as np
 
 from logscope.engine import kernel
 from logscope.grammar.machine.base import BLANK, Bytes, Number, at_index
+from logscope.grammar.machine.numbers import POWERS_OF_TEN, read_digits
 from logscope.grammar.ops import BSD, CLF, HAPROXY, MICROSECONDS, MILLISECONDS, RFC3339, YEARLESS, ZONED
 
 _SECOND = 1_000_000_000
@@ -89,16 +90,14 @@ def _fraction(buffer: Bytes, position: Number, end: Number) -> Number:
     """
     if position + 1 >= end or at_index(buffer, position) != 46:
         return position, 0, 0
-    at = position + 1
-    value = 0
-    weight = 100_000_000
-    while at < end and 48 <= at_index(buffer, at) <= 57:
-        value += (at_index(buffer, at) - 48) * weight
-        weight //= 10
-        at += 1
+    at, value = read_digits(buffer, position + 1, end)
     digits = at - position - 1
     if digits == 0:
         return position, 0, 0
+    if digits > 9:
+        _, value = read_digits(buffer, position + 1, position + 10)
+        digits = 9
+    value *= POWERS_OF_TEN[9 - digits]
     return at, value, (MICROSECONDS if digits > 3 else MILLISECONDS)
 
 
