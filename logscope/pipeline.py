@@ -227,12 +227,13 @@ class Extractor:
         rows, plans = chunk.rows, self.plans
         codes = np.append(self._dictionary.translate(names), -1)  # code -1, no name, stays -1
         run = engine.compiled(extract) if self.machine_code else extract
-        hosts, host_hashes = self._hosts.number(codes[rows.host], self._dictionary.raw)
+        present = np.flatnonzero(np.bincount(rows.host + 1)) - 1
+        numbers, hashes = (np.full(int(present.max(initial=-1)) + 2, -1, np.int64) for _ in range(2))
+        numbers[present + 1], hashes[present + 1] = self._hosts.number(codes[present], self._dictionary.raw)
         count = run(
             rows.template, rows.start, rows.arena, 0, rows.count, rows.stamp, chunk.logged_at,
-            chunk.accepted_at, order,
-            (rows.stamp_kind & (ops.MILLISECONDS | ops.MICROSECONDS) == 0).view(np.uint8),
-            hosts, host_hashes, codes[rows.service], rows.pid, source, chunk.first_line,
+            chunk.accepted_at, order, rows.stamp_kind,
+            rows.host, numbers, hashes, rows.service, rows.pid, source, chunk.first_line,
             plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, codes, pool, base, out,
         )  # fmt: skip
         return int(count)
@@ -354,7 +355,9 @@ class Feed:
         chunk = self._timed(rows)
         self.counts.add(rows.template)
         self._look_for_months(chunk)
-        self.collector.add(rows, chunk.logged_at, self.source.name, chunk.first_line)
+        self.collector.add(
+            rows, chunk.logged_at, self.source.name, chunk.first_line, machine_code=self._scanner.compiled
+        )
         self.lines += rows.count
         return chunk
 
@@ -375,12 +378,13 @@ class Feed:
         return self._scanner.scan(buffer, 0, len(lines), True), data[used:]
 
     def _timed(self, rows: Rows) -> Chunk:
-        accepted = rows.integers(self._accepted)
-        in_utc = rows.integers(self._accepted_utc)
-        zoned = bool((in_utc != NULL).any())  # formats with %T or %Ts; one log rarely has both
-        if zoned:
-            accepted = np.where(accepted == NULL, in_utc, accepted)
-        found = bool((accepted != NULL).any())
+        accepted = rows.integers(self._accepted) if rows.has(self._accepted) else None
+        in_utc = rows.integers(self._accepted_utc) if rows.has(self._accepted_utc) else None
+        zoned = False
+        if in_utc is not None and (in_utc != NULL).any():  # formats with %T, %Ts; one log rarely has both
+            zoned = True
+            accepted = in_utc if accepted is None else np.where(accepted == NULL, in_utc, accepted)
+        found = accepted is not None and bool((accepted != NULL).any())
         resolved = self.clock.resolve(
             rows.stamp,
             rows.stamp_kind,

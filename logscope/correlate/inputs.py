@@ -13,6 +13,7 @@ from logscope.correlate.tables import Bytes, Matrix, Vector, hash_bytes, mix
 from logscope.engine import kernel
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind
+from logscope.grammar.ops import MICROSECONDS, MILLISECONDS
 
 # How a slot of the scanned row becomes an event column.
 COPY, NAME, ENUM, TEXT, QUEUE, HEADER_V2 = 1, 2, 3, 4, 5, 6
@@ -244,10 +245,11 @@ def extract(
     time: Vector,
     accepted: Vector,
     order: Vector,
-    coarse: NDArray[np.uint8],
-    host: Vector,
+    stamp_kind: NDArray[np.int8],
+    host: NDArray[np.int32],
+    host_number: Vector,
     host_hash: Vector,
-    service: Vector,
+    service: NDArray[np.int32],
     pid: Vector,
     source: int,
     first_line: int,
@@ -264,8 +266,9 @@ def extract(
     """Write the rows `first_row` to `last_row` that the joins have a use for to `out`; returns how many.
 
     `stamp` is the time as written, `time` in UTC, `accepted` HAProxy's accept date in UTC, `order` the
-    running maximum of `time`; `host`, `service` and `names` are codes of the run's own dictionary, which
-    depend on what is read first, `host_hash` does not; `base` is where the scanned chunk begins in `pool`.
+    running maximum of `time`; `names` has the run's own codes of the scanner's names, `host_number` and
+    `host_hash` what hosts are known by, from the one without a name (-1) on: numbers depend on what is read
+    first, hashes do not; `base` is where the scanned chunk begins in `pool`.
     """
     count = 0
     for row in range(first_row, last_row):
@@ -277,13 +280,13 @@ def extract(
         e[E_ORDER] = order[row]
         e[E_TIME] = time[row]
         e[E_STAMP] = stamp[row]
-        e[E_COARSE] = coarse[row]
+        e[E_COARSE] = 1 if stamp_kind[row] & (MILLISECONDS | MICROSECONDS) == 0 else 0
         e[E_ROLE] = roles[t]
         e[E_KIND] = kinds[t]
         e[E_SOURCE] = source
         e[E_LINE] = first_line + row
-        e[E_HOST] = host[row]
-        e[E_SERVICE] = service[row]
+        e[E_HOST] = host_number[host[row] + 1]
+        e[E_SERVICE] = names[service[row]]
         e[E_PID] = pid[row]
         for i in range(first[t], first[t + 1]):
             column = entries[i, 0]
@@ -312,7 +315,7 @@ def extract(
         if roles[t] == R_BALANCER:
             e[E_N0] = accepted[row]
         elif roles[t] == R_SMTPD_DISCONNECT and e[E_T0] != NULL:
-            e[E_QUEUE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), host_hash[row])
+            e[E_QUEUE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), host_hash[host[row] + 1])
         count += 1
     return count
 

@@ -33,6 +33,8 @@ KINDS = {
 """By kind of line."""
 MOST_LOOKED_AT = {LIMIT: 10_000, LOGIN: 10_000, ALLOWLISTED: 500, DENYLISTED: 500, LISTED: 500}
 """Lines of one source; of those that sessions tell, too, only an example is wanted."""
+FIELDS = frozenset({"client_address", "sasl_username", "observed_count", "dnsbl_rank"})
+"""What is read of a line."""
 MOST_ADDRESSES = 4096
 MOST_USERS = 64
 

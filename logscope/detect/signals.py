@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from logscope import engine
 from logscope.detect import address_lines
 from logscope.detect.address_lines import AddressLines
 from logscope.detect.header_lines import DIED, REFUSED, TOLD, Example, HeaderLines, reason_of
+from logscope.engine import kernel
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import NULL, Rows
 
@@ -31,7 +33,6 @@ _HAPPENED = {
 }
 _NEW_PROCESS = "HAProxy was reloaded"
 _BALANCER, _MAIL, _SESSION, _STATE, _CHANGE, _HEADER, _ADDRESS = (1 << bit for bit in range(7))
-_NONE = np.empty(0, np.intp)
 
 
 class Change(NamedTuple):
@@ -114,35 +115,46 @@ class Collector:
         self.signals = Signals()
         """What was gathered so far."""
 
-    def add(self, rows: Rows, logged_at: NDArray[np.int64], source: str, first_line: int) -> None:
+    def add(
+        self,
+        rows: Rows,
+        logged_at: NDArray[np.int64],
+        source: str,
+        first_line: int,
+        *,
+        machine_code: bool = False,
+    ) -> None:
         """Look at one scanned chunk.
 
         Args:
             logged_at: the rows' times, ns since 1970 UTC; NULL without a stamp.
             source, first_line: where the rows were read.
         """
-        tells = self._tells[rows.template]
-        occurring = int(np.bitwise_or.reduce(tells, initial=0))
+        look = engine.compiled(look_over) if machine_code else look_over
+        covered = np.zeros((2, int(rows.host.max(initial=-1)) + 2, 3), np.int64)
+        telling = np.empty(rows.count, np.int64)
+        count = int(look(rows.template, rows.host, rows.pid, logged_at, self._tells, covered, telling))
+        _cover(self.signals.balancer_hosts, rows, covered[0])
+        _cover(self.signals.mail_hosts, rows, covered[1])
+        for row in telling[:count].tolist():
+            self._note(rows, row, int(logged_at[row]), source, first_line)
 
-        def telling(what: int) -> NDArray[np.intp]:
-            return np.flatnonzero(tells & what) if occurring & what else _NONE
-
-        _cover(self.signals.balancer_hosts, rows, logged_at, telling(_BALANCER))
-        _cover(self.signals.mail_hosts, rows, logged_at, telling(_MAIL))
-        self._note_processes(rows, logged_at, telling(_SESSION))
-        for row in telling(_HEADER).tolist():
-            self._note_header(
-                rows, row, int(logged_at[row]), Example(source, first_line + row, rows.line(row))
-            )
-        self._note_addresses(rows, telling(_ADDRESS), source, first_line)
-        for row in telling(_STATE).tolist():
+    def _note(self, rows: Rows, row: int, at: int, source: str, first_line: int) -> None:
+        """Read one line that tells something."""
+        kind = self._kinds[rows.template[row]]
+        tells = int(self._tells[rows.template[row]])
+        if tells & _SESSION:
+            self._note_process(rows, row, at)
+        if tells & _HEADER:
+            self._note_header(rows, row, at, Example(source, first_line + row, rows.line(row)))
+        if tells & _ADDRESS:
+            self._note_address(rows, row, address_lines.KINDS[kind], source, first_line)
+        if tells & _STATE:
             values = rows.values(row)
             if values.get("backend") and values.get("server"):
                 self.signals.servers[values["backend"], values["server"]] = str(values.get("server_state"))
-        for row in telling(_CHANGE).tolist():
-            what = _HAPPENED[self._kinds[rows.template[row]]]
-            if logged_at[row] != NULL and len(self.signals.happened) < MOST_CHANGES:
-                self.signals.happened.add(Change(int(logged_at[row]), _host(rows, row), what))
+        if tells & _CHANGE and at != NULL and len(self.signals.happened) < MOST_CHANGES:
+            self.signals.happened.add(Change(at, _host(rows, row), _HAPPENED[kind]))
 
     def _note_header(self, rows: Rows, row: int, at: int, example: Example) -> None:
         service = int(rows.service[row])
@@ -160,31 +172,73 @@ class Collector:
         if lines.reasons.total() < MOST_REASONS:
             lines.reasons[reason_of(rows.values(row))] += 1
 
-    def _note_addresses(self, rows: Rows, some: NDArray[np.intp], source: str, first_line: int) -> None:
-        for template in np.unique(rows.template[some]).tolist():
-            what = address_lines.KINDS[self._kinds[template]]
-            looked_at = some[rows.template[some] == template][: self._left[what]]
-            self._left[what] -= len(looked_at)
-            for row in looked_at.tolist():
-                values = rows.values(row)
-                address = values.get("client_address")
-                key = (what, _host(rows, row), str(address))
-                known = self.signals.addresses
-                if address and (key in known or len(known) < address_lines.MOST_ADDRESSES):
-                    example = Example(source, first_line + row, rows.line(row))
-                    known.setdefault(key, AddressLines(*key)).add(
-                        values, int(rows.repeat_count[row]), example
-                    )
+    def _note_address(self, rows: Rows, row: int, what: str, source: str, first_line: int) -> None:
+        self._left[what] -= 1
+        if self._left[what] == 0:  # such lines are passed over from here on
+            alike = [address_lines.KINDS.get(kind) == what for kind in self._kinds]
+            self._tells[:-2][alike] &= ~np.uint8(_ADDRESS)
+        values = rows.values(row, address_lines.FIELDS)
+        address = values.get("client_address")
+        key = (what, _host(rows, row), str(address))
+        known = self.signals.addresses
+        if address and (key in known or len(known) < address_lines.MOST_ADDRESSES):
+            example = Example(source, first_line + row, rows.line(row))
+            known.setdefault(key, AddressLines(*key)).add(values, int(rows.repeat_count[row]), example)
 
-    def _note_processes(self, rows: Rows, logged_at: NDArray[np.int64], sessions: NDArray[np.intp]) -> None:
-        some = sessions[logged_at[sessions] != NULL]
-        changed = np.ones(len(some), np.bool_)
-        changed[1:] = (np.diff(rows.pid[some]) != 0) | (np.diff(rows.host[some]) != 0)
-        for row in some[changed].tolist():
-            key = _host(rows, row), int(rows.pid[row])
-            processes = self.signals.processes
-            if key not in processes and len(processes) < MOST_CHANGES:
-                processes[key] = int(logged_at[row])
+    def _note_process(self, rows: Rows, row: int, at: int) -> None:
+        key = _host(rows, row), int(rows.pid[row])
+        processes = self.signals.processes
+        if key not in processes and len(processes) < MOST_CHANGES:
+            processes[key] = at
+
+
+@kernel
+def look_over(
+    template: NDArray[np.int32],
+    host: NDArray[np.int32],
+    pid: NDArray[np.int64],
+    logged_at: NDArray[np.int64],
+    tells: NDArray[np.uint8],
+    covered: NDArray[np.int64],
+    telling: NDArray[np.int64],
+) -> int:
+    """Find out what each host's lines cover, and which rows tell more than that; returns how many do.
+
+    Args:
+        tells: by template, see `_tells`.
+        covered: of balancers and of mail servers, for each host's code (after a place for no host): whether
+            there were lines without a stamp (bit 0) and with one (bit 1), and the first and last stamp.
+        telling: filled with the rows.
+    """
+    count = 0
+    process = -1
+    process_host = -2
+    for row in range(len(template)):
+        if template[row] < 0:
+            continue
+        what = tells[template[row]]
+        at = logged_at[row]
+        side = 0 if what & _BALANCER else 1
+        place = host[row] + 1
+        if at == NULL:
+            covered[side, place, 0] |= 1
+        elif covered[side, place, 0] < 2:
+            covered[side, place, 0] |= 2
+            covered[side, place, 1] = at
+            covered[side, place, 2] = at
+        elif at < covered[side, place, 1]:
+            covered[side, place, 1] = at
+        elif at > covered[side, place, 2]:
+            covered[side, place, 2] = at
+        tell = what & (_STATE | _CHANGE | _HEADER | _ADDRESS) != 0
+        if what & _SESSION and at != NULL and (pid[row] != process or host[row] != process_host):
+            process = pid[row]
+            process_host = host[row]
+            tell = True
+        if tell:
+            telling[count] = row
+            count += 1
+    return count
 
 
 def merged(parts: Iterable[Signals]) -> Signals:
@@ -237,13 +291,10 @@ def _host(rows: Rows, row: int) -> str | None:
     return rows.names.text(code) if code >= 0 else None
 
 
-def _cover(
-    hosts: dict[str | None, Covered], rows: Rows, logged_at: NDArray[np.int64], some: NDArray[np.intp]
-) -> None:
-    """Widen what each host's lines cover."""
-    codes, times = rows.host[some], logged_at[some]
-    for code in (np.flatnonzero(np.bincount(codes + 1)) - 1).tolist():
-        own = times[(codes == code) & (times != NULL)]
-        covered = Covered(int(own.min()), int(own.max())) if len(own) else NEVER
-        host = rows.names.text(code) if code >= 0 else None
+def _cover(hosts: dict[str | None, Covered], rows: Rows, found: NDArray[np.int64]) -> None:
+    """Widen what each host's lines cover by what was found in some rows."""
+    for place in np.flatnonzero(found[:, 0]).tolist():
+        kinds, first, last = found[place].tolist()
+        covered = Covered(first, last) if kinds & 2 else NEVER
+        host = rows.names.text(place - 1) if place else None
         hosts[host] = hosts.get(host, NEVER).join(covered)

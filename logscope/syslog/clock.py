@@ -109,13 +109,17 @@ class Clock:
             duration_ms: from accept date to stamp, as the line says; NULL counts as 0.
             accepted_in_utc: the accept dates had a zone (`%T`, `%Tl`, `%Ts`) and are in UTC already.
         """
-        accepted = np.full(stamp.shape, NULL) if accepted is None else accepted
-        duration = (
-            np.zeros_like(stamp) if duration_ms is None else np.where(duration_ms == NULL, 0, duration_ms)
-        )
         present = stamp != NULL
-        has_accepted = present & (accepted != NULL)
-        ended = np.where(has_accepted, accepted, 0) + duration * _MILLISECOND
+        if accepted is None:  # arrays that take no memory, and no time
+            accepted = np.full(stamp.shape, NULL)
+            has_accepted = np.broadcast_to(np.False_, stamp.shape)
+            duration = ended = np.broadcast_to(np.int64(0), stamp.shape)
+        else:
+            has_accepted = present & (accepted != NULL)
+            duration = (
+                np.zeros_like(stamp) if duration_ms is None else np.where(duration_ms == NULL, 0, duration_ms)
+            )
+            ended = np.where(has_accepted, accepted, 0) + duration * _MILLISECOND
 
         local = self._with_years(stamp, present & (kind & YEARLESS != 0), ended, has_accepted)
         if np.any(present & (kind & YEARLESS == 0)):
@@ -141,10 +145,13 @@ class Clock:
     # --- years ----------------------------------------------------------------------------------------------
 
     def _with_years(self, stamp: Times, yearless: Mask, ended: Times, has_accepted: Mask) -> Times:
-        rows = np.flatnonzero(yearless)
-        if rows.size == 0:
+        rows: NDArray[np.intp] | slice = slice(None)
+        stamps = stamp
+        if not yearless.all():
+            rows = np.flatnonzero(yearless)
+            stamps = stamp[rows]
+        if stamps.size == 0:
             return stamp
-        stamps = stamp[rows]
         if self._last is None:
             self._last = int(stamps[0])
             self._year = self._reference.first_year(self._last)
@@ -152,12 +159,12 @@ class Clock:
         anchors = np.flatnonzero(has_accepted[rows])
         if anchors.size:
             years = _corrected(
-                years, anchors, year_near(stamps[anchors], ended[rows[anchors]], years[anchors])
+                years, anchors, year_near(stamps[anchors], ended[rows][anchors], years[anchors])
             )
-        self._note_years(anchors, rows.size)
+        self._note_years(anchors, stamps.size)
         self._last, self._year = int(stamps[-1]), int(years[-1])
         moments = in_year(stamps, self._year) if np.all(years == self._year) else in_years(stamps, years)
-        if rows.size == stamp.size:
+        if stamps is stamp:
             return moments
         local = stamp.copy()
         local[rows] = moments

@@ -128,8 +128,8 @@ def rotation_date(name: str) -> date | None:
 def in_year(stamps: Times, year: int) -> Times:
     """Put stamps of the year 2000 into one other year; much faster than `in_years` where all are on one side
     of March."""
-    before_march = stamps < _START_2000 + _MARCH * DAY
-    if before_march.all() or not before_march.any():
+    march = _START_2000 + _MARCH * DAY
+    if stamps.max() < march or stamps.min() >= march:
         shift = int(in_years(stamps[:1], np.array([year]))[0] - stamps[0])
         return stamps + shift
     return in_years(stamps, np.full(stamps.shape, year))
@@ -148,6 +148,8 @@ def in_years(stamps: Times, years: Years) -> Times:
 def turns(stamps: Times, before: int) -> Years:
     """How many years later than `before` (the stamp in front of the first) each stamp is; stamps as if of
     the year 2000."""
+    if max(int(stamps.max()), before) - min(int(stamps.min()), before) < _BACK:  # so is each step
+        return np.zeros_like(stamps)
     steps = np.diff(stamps, prepend=before)
     if steps.min() >= -_BACK and steps.max() < _AHEAD:
         return np.zeros_like(stamps)
