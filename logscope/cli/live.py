@@ -581,6 +581,10 @@ def summary(live: Live, started_at: float) -> str:
 
 def losses(following: Following) -> Iterator[str]:
     """What is known not to have been read, input by input."""
+    for name, count in following.cuts():
+        yield f"{name}: was cut {plural(count, 'time')} and no copy of it was there: lines may be lost"
+    for name, count in following.left_out():
+        yield f"{name}: {plural(count, 'record')} too long, left out"
     words = {
         "lost": "lost: nobody fetched them in time (see net.core.rmem_max)",
         "dropped": "dropped: there were more than could be joined",

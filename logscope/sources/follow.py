@@ -33,6 +33,8 @@ LINGER_NS = 60_000_000_000
 _START = 1 << 16
 _PACKED = r"\.(?:gz|bz2|xz|zst|Z)"
 _ROTATED = re.compile(rf"[.-]\d[\d.-]*(?:{_PACKED})?$|{_PACKED}$|\.(?:old|bak|swp)$|~$")
+_RESTARTED = re.compile(r"\d+\.log(?:\.\d{8}-\d{6}(?:\.gz)?)?")
+"""Logs of a container in a pod: one for each time that it was started, and how the kubelet rotates them."""
 _NUMBER = re.compile(rf"\.(\d{{1,4}})(?:{_PACKED})?$")
 
 
@@ -55,7 +57,8 @@ class Followed:
 
     Attributes:
         notes: what the user should know, to be taken out by whoever tells.
-        cuts: how often the file was cut while it was followed, so that lines may be lost.
+        cuts: how often the file was cut while it was followed; uncopied: and no copy of it was there, so that
+            lines may be lost.
         lines_before: how many lines of the file are before the bytes that were read last.
 
     Raises:
@@ -81,7 +84,7 @@ class Followed:
         self.modified_at: int | None = None
         self.head = b""
         self.notes: list[str] = []
-        self.cuts = 0
+        self.cuts = self.uncopied = 0
         self.lines_before: int | None = 0
         self._parts: list[Part] = []  # the first is read now; the last is what was found at the path
         self._moved: list[_Moved] = []
@@ -233,6 +236,7 @@ class Followed:
         self._note_siblings()
         copy = opened(copies[-1], position.offset) if copies else None
         if copy is None:
+            self.uncopied += 1
             self.notes.append(f"{self.name}: was cut, and no copy of it is there: lines may be lost")
         else:
             copy.lines = position.lines
@@ -337,16 +341,38 @@ def looks_rotated(name: str) -> bool:
 
 
 def _siblings(path: Path) -> list[tuple[Identity, int, Path]]:
-    """Files that the path's rotation made: identity, time of the last change, path; the latest last."""
+    """Files that the path's rotation made: identity, time of the last change, path; the latest last.
+
+    Of a link, such as Kubernetes has in /var/log/containers, they are beside what it leads to.
+    """
+    places = [path]
+    with suppress(OSError, RuntimeError):
+        if path.is_symlink():
+            places.append(path.resolve())
     found = []
-    for entry in _entries(path.parent):
-        if not entry.name.startswith(path.name) or not looks_rotated(entry.name):
-            continue
-        with suppress(OSError):
-            status = entry.stat()
-            if stat.S_ISREG(status.st_mode) and entry.name != path.name:
-                found.append(((status.st_dev, status.st_ino), status.st_mtime_ns, path.parent / entry.name))
+    for place in places:
+        for entry in _entries(place.parent):
+            if not _is_sibling(entry.name, place.name):
+                continue
+            with suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    identity = (status.st_dev, status.st_ino)
+                    found.append((identity, status.st_mtime_ns, place.parent / entry.name))
     return sorted(found, key=lambda one: (one[1], _age(one[2]), one[2]))
+
+
+def _is_sibling(name: str, of: str) -> bool:
+    """Whether a file was what another is now.
+
+    >>> _is_sibling("mail.log.1", "mail.log"), _is_sibling("0.log", "1.log"), _is_sibling("a.log", "b.log")
+    (True, True, False)
+    """
+    if name == of:
+        return False
+    if _RESTARTED.fullmatch(of) and _RESTARTED.fullmatch(name):
+        return True
+    return name.startswith(of) and looks_rotated(name)
 
 
 def _age(path: Path) -> int:

@@ -166,6 +166,17 @@ class Following:
             if isinstance(source, Journal) and source.cursor is not None
         }
 
+    def cuts(self) -> Iterator[tuple[str, int]]:
+        """Files that were cut so that lines may be lost, and how often."""
+        files = [one for one in self.inputs if isinstance(one, Followed)]
+        yield from ((one.name, one.uncopied) for one in files if one.uncopied)
+
+    def left_out(self) -> Iterator[tuple[str, int]]:
+        """Journals of which records were left out, and how many."""
+        yield from (
+            (one.name, one.left_out) for one in self.inputs if isinstance(one, Journal) and one.left_out
+        )
+
     def stop(self) -> None:
         """Nothing more is waited for; endpoints end when what they have received has been passed on."""
         self._patterns = []

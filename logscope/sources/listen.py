@@ -24,6 +24,8 @@ from logscope.sources.receiver import Counts, tls_context
 SOCKET_BUFFER = 16 << 20
 """Bytes of received datagrams that the kernel is asked to keep."""
 _LEAST_BUFFER = 4 << 20
+_QUEUE = Path("/proc/sys/net/unix/max_dgram_qlen")
+_LEAST_QUEUE = 512
 _PIPE = 1 << 20
 _KINDS = ("udp", "tcp", "tls", "unix")
 _FROM_FORCE = 33  # SO_RCVBUFFORCE, for who may exceed net.core.rmem_max (socket(7))
@@ -199,6 +201,8 @@ def listen(endpoints: Sequence[Endpoint], access: Access) -> Listening:
             sockets.append(_bound(endpoint))
             if sockets[-1].type == socket.SOCK_DGRAM and endpoint.kind == "udp":
                 notes += _buffer_notes(endpoint, sockets[-1])
+            elif endpoint.kind == "unix":
+                notes += _queue_notes(endpoint)
         return _started(endpoints, sockets, access, notes)
     finally:
         for one in sockets:
@@ -276,6 +280,21 @@ def _buffer_notes(endpoint: Endpoint, opened: socket.socket) -> list[str]:
     told = (
         f"{endpoint}: the kernel keeps only {size >> 10} KiB of what has come, so bursts of more than some "
         f"{size // 1024} lines may be lost. Allow more: sysctl -w net.core.rmem_max={SOCKET_BUFFER}"
+    )
+    return [told]
+
+
+def _queue_notes(endpoint: Endpoint) -> list[str]:
+    """Who sends to a socket file waits while its queue is full, but for HAProxy, which drops the line."""
+    try:
+        queue = int(_QUEUE.read_text())
+    except (OSError, ValueError):
+        return []
+    if queue >= _LEAST_QUEUE:
+        return []
+    told = (
+        f"{endpoint}: the kernel keeps only {queue} messages that have come, and HAProxy drops lines where "
+        f"there is no room. Allow more: sysctl -w net.unix.max_dgram_qlen={_LEAST_QUEUE}"
     )
     return [told]
 

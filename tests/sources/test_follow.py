@@ -291,6 +291,54 @@ def test_the_file_read_last_is_gone(log: Path) -> None:
     assert "is gone" in after.notes[0]
 
 
+# --- containers ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> tuple[Path, Path]:
+    """A container's log as Kubernetes has it: a link to the log of the container's first start."""
+    real = tmp_path / "pods" / "mail_postfix_1" / "postfix" / "0.log"
+    real.parent.mkdir(parents=True)
+    real.write_bytes(b"one\ntwo\n")
+    link = tmp_path / "containers" / "postfix.log"
+    link.parent.mkdir()
+    link.symlink_to(real)
+    return link, real
+
+
+def test_a_container_log_that_is_rotated_twice_between_two_looks(pod: tuple[Path, Path]) -> None:
+    """What the kubelet puts aside is beside the file that the link leads to."""
+    link, real = pod
+    source = Followed(link)
+    assert read_all(source) == b"one\ntwo\n"
+    for number in (1, 2):
+        append(real, b"line %d\n" % number)
+        aside = real.with_name(f"0.log.20261122-10000{number}")
+        real.rename(aside)
+        os.utime(aside, ns=(2**61 + number, 2**61 + number))
+        real.touch()
+    append(real, b"three\n")
+    source.look(0)
+    assert read_all(source) == b"line 1\nline 2\nthree\n"
+
+
+def test_a_container_that_is_started_again(pod: tuple[Path, Path]) -> None:
+    """The link leads to another file then; the end of the former one is read, also by a run that goes on."""
+    link, real = pod
+    source = Followed(link)
+    assert read_all(source) == b"one\ntwo\n"
+    positions = source.positions()
+    append(real, b"three\n")
+    link.unlink()
+    link.symlink_to(real.with_name("1.log"))
+    append(real.with_name("1.log"), b"four\n")
+    source.look(0)
+    assert read_all(source) == b"three\nfour\n"
+    later = Followed(link, resume=positions)
+    assert read_all(later) == b"three\nfour\n"
+    assert later.notes == []
+
+
 # --- any life of a file -------------------------------------------------------------------------------------
 
 STEPS = (
