@@ -6,7 +6,8 @@ takes half a second; and these do not copy.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
@@ -61,3 +62,85 @@ def as_texts(words: Sequence[str | None]) -> pa.Array:
     return pa.StringArray.from_buffers(
         len(words), pa.py_buffer(bounds), pa.py_buffer(b"".join(encoded)), validity
     )
+
+
+def texts_of(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> pa.Array | None:
+    """A column of text that lies in an array, one behind the other; None where it is not all ASCII."""
+    used = data[: offsets[-1]]
+    if len(used) and used.max() > 127:
+        return None
+    places = pa.py_buffer(offsets.astype(np.int32))
+    return pa.StringArray.from_buffers(len(offsets) - 1, places, pa.py_buffer(used.tobytes()))
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """A column that few rows may have.
+
+    Args:
+        rows: ascending numbers of those that have a value; None for all of them.
+        values: theirs, without nulls. Text may be dictionary-coded.
+    """
+
+    rows: NDArray[np.int64] | None
+    values: pa.Array
+
+    @classmethod
+    def of(cls, array: pa.Array) -> Sparse:
+        """An ordinary column as such a one."""
+        if array.null_count == 0:
+            return cls(None, array)
+        return cls(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)), array.drop_null())
+
+    @property
+    def kind(self) -> pa.DataType:
+        """The type of the values, dictionary-coded or not."""
+        kind = self.values.type
+        return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+    def slice(self, start: int, stop: int) -> Sparse:
+        """The part between two rows."""
+        if self.rows is None:
+            return Sparse(None, self.values.slice(start, stop - start))
+        first, last = np.searchsorted(self.rows, (start, stop)).tolist()
+        return Sparse(self.rows[first:last] - start, self.values.slice(first, last - first))
+
+    def dense(self, count: int) -> pa.Array:
+        """An ordinary column of so many rows, not coded."""
+        values = self.values
+        if pa.types.is_dictionary(values.type):
+            codes, values = values.indices.to_numpy(), values.dictionary
+        elif self.rows is None:
+            return values
+        else:
+            codes = np.arange(len(values), dtype=np.int32)
+        if self.rows is None:
+            return values.take(as_arrow(codes))
+        places, absent = np.zeros(count, np.int32), np.ones(count, np.bool_)
+        places[self.rows], absent[self.rows] = codes, False
+        return values.take(as_arrow(places, absent))
+
+
+@dataclass(frozen=True)
+class SparseBatch:
+    """Some rows of a table with hundreds of columns, of which each row has a few."""
+
+    num_rows: int
+    columns: Mapping[str, Sparse]
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> SparseBatch:
+        """An ordinary batch as such a one."""
+        columns = zip(batch.schema.names, map(Sparse.of, batch.columns), strict=True)
+        return cls(batch.num_rows, dict(columns))
+
+    def slice(self, start: int, stop: int) -> SparseBatch:
+        """The part between two rows."""
+        return SparseBatch(
+            stop - start, {name: column.slice(start, stop) for name, column in self.columns.items()}
+        )
+
+    def dense(self) -> pa.RecordBatch:
+        """The rows as an ordinary batch."""
+        arrays = [column.dense(self.num_rows) for column in self.columns.values()]
+        return pa.RecordBatch.from_arrays(arrays, names=list(self.columns))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logscope.arrow import TIMES, as_arrow, as_texts
-from logscope.correlate.text import COUNTER_MAP, address_texts, code_texts, counter_maps, dsn_texts
-from logscope.grammar import ops
+from logscope.arrow import TIMES, Sparse, SparseBatch, as_arrow, as_texts, texts_of
+from logscope.correlate.text import COUNTER_MAP, address_texts, counter_maps, dsn_texts
+from logscope.grammar import gather, ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind
 from logscope.grammar.model import ENVELOPE, FieldInfo
@@ -21,6 +23,7 @@ from logscope.postfix.secrets import redacted, redacted_line
 from logscope.schema import EVENTS
 from logscope.syslog import envelopes
 
+_Longs = NDArray[np.int64]
 _STAMP_BYTES = 64
 
 _TYPES = {
@@ -86,7 +89,7 @@ def events(
     counts: Counts | None = None,
     progress: Callable[[int], None] | None = None,
     now: int = 0,
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[SparseBatch]:
     """Every line of every source, in the order given.
 
     A batch has the columns of all lines and those fields that occur in it, in the order of `schema`.
@@ -132,82 +135,151 @@ class EventTable:
             [*(template.structured for template in catalogue.templates), False, False]
         )
         self._enum_texts = as_texts(catalogue.enum_texts)
+        self._resolutions = as_texts(_RESOLUTIONS)
         self._names: tuple[Names | None, int] = None, 0
-        self._texts = self._programs = as_texts([])
+        self._texts = as_texts([])
+        self._program_of: dict[int, int] = {}
+        self._programs: dict[str, int] = {}
+        self._plans: dict[bytes, tuple[list[FieldInfo], gather.Plan]] = {}
 
-    def batch(self, chunk: Chunk, source: str, *, machine_code: bool) -> pa.RecordBatch:
+    def batch(self, chunk: Chunk, source: str, *, machine_code: bool) -> SparseBatch:
         """The rows of a chunk, with the columns of all lines and those fields that occur in it."""
-        rows, catalogue = chunk.rows, chunk.rows.catalogue
+        rows = chunk.rows
         self._learn(rows.names)
         count = rows.count
-        columns: dict[str, pa.Array] = {
-            "source": code_texts([source], np.zeros(count, np.int64)),
-            "line_number": as_arrow(np.arange(chunk.first_line, chunk.first_line + count)),
-            "logged_at": _times(chunk.logged_at),
-            "resolution": code_texts(_RESOLUTIONS, _resolution(rows)),
-            "host": code_texts(self._texts, rows.host),
-            "service": code_texts(self._texts, rows.service),
-            "program": code_texts(self._programs, rows.service),
-            "pid": _integers(rows.pid.copy()),  # the scanner will write over its own
-            "kind": code_texts(self._kinds, self._kind_of[rows.template]),
-            "structured": as_arrow(self._structured[rows.template]),
-            "repeat_count": as_arrow(rows.repeat_count.copy()),
+        words = partial(_words, machine_code=machine_code)
+        columns: dict[str, Sparse] = {
+            "source": words(as_texts([source]), np.zeros(count, np.int64)),
+            "line_number": Sparse(None, as_arrow(np.arange(chunk.first_line, chunk.first_line + count))),
+            "logged_at": _known(chunk.logged_at, TIMES),
+            "resolution": words(self._resolutions, _resolution(rows)),
+            "host": words(self._texts, rows.host),
+            "service": words(self._texts, rows.service),
+            "program": words(*self._program(rows.service)),
+            "pid": _known(rows.pid.copy(), pa.int64()),  # the scanner will write over its own
+            "kind": words(self._kinds, self._kind_of[rows.template]),
+            "structured": Sparse(None, as_arrow(self._structured[rows.template])),
+            "repeat_count": Sparse(None, as_arrow(rows.repeat_count.copy())),
         }
-        occurring = np.any(catalogue.slot_of[rows.templates] >= 0, axis=0)
-        for info in self._fields:
-            if occurring[info.id]:
-                array = self._column(chunk, info, machine_code=machine_code)
-                if array.null_count < count:
-                    columns[info.name] = array
+        for info, (numbers, first, second) in self._present(rows, machine_code=machine_code):
+            if info.name == "accepted_at":  # whose zone may have to be found out
+                columns[info.name] = _known(chunk.accepted_at, TIMES)
+            elif len(numbers):
+                values = self._column(rows, info, numbers, first, second, machine_code=machine_code)
+                columns[info.name] = Sparse(None if len(numbers) == count else numbers, values)
         for name in _QUOTED:
             if name in columns:
                 columns[name] = _without_secrets(columns[name], [columns.get(after) for after in _SAID_AFTER])
-        ununderstood = rows.template < 0
-        if ununderstood.any():
+        ununderstood = np.flatnonzero(rows.template < 0)
+        if len(ununderstood):
             columns["reason"] = _reasons(rows)
-            lines = rows.line_start << ops.SPAN_SHIFT | rows.line_end - rows.line_start
-            raw = rows.spans(np.where(ununderstood, lines, NULL))
-            columns["raw"] = _replaced(raw, redacted_line) if pc.any(_names_login(raw)).as_py() else raw
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+            starts, ends = rows.line_start[ununderstood], rows.line_end[ununderstood]
+            raw = rows.texts(starts << ops.SPAN_SHIFT | ends - starts, ununderstood)
+            if pc.any(_names_login(raw)).as_py():
+                raw = _replaced(raw, redacted_line)
+            columns["raw"] = Sparse(ununderstood, raw)
+        return SparseBatch(count, columns)
 
     def _learn(self, names: Names) -> None:
-        """Bring the names up to date; most chunks bring no new ones."""
+        """Bring the names up to date."""
+        if self._names[0] is not names:
+            self._program_of, self._programs = {-1: -1}, {}
         if self._names != (names, len(names)):
-            texts = names.texts()
             self._names = names, len(names)
-            self._texts = as_texts(texts)
-            self._programs = as_texts([text.rpartition("/")[2] for text in texts])
+            self._texts = texts_of(names.offsets[: len(names) + 1], names.data) or as_texts(names.texts())
 
-    def _column(self, chunk: Chunk, info: FieldInfo, *, machine_code: bool) -> pa.Array:
-        rows, kind = chunk.rows, Kind(info.kind)
+    def _program(self, services: NDArray[np.int32]) -> tuple[pa.Array, NDArray[np.int64]]:
+        """Words and codes of what stands behind the last slash of a service's name."""
+        present = np.flatnonzero(np.bincount(services + 1)) - 1
+        for code in present.tolist():
+            if code not in self._program_of:
+                program = self._texts[code].as_py().rpartition("/")[2]
+                self._program_of[code] = self._programs.setdefault(program, len(self._programs))
+        translated = np.full(int(present[-1]) + 2, -1, np.int64)  # one more for -1, no service
+        translated[present] = [self._program_of[code] for code in present.tolist()]
+        return as_texts(list(self._programs)), translated[services]
+
+    def _present(
+        self, rows: Rows, *, machine_code: bool
+    ) -> Iterator[tuple[FieldInfo, tuple[_Longs, _Longs, _Longs]]]:
+        """The fields that occur, each with the rows that have it, and their first and second slot."""
+        occurring = np.any(rows.catalogue.slot_of[rows.templates] >= 0, axis=0)
+        key = occurring.tobytes()
+        if key not in self._plans:
+            wanted = [info for info in self._fields if occurring[info.id]]
+            self._plans = {key: (wanted, gather.plan(rows.catalogue, [info.id for info in wanted]))}
+        fields, plan = self._plans[key]
+        if machine_code:
+            yield from zip(fields, gather.values(rows, plan), strict=True)
+        else:
+            yield from ((info, rows.present(info.id)) for info in fields)
+
+    def _column(
+        self,
+        rows: Rows,
+        info: FieldInfo,
+        numbers: _Longs,
+        first: _Longs,
+        second: _Longs,
+        *,
+        machine_code: bool,
+    ) -> pa.Array:
+        """The values of the rows that have a field."""
+        kind = Kind(info.kind)
         if kind is Kind.ADDRESS:
-            return address_texts(*rows.addresses(info.id), machine_code=machine_code)
-        values = rows.integers(info.id)
+            return address_texts(first, second, machine_code=machine_code)
         if kind is Kind.INTEGER:
-            return _integers(values)
+            return as_arrow(first)
         if kind is Kind.DECIMAL:
-            return as_arrow(values / 1e6, values == NULL)
+            return as_arrow(first / 1e6)
         if kind is Kind.FLAG:
-            return as_arrow(values == 1, values == NULL)
+            return as_arrow(first == 1)
         if kind is Kind.TIME:
-            return _times(chunk.accepted_at if info.name == "accepted_at" else values)
+            return as_arrow(first, kind=TIMES)
         if kind is Kind.DSN:
-            return dsn_texts(values)
-        if kind is Kind.NAME:
-            return code_texts(self._texts, values)
-        if kind is Kind.ENUM:
-            return code_texts(self._enum_texts, values)
-        texts = rows.spans(values)
+            return dsn_texts(first)
+        if kind is Kind.NAME or kind is Kind.ENUM:
+            texts = self._texts if kind is Kind.NAME else self._enum_texts
+            return _words(texts, first, machine_code=machine_code).values
+        texts = rows.texts(first, numbers, machine_code=machine_code)
         return counter_maps(texts) if kind is Kind.COUNTERS else texts
 
 
-def _without_secrets(quoted: pa.Array, said_after: Sequence[pa.Array | None]) -> pa.Array:
+def _known(values: _Longs, kind: pa.DataType) -> Sparse:
+    """The values that are not NULL."""
+    rows = np.flatnonzero(values != NULL)
+    if len(rows) == len(values):
+        return Sparse(None, as_arrow(values, kind=kind))
+    return Sparse(rows, as_arrow(values[rows], kind=kind))
+
+
+def _words(words: pa.Array, codes: NDArray[np.integer[Any]], *, machine_code: bool) -> Sparse:
+    """The word of each code, where it is not negative."""
+    known = np.flatnonzero(codes >= 0)
+    rows = None if len(known) == len(codes) else known
+    wide = (codes if rows is None else codes[known]).astype(np.int64, copy=False)
+    if machine_code:
+        return Sparse(rows, gather.as_words(words, wide))
+    used, places = np.unique(wide, return_inverse=True)
+    coded = as_arrow(places.reshape(-1).astype(np.int32))
+    return Sparse(rows, pa.DictionaryArray.from_arrays(coded, words.take(as_arrow(used))))
+
+
+def _without_secrets(quoted: Sparse, said_after: Sequence[Sparse | None]) -> Sparse:
     """What clients said, without what they log in with."""
-    texts = quoted.to_pylist()
-    for row in np.flatnonzero(quoted.is_valid().to_numpy(zero_copy_only=False)).tolist():
-        stages = (None if after is None else after[row].as_py() for after in said_after)
-        texts[row] = redacted(texts[row], next(filter(None, stages), None))
-    return as_texts(texts)
+    texts = quoted.values.to_pylist()
+    rows = range(len(texts)) if quoted.rows is None else quoted.rows.tolist()
+    after = [{} if column is None else _by_row(column) for column in said_after]
+    without = [
+        redacted(text, next(filter(None, (words.get(row) for words in after)), None))
+        for row, text in zip(rows, texts, strict=True)
+    ]
+    return quoted if without == texts else Sparse(quoted.rows, as_texts(without))
+
+
+def _by_row(column: Sparse) -> dict[int, str]:
+    rows = range(len(column.values)) if column.rows is None else column.rows.tolist()
+    return dict(zip(rows, column.values.to_pylist(), strict=True))
 
 
 def _names_login(texts: pa.Array) -> pa.Array:
@@ -218,7 +290,7 @@ def _replaced(texts: pa.Array, replace: Callable[[str], str]) -> pa.Array:
     return as_texts([None if text is None else replace(text) for text in texts.to_pylist()])
 
 
-def _reasons(rows: Rows) -> pa.Array:
+def _reasons(rows: Rows) -> Sparse:
     words = (envelopes.NOT_RECOGNISED, "no template of its program matches", "of another program")
     bare = (rows.service < 0) & (rows.stamp == NULL)
     reason = np.where(rows.template == FOREIGN, 2, np.where(bare, 0, 1))
@@ -228,7 +300,8 @@ def _reasons(rows: Rows) -> pa.Array:
         if envelopes.why_unread(_beginning(rows, row)) == envelopes.FOREIGN_MONTH
     ]
     reason[localised] = len(words)
-    return code_texts((*words, envelopes.FOREIGN_MONTH), np.where(rows.template >= 0, -1, reason))
+    texts = as_texts([*words, envelopes.FOREIGN_MONTH])
+    return _words(texts, np.where(rows.template >= 0, -1, reason), machine_code=False)
 
 
 def _beginning(rows: Rows, row: int) -> bytes:
@@ -241,11 +314,3 @@ def _resolution(rows: Rows) -> NDArray[np.int64]:
         rows.stamp_kind & ops.MICROSECONDS != 0, 2, np.where(rows.stamp_kind & ops.MILLISECONDS != 0, 1, 0)
     )
     return np.where(rows.stamp == NULL, -1, fine)
-
-
-def _integers(values: NDArray[np.int64]) -> pa.Array:
-    return as_arrow(values, values == NULL)
-
-
-def _times(values: NDArray[np.int64]) -> pa.Array:
-    return as_arrow(values, values == NULL, TIMES)

@@ -480,7 +480,7 @@ class Live:
         count = self._extractor.extract(chunk, order, stream.feed.names, stream.number, data, 0, events)
         lines = None
         if self._event_table:
-            table = self._event_table.batch(chunk, stream.name, machine_code=self.machine_code)
+            table = self._event_table.batch(chunk, stream.name, machine_code=self.machine_code).dense()
             lines = Lines(order, table)
         stream.held.append(Held(events[:count], data, lines, stream.order, now))
 

@@ -228,33 +228,53 @@ class Rows:
         """Each raw line as an Arrow string array."""
         return self.spans(self.line_start << ops.SPAN_SHIFT | self.line_end - self.line_start)
 
+    def present(self, field_id: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The rows that have a field, ascending, and their slots (only addresses have two)."""
+        rows, places = self._places(field_id)
+        order = np.argsort(rows, kind="stable")
+        rows, places = rows[order], places[order]
+        has = self.arena[places] != NULL
+        rows, places = rows[has], places[has]
+        seconds = self.arena[np.minimum(places + 1, len(self.arena) - 1)]
+        return rows.astype(np.int64), self.arena[places], seconds
+
     def spans(self, values: NDArray[np.int64]) -> pa.Array:
         """One span for each row as an Arrow string array; NULL is null. The spans must be in the order of the
         buffer, out of which the text is copied.
         """
-        import pyarrow as pa
-
         from logscope.arrow import as_arrow
 
         present = values != NULL
-        spans = values[present]
+        texts = self.texts(values[present], np.flatnonzero(present))
+        return texts.take(as_arrow(np.cumsum(present) - 1, ~present))
+
+    def texts(
+        self, spans: NDArray[np.int64], rows: NDArray[np.int64] | None, *, machine_code: bool = False
+    ) -> pa.Array:
+        """Some spans as an Arrow string array. They must be in the order of the buffer, out of which the text
+        is copied.
+
+        Args:
+            rows: which rows they are of; None for all.
+        """
+        import pyarrow as pa
+
+        from logscope.arrow import as_texts
+
         starts, lengths = spans >> ops.SPAN_SHIFT, spans & ops.SPAN_LENGTH
-        if (self.not_utf8[present].astype(bool) & (lengths > 0)).any():
-            return self._decoded(values)
-        # The buffer as texts and what is between them, of which the texts are taken.
+        not_utf8 = self.not_utf8 if rows is None else self.not_utf8[rows]
+        if (not_utf8.astype(bool) & (lengths > 0)).any():
+            return as_texts([text_of(self.slice(*span(value))) for value in spans.tolist()])
+        if machine_code:
+            from logscope.grammar import gather
+
+            return gather.as_texts(self.buffer, spans)
+        # The buffer as texts and what is between them.
         bounds = np.stack([starts, starts + lengths], axis=1).reshape(-1)
         pieces = pa.LargeStringArray.from_buffers(
             max(len(bounds) - 1, 0), pa.py_buffer(bounds), pa.py_buffer(self.buffer)
         )
-        numbers = 2 * np.cumsum(present) - 2
-        return pieces.take(as_arrow(numbers, ~present)).cast(pa.string())
-
-    def _decoded(self, values: NDArray[np.int64]) -> pa.Array:
-        from logscope.arrow import as_texts
-
-        return as_texts(
-            [None if value == NULL else text_of(self.slice(*span(value))) for value in values.tolist()]
-        )
+        return pieces[::2].cast(pa.string())
 
     def column(self, name: str) -> list[Any]:
         """Surface values of a field, one for each row, None where a row lacks it."""

@@ -19,7 +19,7 @@ from logscope import engine
 from logscope.report import json_kernels as kernels
 from logscope.report.json_values import as_bytes, as_json_numbers, as_nanoseconds
 from logscope.report.text import HOSTILE_RANGES
-from logscope.report.wide_copy import SPARE, for_kernels
+from logscope.wide_copy import SPARE, for_kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable

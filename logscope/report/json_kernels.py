@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope.engine import kernel
-from logscope.report.wide_copy import SPARE, copy16, copy_plain16
+from logscope.wide_copy import SPARE, copy16, copy_plain16
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Longs: TypeAlias = NDArray[np.int64]

@@ -14,9 +14,11 @@ from logscope.report.json_rows import JsonRows
 from logscope.schema import EVENTS, SESSIONS, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import pyarrow as pa
+
+    from logscope.arrow import SparseBatch
 
 
 @dataclass(frozen=True)
@@ -87,63 +89,61 @@ class JsonArrayWriter:
 class ParquetWriter:
     """Apache Parquet, compressed with zstd; nested values stay nested, text stays as it was logged.
 
-    A row group costs as much as its columns, of which events have hundreds, so rows are gathered until there
-    are enough for one.
-
     Args:
-        schema: of the file; columns that a batch lacks are null. None for that of the first batch.
+        schema: of the file; columns that a batch lacks are null. Text may come dictionary-coded.
     """
 
     def __init__(self, stream: IO[bytes], schema: pa.Schema) -> None:
-        import pyarrow.parquet as pq
+        from logscope.report.parquet_groups import GroupedFile
 
         self._schema = schema
-        self._file = pq.ParquetWriter(stream, schema, compression="zstd")
-        self._waiting: list[pa.RecordBatch] = []
+        self._file = GroupedFile(stream, schema)
+        self._waiting: list[SparseBatch] = []
+        self._rows = 0
         self._thread = ThreadPoolExecutor(1)
         self._written: Future[None] | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""
+        from logscope.arrow import SparseBatch
+
+        self.write_sparse(SparseBatch.of(batch))
+
+    def write_sparse(self, batch: SparseBatch) -> None:
+        """Write some rows, of which each has few of the columns."""
         self._waiting.append(batch)
-        if sum(len(waiting) for waiting in self._waiting) >= ROW_GROUP:
-            self._hand_over()
+        self._rows += batch.num_rows
+        while self._rows >= ROW_GROUP:
+            self._hand_over(ROW_GROUP)
 
     def close(self) -> None:
         """Write the rest and the footer, without which nobody can read the file."""
-        self._hand_over()
-        self._hand_over()  # nothing, which waits for the rest
+        if self._rows:
+            self._hand_over(self._rows)
+        if self._written:
+            self._written.result()
         self._thread.shutdown()
         self._file.close()
 
-    def _hand_over(self) -> None:
-        """Have what waits written in the background, once what was handed over before is written."""
+    def _hand_over(self, count: int) -> None:
+        """Have so many rows written in the background, once what was handed over before is written."""
         if self._written:
             self._written.result()
-        self._written = self._thread.submit(self._write_group, self._waiting)
-        self._waiting = []
-
-    def _write_group(self, batches: Sequence[pa.RecordBatch]) -> None:
-        """Write a row group with the columns of the schema, null where no batch has them."""
-        import pyarrow as pa
-
-        if not batches:
-            return
-        parts = [pa.Table.from_batches([batch]) for batch in batches]
-        table = pa.concat_tables(parts, promote_options="default")
-        present = set(table.schema.names)
-        nulls = {
-            kind: pa.nulls(table.num_rows, kind) for kind in set(self._schema.types)
-        }  # shared: many have one
-        columns = [
-            table.column(field.name).cast(field.type) if field.name in present else nulls[field.type]
-            for field in self._schema
-        ]
-        self._file.write_table(pa.Table.from_arrays(columns, schema=self._schema), ROW_GROUP)
+        batches: list[SparseBatch] = []
+        missing = count
+        while missing:
+            first = self._waiting.pop(0)
+            if first.num_rows > missing:
+                self._waiting.insert(0, first.slice(missing, first.num_rows))
+                first = first.slice(0, missing)
+            batches.append(first)
+            missing -= first.num_rows
+        self._rows -= count
+        self._written = self._thread.submit(self._file.write, batches)
 
 
 ROW_GROUP = 1 << 17
-"""Rows."""
+"""Rows: few enough to be held while they are written, so many that the footer stays small."""
 
 
 class Folding:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from logscope.arrow import SparseBatch
     from logscope.grammar.catalogue import Catalogue
     from logscope.pipeline import Counts, Options, Result
     from logscope.settings import Settings
@@ -151,23 +152,35 @@ def read_tables(
 def read_events(
     sources: Sequence[Source], settings: Settings
 ) -> tuple[pa.Schema, Iterator[pa.RecordBatch], Counts]:
+    """Read every line of the sources, as `read_sparse_events` does, as ordinary batches."""
+    schema, batches, counts = read_sparse_events(sources, settings)
+    return schema, (batch.dense() for batch in batches), counts
+
+
+def read_sparse_events(
+    sources: Sequence[Source], settings: Settings
+) -> tuple[pa.Schema, Iterator[SparseBatch], Counts]:
     """Read every line of the sources, in the order given.
 
     Returns:
         all columns there can be; batches with those that occur, of the rows that the settings ask for; and
         the counts of lines, complete when the batches are exhausted.
     """
-    from logscope import events
+    from logscope import arrow, events
     from logscope.pipeline import Counts
 
     ready = prepare(settings)
     counts = Counts()
     condition = condition_of(settings, "events", ready.catalogue)
+
+    def wanted(batch: SparseBatch) -> SparseBatch:
+        if not condition and not _bounded(settings):
+            return batch
+        dense = in_period("events", batch.dense(), settings)
+        return arrow.SparseBatch.of(condition.select(dense) if condition else dense)
+
     batches = events.events(sources, ready.catalogue, ready.options, counts=counts, now=time.time_ns())
-    batches = (in_period("events", batch, settings) for batch in batches)
-    if condition:
-        batches = map(condition.select, batches)
-    return events.schema(ready.catalogue), batches, counts
+    return events.schema(ready.catalogue), map(wanted, batches), counts
 
 
 def condition_of(settings: Settings, table: str, catalogue: Catalogue | None = None) -> Condition | None:

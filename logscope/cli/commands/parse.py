@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from logscope.arrow import SparseBatch
+
 
 def parse(
     files: options.Files = None,
@@ -60,17 +62,21 @@ def parse(
     )  # fmt: skip
     from logscope.cli.progress import progress
     from logscope.report.wording import number
-    from logscope.sources.reading import prepare, read_events
+    from logscope.sources.reading import prepare, read_sparse_events
 
     if kind:
         _check_kind(kind, prepare(run.settings).catalogue.kinds)
     with run.inputs(files) as sources:
-        schema, batches, counts = read_events(sources, run.settings)
+        schema, sparse, counts = read_sparse_events(sources, run.settings)
         with progress(sources, wanted=not run.settings.quiet and not run.on_terminal):
-            if unparsed:
-                _write_shapes(run, batches)
+            if run.target.output == "parquet" and not kind and not unparsed:
+                _write_parquet(run, schema, sparse)
             else:
-                _write_rows(run, schema, (_of_kind(batch, kind) if kind else batch for batch in batches))
+                batches = (_of_kind(batch.dense(), kind) for batch in sparse)
+                if unparsed:
+                    _write_shapes(run, batches)
+                else:
+                    _write_rows(run, schema, batches)
         run.complain_of(sources)
     for remark in counts.remarks:
         run.note(remark)
@@ -87,6 +93,17 @@ def _write_rows(run: Run, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) 
         writer = table_writer(run.target.output, "events", stream, run.canvas, schema)
         for batch in batches:
             writer.write(batch)
+        writer.close()
+
+
+def _write_parquet(run: Run, schema: pa.Schema, batches: Iterable[SparseBatch]) -> None:
+    """Write rows of which each has few of the hundreds of columns, without those that it has not."""
+    from logscope.report.writers import ParquetWriter
+
+    with run.output() as stream:
+        writer = ParquetWriter(stream, schema)
+        for batch in batches:
+            writer.write_sparse(batch)
         writer.close()
 
 
@@ -113,8 +130,10 @@ def _check_kind(kind: str, kinds: Sequence[str]) -> None:
         )
 
 
-def _of_kind(batch: pa.RecordBatch, kind: str) -> pa.RecordBatch:
-    """The rows of a kind, or of all kinds of a program."""
+def _of_kind(batch: pa.RecordBatch, kind: str | None) -> pa.RecordBatch:
+    """The rows of a kind, or of all kinds of a program; all rows without one."""
+    if not kind:
+        return batch
     import pyarrow.compute as pc
 
     kinds = batch.column("kind")
