@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -103,6 +104,12 @@ class Relay:
         self.journal.close()
 
 
+def _allow_many_connections() -> None:
+    """Take as many descriptors as the system gives: a session needs three."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _header(send_proxy: SendProxy) -> str:
     return "without a header" if send_proxy is SendProxy.NONE else f"with PROXY {send_proxy}"
 
@@ -122,6 +129,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    _allow_many_connections()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Relay(settings, witness) as relay:
