@@ -354,6 +354,10 @@ class Live:
         for stream in self._streams:
             stream.feed.use_machine_code()
 
+    def count_anew(self) -> None:
+        """Count sessions from here on; what was read until now told what is open."""
+        self.tally = Tally()
+
     def pump(self, now: int) -> Iterator[Any]:
         """Read what has arrived, at most a chunk of each input, and join what can be joined.
 

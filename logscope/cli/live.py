@@ -435,6 +435,7 @@ class Loop:
                 break
             self._consider_machine_code()
         self._view.since = max((one.latest or 0 for one in live.sources()), default=0)
+        live.count_anew()
         live.add(others, time.monotonic_ns(), time.time_ns())
 
     def go_on(self) -> None:

@@ -168,7 +168,7 @@ class Top:
 
     def show_open(self, batch: Any) -> None:
         """Take sessions that go on."""
-        self._board.add_open(_rows(self._wanted(batch)))
+        self._board.add_open(_rows(self._wanted(batch)), time.monotonic())
 
     def _wanted(self, batch: Any) -> Any:
         """The sessions that are counted and shown."""

@@ -141,6 +141,8 @@ class Joiner:
         """What a kernel lists, with as much room as it needs."""
         found = np.empty((height, 0) if height else 0, np.int64)
         count = int(self._run(run)(self._memory, *arguments, found))
+        if count == 0:
+            return found
         found = np.empty((height, count) if height else count, np.int64)
         self._run(run)(self._memory, *arguments, found)
         return found

@@ -131,7 +131,7 @@ class Board:
         self.clients: OrderedDict[str, Tally] = OrderedDict()
         self.servers: OrderedDict[str, Tally] = OrderedDict()
         self.sessions: deque[Row] = deque(maxlen=MOST_SESSIONS)
-        self.open: OrderedDict[str, Row] = OrderedDict()
+        self.open: OrderedDict[str, tuple[Row, float]] = OrderedDict()
         self.forgotten = 0
         self.states: Mapping[tuple[str, str], str] = {}
         self.quality: Mapping[str, int] = {}
@@ -162,10 +162,12 @@ class Board:
             if row["server"] or row["mta_host"]:
                 self._of(self.servers, str(row["server"] or row["mta_host"]), MOST_SERVERS).add(row)
 
-    def add_open(self, rows: Iterable[Row]) -> None:
+    def add_open(self, rows: Iterable[Row], now: float) -> None:
         """Take sessions that have been open for long, as they are now."""
         for row in rows:
-            self.open[str(row["session_id"])] = row
+            self.open[str(row["session_id"])] = row, now
+            client = self._of(self.clients, stream.client(row).lstrip("~"), MOST_CLIENTS)
+            client.outcome = client.outcome or str(row["outcome"])
             self.open.move_to_end(str(row["session_id"]))
             if len(self.open) > MOST_SESSIONS:
                 self.open.popitem(last=False)
@@ -189,7 +191,7 @@ class Board:
 
     def of_client(self, client: str) -> list[Row]:
         """The sessions of a client that are still known, those that go on and then the latest first."""
-        known = (*reversed(self.open.values()), *reversed(self.sessions))
+        known = (*(row for row, _ in reversed(self.open.values())), *reversed(self.sessions))
         return [row for row in known if stream.client(row).lstrip("~") == client]
 
     def _of(self, tallies: OrderedDict[str, Tally], name: str, most: int) -> Tally:

@@ -156,7 +156,7 @@ def _overview(board: Board, look: Look, width: int, height: int, now: float) -> 
         *_rates(board, _LEFT, now), [],
         *_outcomes(board, _LEFT, now), [],
         *_joins(board), [],
-        *_open(board, _LEFT),
+        *_open(board, _LEFT, now),
         *_sources(board.sources, _LEFT, 6),
     ]  # fmt: skip
     right_width = width - _LEFT - 3
@@ -173,7 +173,7 @@ def _stacked(board: Board, look: Look, width: int, height: int, now: float) -> l
         *_rates(board, width, now)[1:],
         *_flowing(_outcome_words(board), width),
         *_findings(board)[:3],
-        *_open(board, width)[:1],
+        *_open(board, width, now)[:1],
         [],
     ]
     lines += [*_servers(board, width, max(2, height // 5)), []]
@@ -256,17 +256,20 @@ def _findings(board: Board) -> list[Line]:
     return [_title("To look at"), *found] if found else []
 
 
-def _open(board: Board, width: int) -> list[Line]:
+def _open(board: Board, width: int, now: float) -> list[Line]:
     """Sessions that have been open for long, the longest first."""
     if not board.open:
         return []
-    count = len(board.open)
-    longest = sorted(board.open.values(), key=lambda row: -(row["duration_ms"] or 0))[:3]
-    told = f"longest {span(longest[0]['duration_ms'])}, {stream.client(longest[0])}"
-    lines = [_title(f"{number(count)} open for long", told)]
+    so_far = [
+        ((row["duration_ms"] or 0) + 1000 * (now - at if row["outcome"] == "open" else 0), row)
+        for row, at in board.open.values()
+    ]
+    longest = sorted(so_far, key=lambda one: -one[0])[:3]
+    told = f"longest {span(round(longest[0][0]))}, {stream.client(longest[0][1])}"
+    lines = [_title(f"{number(len(so_far))} open for long", told)]
     lines += [
-        _columns(stream.client(row), [str(row["outcome"]), span(row["duration_ms"])], width, "plain")
-        for row in longest
+        _columns(stream.client(row), [str(row["outcome"]), span(round(took))], width, "plain")
+        for took, row in longest
     ]
     return [*lines, []]
 

@@ -127,3 +127,21 @@ def test_sparkline() -> None:
     assert sparkline([]) == ""
     assert sparkline([0, 0]) == "  "
     assert sparkline([1, 1000]) == "▁█"
+
+
+def test_sessions_that_stay_open() -> None:
+    """The longest are named, how long they have been open goes on, and their clients can be looked at."""
+
+    row: dict[str, object] = dict.fromkeys(READS) | {
+        "session_id": "a1", "client_address": "192.0.2.10", "outcome": "open", "duration_ms": 60_000,
+        "hops": ["smtpd"], "mta_host": "mx-a", "amends": None,
+    }  # fmt: skip
+    board = Board()
+    board.add_open([row, row | {"session_id": "a2", "client_address": "192.0.2.11"}], 100.0)
+    for width in (60, 80, 160):
+        shown = "\n".join(drawn(board, Look(), width, 24, 160.0, 0.0, False))
+        assert "2 open for long  longest 2 min" in shown
+        assert "192.0.2.10" in shown
+    assert [one["session_id"] for one in board.of_client("192.0.2.11")] == ["a2"]
+    board.add([row | {"outcome": "no_mail", "ended_at": 1}], 161.0)
+    assert list(board.open) == ["a2"]
