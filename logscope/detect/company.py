@@ -35,6 +35,8 @@ NAMES = 3
 """Or: names under which the address's sessions come, where the counts are alike: it is not one host."""
 MOST_CLOCK = 10 * SECOND
 """Clocks that differ by more must show it by pairs."""
+SAME_MOMENT = 10 * SECOND
+"""So far apart two logs may have the begin of one session where the clocks are known."""
 CANDIDATES = 4
 """Busiest addresses of a listener that are looked at."""
 
@@ -76,12 +78,22 @@ class Lone:
             times[order], dates[order], owner[order], [clients[place] for place in order.tolist()], thinning
         )
 
-    def without(self, explained: Mapping[str, int]) -> Lone:
-        """Without as many sessions of clients as the mail server has of the same address, unexplained."""
+    def without(
+        self, explained: Mapping[str, int], moments: Mapping[str, NDArray[np.int64]] | None = None
+    ) -> Lone:
+        """Without as many sessions of clients as the mail server has of the same address, unexplained.
+
+        Args:
+            moments: when those of each client began, in order, by the balancer's clock; None where the clocks
+                may be far apart. Pieces of sessions whose lines were lost are unexplained, too, but at other
+                moments.
+        """
         left = Counter(explained)
         keep = np.ones(len(self.times), np.bool_)
         for place, client in enumerate(self.clients):
-            if client is not None and left[client] > 0:
+            if client is None or (moments is not None and not self._is_near(place, moments.get(client))):
+                continue
+            if left[client] > 0:
                 left[client] -= 1
                 keep[place] = False
         clients = [client for client, kept in zip(self.clients, keep.tolist(), strict=True) if kept]
@@ -95,6 +107,13 @@ class Lone:
             self.times[~keep, 0],
             own,
         )
+
+    def _is_near(self, place: int, moments: NDArray[np.int64] | None) -> bool:
+        if moments is None:
+            return False
+        start = self.times[place, 0]
+        first, last = np.searchsorted(moments, (start - SAME_MOMENT, start + SAME_MOMENT))
+        return bool(last > first)
 
 
 @dataclass(frozen=True)

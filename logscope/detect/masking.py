@@ -120,10 +120,6 @@ class Judge:
             Verdict(target, self._tally, signals, consequences) for target in targets(self._tally, signals)
         ]
 
-    @property
-    def _balancers(self) -> set[str]:
-        return {str(address) for address in self._site.peer_addresses}
-
     def document(self, signals: Signals | None = None) -> dict[str, Any]:
         """The verdict, overall and by target.
 
@@ -132,7 +128,7 @@ class Judge:
         """
         signals = signals or Signals()
         found = [verdict.document() for verdict in self._verdicts(signals)]
-        found = found or without_targets(self._tally, signals, self._balancers)
+        found = found or without_targets(self._tally, signals, self._site)
         known = {(target["backend"], target["server"]) for target in found}
         found += unreached(known, self._tally, signals)
         return {"verdict": overall(found), "targets": found}

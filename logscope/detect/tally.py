@@ -27,6 +27,7 @@ READS = (
     "peer_address", "masked", "outcome", "accepted_at", "queue_ms", "connect_ms", "mta_connected_at",
     "ended_at", "duration_ms", "bytes_to_client", "commands", "helo", "join_confidence", "screen",
     "dnsbl_rank", "rejects", "destination_logged", "screen_tests",
+    "peer_port",
 )  # fmt: skip
 """Columns of `sessions` that are read. `events`, where it is there, gives example lines."""
 
@@ -42,6 +43,8 @@ SEEN = (PASSED, INNER)
 QUIET = ("probe", "no_mail", "aborted")
 """Outcomes of health checks; of hasty clients, too."""
 QUIET_S = 1
+CLIMB = 64
+"""Ports that a host takes for other connections between two to the same listener, at most."""
 
 REFUSAL_BYTES = 300
 """A refusal is one line: `421 4.3.2 No system resources` of postscreen, `421 4.3.0 host Server local error`
@@ -189,6 +192,7 @@ class Peer:
         span: all but health checks.
         masked: those that the joins hold for a balancer's.
         probes: health checks.
+        climbs: those whose port is a little above the one before, as one host's are; of `steps`.
         early: those that spoke before the greeting.
         quiet: sessions that were as short and silent as health checks.
         checks: when the health checks were.
@@ -200,6 +204,8 @@ class Peer:
 
     span: Span = field(default_factory=Span)
     masked: int = 0
+    climbs: int = 0
+    steps: int = 0
     early: int = 0
     probes: int = 0
     sample: Sample = field(default_factory=Sample)
@@ -320,6 +326,9 @@ class Tally:
         rows.take_destinations(peer.destinations, some)
         peer.span.add(len(some), rows.connected_at[some])
         peer.masked += int(rows.masked[some].sum())
+        apart = np.diff(rows.peer_port[some][np.argsort(rows.connected_at[some], kind="stable")])
+        peer.climbs += int(((apart > 0) & (apart <= CLIMB)).sum())
+        peer.steps += int((rows.peer_port[some] != NULL).sum() and len(apart))
         peer.early += int(rows.early[some].sum())
         peer.effects.add(rows.marks, some)
         peer.said += int(rows.said[some].sum())
@@ -349,6 +358,7 @@ class _Rows:
         self.probe = self._equal("outcome", "probe")
         self.timed = self._equal("client_known_from", "timing")
         self.said, self.header_first = _commands(batch.column("commands"))
+        self.peer_port = self._integers("peer_port")
         self.early = lists_with(batch.column("screen_tests"), "pregreet")
         self.marks = Marks(batch)
         self.fate = self._fates()

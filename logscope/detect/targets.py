@@ -7,7 +7,7 @@ header lines of the same moments, or sessions of one address that begin and end 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from logscope.detect.company import ENOUGH, INSTEAD, MOST_CLOCK, PAIRED, Fit, Lo
 from logscope.detect.header_lines import REFUSED as REFUSED_LINES
 from logscope.detect.header_lines import HeaderLines
 from logscope.detect.pairing import NEAR, Pairing, pair
-from logscope.detect.sample import Times
+from logscope.detect.sample import Sample, Times
 from logscope.detect.signals import NEVER, Signals
 from logscope.detect.tally import (
     ALONE,
@@ -44,6 +44,8 @@ WHOLE = 0.75
 """Of a target's lone sessions so many are paired that the others are, too."""
 ACCIDENT = 0.05
 """Share of a server's sessions that may be joined at the wrong host because a port was used twice."""
+KNOWN_CLOCK = 20
+"""Joined sessions from which on a host's clock is known."""
 OWNED = 3
 """Another frontend has so many times the joined sessions of a listener: then it is that one's."""
 
@@ -165,7 +167,7 @@ def targets(tally: Tally, signals: Signals) -> list[Target]:
         some = [hosts[server]] if server in hosts else sorted(set(signals.mail_hosts) - taken, key=str)
         _seek_headers(target, some, signals)
     _seek_company(everything, hosts, tally, signals)
-    _find_named(everything, hosts, tally)
+    _find_named(everything, hosts, tally, signals)
     for target in everything:
         if target.node is None and target.name.server in hosts:
             target.node = Node(hosts[target.name.server], _common_service(target, everything))
@@ -187,7 +189,9 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     """The hosts that joined sessions or names tell, or that there is only one of."""
     votes: dict[str | None, Counter[str | None]] = {}
     sessions: Counter[str | None] = Counter()
+    timed: Counter[str | None] = Counter()
     for target in found:
+        timed[target.name.server] += sum(cell.timed for cell in target.cells.values())
         counts = votes.setdefault(target.name.server, Counter())
         sessions[target.name.server] += target.span(*range(FATES)).count
         for node, count in target.joined.items():
@@ -197,7 +201,9 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     for server, counts in votes.items():
         host, count = counts.most_common(1)[0] if counts else (None, 0)
         named = names.get(first_label(server)) if server else None
-        if named is not None and 2 * count <= sessions[server]:
+        # Joined by address and time alone, sessions may be those of the same clients at another host.
+        doubtful = named != host and 2 * timed[server] >= count
+        if named is not None and (2 * count <= sessions[server] or doubtful):
             hosts[server] = named
         elif count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
             hosts[server] = host
@@ -320,7 +326,7 @@ def _seek_company(everything: Sequence[Target], hosts: Hosts, tally: Tally, sign
     found: list[_Match] = []
     for way in map(tuple, branches.values()):
         for node in _nodes(way[0].name.server, hosts, tally):
-            lone = _lone(way, node, tally)
+            lone = _lone(way, node, everything, tally, signals)
             cells = [cell for target in way for cell in target.cells.values()]
             fit = fits(lone, tally.peers[node], cells, known, _clocks(node.mta_host, signals))
             if fit is not None:
@@ -345,20 +351,59 @@ def _nodes(server: str | None, hosts: Hosts, tally: Tally) -> list[Node]:
     return [node for node in tally.peers if node.mta_host not in taken] or list(tally.peers)
 
 
-def _lone(way: Sequence[Target], node: Node, tally: Tally) -> Lone:
+def _lone(
+    way: Sequence[Target], node: Node, everything: Sequence[Target], tally: Tally, signals: Signals
+) -> Lone:
     """The lone sessions of a way without those whose clients the host names in sessions that are as lone."""
     unexplained: Counter[str] = Counter()
+    samples: dict[str, list[Sample]] = {}
+    others = _of_others(way, everything)
     for other, peers in tally.peers.items():
-        if other.mta_host == node.mta_host:
+        if other.mta_host == node.mta_host and other not in others:
             unexplained.update({address: peer.span.count for address, peer in peers.items() if address})
-    samples = [[cell.lone for cell in target.cells.values()] for target in way]
-    return Lone.of(samples).without(unexplained)
+            for address, peer in peers.items():
+                samples.setdefault(address or "", []).extend((peer.sample, peer.quiet))
+    lone = Lone.of([[cell.lone for cell in target.cells.values()] for target in way])
+    return lone.without(unexplained, _moments(way, node, samples, signals))
 
 
-def _find_named(everything: Iterable[Target], hosts: Hosts, tally: Tally) -> None:
+def _of_others(way: Sequence[Target], everything: Iterable[Target]) -> set[Node]:
+    """Listeners that other frontends' joined sessions reach, and this way's do not."""
+    own = {
+        node
+        for target in way
+        for cell in target.cells.values()
+        for node, passed in cell.passed.items()
+        if passed.count
+    }
+    frontend = way[0].name.frontend
+    return {
+        target.node
+        for target in everything
+        if target.node is not None and target.name.frontend != frontend and target.node not in own
+    }
+
+
+def _moments(
+    way: Sequence[Target], node: Node, samples: Mapping[str, Sequence[Sample]], signals: Signals
+) -> dict[str, NDArray[np.int64]] | None:
+    """When each address's sessions began, by the balancer's clock; None where that is not known well."""
+    thinned = any(sample.thinning for some in samples.values() for sample in some)
+    joined = sum(count for target in way for one, count in target.joined.items() if one == node)
+    if thinned or joined < KNOWN_CLOCK:
+        return None
+    ahead = _clocks(node.mta_host, signals) or [0]
+    return {
+        address: np.sort(np.concatenate([sample.times()[:, 0] for sample in some])) + ahead[0]
+        for address, some in samples.items()
+    }
+
+
+def _find_named(everything: Sequence[Target], hosts: Hosts, tally: Tally, signals: Signals) -> None:
     for target in everything:
         if target.alone and target.name.server in hosts:
-            lone = _lone([target], Node(hosts[target.name.server], None), tally)
+            node = target.node or Node(hosts[target.name.server], None)
+            lone = _lone([target], node, everything, tally, signals)
             if len(lone.seen) >= ENOUGH:
                 target.named = len(lone.seen) / (len(lone.seen) + len(lone.times))
 

@@ -19,25 +19,28 @@ from logscope.detect.verdict import (
     MINOR,
 )
 from logscope.detect.words import Document, moment, places, unknown
+from logscope.site import Site
 
 _KNOWN_PORTS = frozenset(("25", "465", "587"))
 EARLY = 0.8
 """Share of the sessions that have a header whose clients did not wait for the greeting."""
+CLIMBING = 0.5
+"""Share of an address's sessions whose port is a little above the one before; of many hosts' few are."""
 UNHEARD = 0.25
 """Lines about headers that never came, for each session: fewer are of somebody else."""
 _BY_CONFIGURATION = 0.8
 """Confidence where the balancer's log is missing, and only its configuration is known."""
 
 
-def without_targets(tally: Tally, signals: Signals, balancers: Collection[str] = ()) -> list[Document]:
+def without_targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Document]:
     """The listeners, where no balancer session reached a server.
 
     Args:
-        balancers: addresses that the configuration says are a balancer's: they tell masking by themselves.
+        site: the configurations. Addresses that they say are a balancer's tell masking by themselves.
     """
     told = {Node(lines.mta_host, lines.service) for lines in signals.lines}
     nodes = sorted({*tally.peers, *told}, key=in_order) or [Node(None, None)]
-    return [_listener(node, tally, signals, balancers) for node in nodes]
+    return [_listener(node, tally, signals, site or Site()) for node in nodes]
 
 
 def unreached(
@@ -62,7 +65,7 @@ def unreached(
     ]
 
 
-def _listener(node: Node, tally: Tally, signals: Signals, balancers: Collection[str]) -> Document:
+def _listener(node: Node, tally: Tally, signals: Signals, site: Site) -> Document:
     peers = tally.peers.get(node, {})
     count = sum(peer.span.count for peer in peers.values())
     errors, told = (
@@ -82,17 +85,37 @@ def _listener(node: Node, tally: Tally, signals: Signals, balancers: Collection[
         "health_checks": sum(peer.probes for peer in peers.values()),
         "examples": places(place for peer in peers.values() for place in peer.examples)[:3],
     }
+    balancers = {str(address) for address in site.peer_addresses}
     if known := _by_known_balancer(node, peers, count, balancers):
-        return unknown(known.pop("cause"), evidence, mta_host=node.mta_host, service=node.service) | known
+        cause = known.pop("cause") + _one_name(node, site)
+        return unknown(cause, evidence, mta_host=node.mta_host, service=node.service) | known
     waited = any(
         one.mostly(WAITED)
         for one in signals.lines
         if one.meaning == REFUSED and (one.mta_host, one.service) == node
     )
     suspicion = _suspicion(peers, count, errors, told, waited=waited)
-    cause = _missing(tally, signals, bool(peers)) + suspicion
+    cause = _missing(tally, signals, bool(peers)) + suspicion + (_one_name(node, site) if suspicion else "")
     remedy = steps.suspected(header_missing=errors >= ENOUGH) if suspicion else []
     return unknown(cause, evidence, mta_host=node.mta_host, service=node.service, remedy=remedy)
+
+
+def _one_name(node: Node, site: Site) -> str:
+    """That services share the name by which smtpd's lines, which have no port, are told apart."""
+    daemon = (node.service or "").rpartition("/")[2]
+    server = site.mail_server(node.mta_host or "") if node.mta_host else None
+    listeners = [one for one in server.listeners if one.tag == node.service] if server else []
+    if daemon != "smtpd" or (server is not None and len(listeners) < 2):
+        return ""
+    if listeners:
+        named = ", ".join(one.service for one in listeners)
+        which = f"{node.service} is the name of several services there ({named})"
+    else:
+        which = f"{node.service} may be the name of several services"
+    return (
+        f" {which}: which of them a session came to cannot be told. Give each a name of its own with "
+        "`-o syslog_name=postfix/NAME` in master.cf, or read the balancer's log, too."
+    )
 
 
 def _missing(tally: Tally, signals: Signals, mail: bool) -> str:
@@ -134,11 +157,12 @@ def _looks_like_balancer(address: str, peer: Peer) -> str:
     """Why one address is not one client: many names, or a port that no client knows; empty where it may "
     "be."""
     names = peer.names
+    climbing = ", from ports that climb as one host's do" if peer.climbs > CLIMBING * peer.steps else ""
     if len(names.different) >= max(GATEWAY_NAMES, min(names.count, GATEWAY_MANY) / 2):
-        return f" under {len(names.different)} names"
+        return f" under {len(names.different)} names{climbing}"
     ports = {name.rpartition(":")[2] for name in peer.destinations}
     if re.match(PRIVATE, address) and ports and not ports & _KNOWN_PORTS:
-        return f", all of them to port {', '.join(sorted(ports))}, which no client would use"
+        return f", all of them to port {', '.join(sorted(ports))}, which no client would use{climbing}"
     return ""
 
 

@@ -65,6 +65,8 @@ STRAYED, MINOR_STRAYED = 3, 0.25
 unless they have this share."""
 LOST = 0.25
 """Share of sessions with a header whose lines about it may be missing."""
+MINOR_FAMILY = 0.1
+"""The same where the other target has the clients of the other family on the same way."""
 MOSTLY = 0.5
 """Share of the masked sessions that must show a header."""
 HEADER_FIRST = 0.9
@@ -232,7 +234,9 @@ class Verdict:
 
     def _least(self, kind: str) -> float:
         """Sessions that a kind must have to count."""
-        if kind != "passed" and self._strayed():
+        if kind != "passed" and (strayed := self._strayed()):
+            return max(ENOUGH, strayed * self._explained)
+        if kind == "passed" and self._borrowed():
             return max(ENOUGH, MINOR_STRAYED * self._explained)
         if not self.inferred:
             return ENOUGH
@@ -240,21 +244,39 @@ class Verdict:
         doubtful = kind == "passed" and 2 * timed > self.spans["passed"].count
         return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self._explained)
 
-    def _strayed(self) -> bool:
-        """Whether its masked sessions, joined by time alone, may be those of others at the same mail
-        server, who have many more of them."""
+    def _borrowed(self) -> bool:
+        """Whether its visible sessions, joined by address and time alone, may be those of another frontend at
+        the same listener, which has many more of them."""
+        timed = sum(cell.timed for cell in self.target.cells.values())
+        passed, node = self.spans["passed"].count, self.target.node
+        if node is None or 2 * timed <= passed:
+            return False
+        others: Counter[str | None] = Counter()
+        for key, cell in self.tally.cells.items():
+            if key.frontend != self.target.name.frontend:
+                others[key.frontend] += cell.passed.get(node, Span()).count
+        return max(others.values(), default=0) >= STRAYED * passed
+
+    def _strayed(self) -> float:
+        """The share that its masked sessions must have, if they were joined by time alone and may be those of
+        others at the same mail server, who have many more of them; 0 if not.
+
+        Clients of the other family on the same way are others, too, but mostly share its fate.
+        """
         cells = self.target.cells.values()
         by_time = sum(cell.hidden_by_time for cell in cells)
         hidden = self.target.span(BY_PORT, BY_TEXT, CUT).count
         if self.target.node is None or 2 * by_time <= hidden:
-            return False
-        others = (
-            cell.hidden_by_time
-            for cell in self.tally.cells.values()
-            if not any(cell is own for own in cells)
-            and any(node.mta_host == self.target.node.mta_host for node in cell.nodes)
-        )
-        return max(others, default=0) >= STRAYED * by_time
+            return 0.0
+        host, way = self.target.node.mta_host, self.target.name[:3]
+        share = 0.0
+        for key, cell in self.tally.cells.items():
+            here = any(node.mta_host == host for node in cell.nodes)
+            if any(cell is own for own in cells) or not here or cell.hidden_by_time < STRAYED * by_time:
+                continue
+            same = (key.frontend, key.backend, key.server) == way
+            share = max(share, MINOR_FAMILY if same else MINOR_STRAYED)
+        return share
 
     def _certainty(self, most: float) -> float:
         """From 0 to 1: more sessions say it more surely, unexplained ones less."""
@@ -437,7 +459,13 @@ class Verdict:
         return dict(zip(COUNTS, counts, strict=True)) | {
             "examples": self._examples()[:3],
             "nameless_header": self._nameless(errors),
+            "destinations": sorted(self._destinations()),
         }
+
+    def _destinations(self) -> set[str]:
+        """Where sessions with the balancer's address came to, as postscreen logs it."""
+        own = {name for cell in self.target.cells.values() for name in cell.hidden_destinations}
+        return own | {name for peer in self.target.peers.values() for name in peer.destinations}
 
     def _past_the_balancer(self) -> int:
         """Sessions that came to the listener from elsewhere; those that a balancer's log lacks may be "

@@ -110,7 +110,7 @@ def moment(ns: int | None) -> str | None:
 
 NOTHING_ELSE: Document = {
     "examples": [], "ongoing": False, "states": [], "began_after": None, "peers": [], "consequences": [],
-    "signs": [],
+    "signs": [], "nameless_header": False, "destinations": [],
 }  # fmt: skip
 
 

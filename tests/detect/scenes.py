@@ -23,7 +23,7 @@ _TYPES = {
     **dict.fromkeys(("accepted_at", "mta_connected_at", "ended_at"), pa.timestamp("ns", tz="UTC")),
     **dict.fromkeys(("queue_ms", "connect_ms", "duration_ms", "bytes_to_client"), pa.int64()),
     "masked": pa.bool_(),
-    "dnsbl_rank": pa.int64(),
+    **dict.fromkeys(("dnsbl_rank", "peer_port"), pa.int64()),
     **dict.fromkeys(("queue_ids", "screen_tests"), pa.list_(_TEXT)),
     "rejects": pa.list_(pa.struct([("stage", _TEXT), ("code", pa.int64()), ("text", _TEXT)])),
     "links": pa.list_(pa.struct([("method", _TEXT), ("probability", pa.float64())])),

@@ -97,6 +97,15 @@ def test_lone_sessions_of_named_clients_are_left_out() -> None:
     assert rest.own == {"a": 3, "b": 1, "c": 2}
 
 
+def test_where_clocks_are_known_only_sessions_of_the_same_moment_explain() -> None:
+    """Pieces of sessions whose lines were lost are unexplained, too, but at other moments."""
+    times = sessions(1, 4, 60.0)
+    lone = Lone.of([[sampled(times, ["a", "a", "b", "c"])]])
+    near = {"a": times[:1, 0] + SECOND, "b": times[2:3, 0] + 3600 * SECOND}
+    assert lone.without({"a": 9, "b": 9, "c": 9}, near).clients == ["a", "b", "c"]
+    assert lone.without({"a": 9, "b": 9, "c": 9}).clients == []
+
+
 def test_owners_stay_with_their_sessions() -> None:
     lone = Lone.of([[sampled(sessions(1, 10))], [sampled(sessions(2, 5))]])
     assert np.bincount(lone.owner).tolist() == [10, 5]

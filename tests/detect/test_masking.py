@@ -295,3 +295,28 @@ def test_masked_sessions_that_are_known_by_the_port_are_its_own() -> None:
     scene.passed("mx-a", "mx-a", 60).by_port("mx-a", "mx-a", 5)
     verdicts = {target["frontend"]: target["verdict"] for target in scene.document()["targets"]}
     assert verdicts == {"ft_other": "masked", "ft_smtp": "mixed"}
+
+
+def test_the_other_family_on_the_same_way_mostly_shares_its_fate() -> None:
+    six = {"client_address": "2001:db8::7", "client_known_from": "timing"}
+    scene = Scene().by_port("mx-a", "mx-a", 80, client_known_from="timing").passed("mx-a", "mx-a", 35)
+    scene.passed("mx-a", "mx-a", 35, client_address="2001:db8::7")
+    verdicts = {
+        one["family"]: one["verdict"] for one in scene.by_port("mx-a", "mx-a", 9, **six).document()["targets"]
+    }
+    assert verdicts == {"IPv4": "mixed", "IPv6": "mixed"}
+
+
+def test_visible_sessions_that_may_be_another_frontends_make_no_mixture() -> None:
+    """Two services of one name: what is joined by address and time may be the other's."""
+    scene = Scene().passed("mx-a", "mx-a", 56, frontend="ft_submission", backend="bk_submission")
+    scene.by_port("mx-a", "mx-a", 79).passed("mx-a", "mx-a", 4, client_known_from="timing")
+    verdicts = {target["frontend"]: target["verdict"] for target in scene.document()["targets"]}
+    assert verdicts == {"ft_smtp": "masked", "ft_submission": "passed"}
+
+
+def test_a_server_is_the_host_of_its_name_though_times_join_its_sessions_elsewhere() -> None:
+    """The same few clients are at both servers; clocks differ."""
+    scene = Scene().passed("mx-a", "mx-a", 90).passed("mx-b", "mx-a", 70, client_known_from="timing")
+    scene.masked("mx-b", "mx-b", 60)
+    assert scene.verdicts() == {"mx-a": "passed", "mx-b": "masked"}

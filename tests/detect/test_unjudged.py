@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from logscope.detect.header_lines import REFUSED, Example, HeaderLines
 from logscope.errors import Place
 from logscope.site import Site
-from logscope.site.facts import BalancerAddress
+from logscope.site.facts import BalancerAddress, Listener, MailServer
 from tests.detect.scenes import LB, SECOND, START, Scene
 
 NODE, PUBLIC = "[10.0.0.11]:10024", "[203.0.113.25]:25"
@@ -49,6 +50,44 @@ def test_an_application_server_or_a_relay_hub_is_not(address: str) -> None:
 
 def test_many_addresses_are_not() -> None:
     assert "Suspected" not in judged(Scene().direct("mx-a", 40, destination_logged=NODE))["cause"]
+
+
+def test_ports_that_climb_are_said() -> None:
+    scene = Scene().direct("mx-a", 40, LB, destination_logged=NODE)
+    for number, row in enumerate(scene.rows):
+        row["peer_port"] = 40_000 + 2 * number
+    assert "ports that climb" in judged(scene)["cause"]
+    for number, row in enumerate(scene.rows):
+        row["peer_port"] = 1024 + number * 7919 % 60_000
+    assert "Suspected" in judged(scene)["cause"]
+    assert "climb" not in judged(scene)["cause"]
+
+
+def smtpd(*listeners: tuple[str, str]) -> Site:
+    """A mail server with services on these ports under these names, behind a balancer that is known."""
+    place = Place("master.cf", line=3)
+    found = tuple(
+        Listener("mx-a", port, "smtpd", tag, "", int(port), False, None, False, None, False, place)
+        for port, tag in listeners
+    )
+    server = MailServer(
+        "mx-a", frozenset(("mx-a",)), (), "", "postfix", found, (), None, "host", (), True, (), {}
+    )
+    return replace(SITE, mail_servers=(server,))
+
+
+def test_services_of_one_name_cannot_be_told_apart() -> None:
+    scene = (
+        Scene().direct("mx-a", 40, LB, service="postfix/smtpd").direct("mx-a", 20, service="postfix/smtpd")
+    )
+    one_name = smtpd(("25", "postfix/smtpd"), ("587", "postfix/smtpd"))
+    own_names = smtpd(("25", "postfix/smtpd"), ("587", "postfix/submission/smtpd"))
+    target = judged(scene, one_name)
+    assert target["verdict"] == "mixed"
+    assert "(25, 587): which of them a session came to cannot be told" in target["cause"]
+    assert "syslog_name" in target["cause"]
+    assert "cannot be told" not in judged(scene, own_names)["cause"]
+    assert "may be the name of several" in judged(scene, SITE)["cause"]
 
 
 def waited(scene: Scene, count: int, reason: str = "waited") -> Scene:

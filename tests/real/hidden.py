@@ -116,8 +116,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.real.hidden", description=__doc__)
     parser.add_argument("captures", nargs="+", type=Path)
     parser.add_argument("--docs", type=Path, help="put the tables into this document, too")
+    parser.add_argument("--form", action="append", choices=list(FORMS), help="only these")
     given = parser.parse_args(argv)
-    found = [measured(capture, form) for capture in given.captures for form in FORMS]
+    found = [measured(capture, form) for capture in given.captures for form in given.form or FORMS]
     text = "\n".join(markdown(found))
     print(text)
     if given.docs:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -26,7 +27,6 @@ from logscope.sources.reading import read_tables
 
 from . import configuration
 from .daemons import Lab, end, wait_until, workspace
-from .network import SERVERS
 from .publish import BALANCER_HOST, Publisher, numbered, read_raw
 from .scenarios import scenario
 
@@ -115,7 +115,7 @@ def mend(name: str, out: Path) -> Mended:
         mailer = lab.python("clients", "mailer", str(said), str(stop), *ports)
         _wait_for(said, BEFORE)
         with _JUDGING:
-            site, texts = _site(directory)
+            site, texts = _site(directory, wanted.hosts)
             before = _judged(lab, wanted, out / "before", site)
             steps = steps_for(before["targets"], site, texts)
         began, done = _ended(said), []
@@ -130,7 +130,7 @@ def mend(name: str, out: Path) -> Mended:
         mailer.wait(60)
         time.sleep(REST_S)
         with _JUDGING:
-            after = _judged(lab, wanted, out / "after", _site(directory)[0], settled)
+            after = _judged(lab, wanted, out / "after", _site(directory, wanted.hosts)[0], settled)
         attempts = [json.loads(line) for line in said.read_text().splitlines()]
         end(lab.balancer)
         lab.stop_servers()
@@ -151,9 +151,9 @@ def _wait_for(said: Path, attempts: int) -> int:
     return _ended(said)
 
 
-def _site(directory: Path) -> tuple[Site, dict[str, str]]:
+def _site(directory: Path, hosts: Iterable[str]) -> tuple[Site, dict[str, str]]:
     """What the files of the lab say, and the files."""
-    etcs = {host: directory / host / "etc" for host in SERVERS}
+    etcs = {host: directory / host / "etc" for host in hosts}
     site = learn([f"edge1={directory / 'haproxy.cfg'}"], [f"{host}={etc}" for host, etc in etcs.items()])
     files = [
         directory / "haproxy.cfg",

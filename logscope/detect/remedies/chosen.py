@@ -6,9 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from logscope.detect.remedies import products
 from logscope.detect.remedies.plan import Step, Wrong, plan
-from logscope.site.facts import ANY, Route, Site
+from logscope.site.facts import ANY, Route, Site, parsed
 
+_NOTHING = ("passed", "masked_upstream", "unknown")
+"""Verdicts that ask for no change of these configurations."""
 _WELL_KNOWN = (25, 465, 587)
 """Ports that others than the balancer may well use."""
 _RELOAD = (
@@ -27,8 +30,16 @@ def add_plan(targets: Iterable[dict[str, Any]], site: Site, texts: Mapping[str, 
         targets: of the document, with what is configured beside what was found; changed.
         texts: the files of the configurations, by the names that the site has.
     """
+    targets = list(targets)
     found = _found(targets, site)
     steps = [step.text() for step in plan(list(_wrongs(found)), site, texts)]
+    for target in targets:
+        route = site.route(target["backend"] or "", target["server"] or "")
+        if route is not None and target["verdict"] not in _NOTHING and _translated(target, route):
+            told = products.TRANSLATED.format(
+                host=target["mta_host"] or "the mail server", address=route.target.address
+            )
+            target["remedy"] = [told, *target["remedy"]]
     for target, route in found:
         if route.verdict == "passed":
             host = target["mta_host"] or "the mail server"
@@ -48,14 +59,26 @@ def _found(targets: Iterable[_Target], site: Site) -> list[tuple[_Target, Route]
 
 def _route(target: Mapping[str, Any], site: Site) -> Route | None:
     """The way that a target went, if something is wrong with it that its configuration can change."""
-    if target["verdict"] in ("passed", "masked_upstream", "unknown"):
+    if target["verdict"] in _NOTHING:
         return None
     if target["evidence"].get("nameless_header"):
         return None  # what it lacks is lost before the balancer
     if target["evidence"]["states"] and not target["evidence"]["ongoing"]:
         return None  # it has been mended
     route = site.route(target["backend"] or "", target["server"] or "")
+    if route is not None and _translated(target, route):
+        return None  # a new listener could not be bound to the address that the balancer connects to
     return route if route is not None and route.verdict != "unknown" and len(route.listeners) == 1 else None
+
+
+def _translated(target: Mapping[str, Any], route: Route) -> bool:
+    """Whether the mail server does not have the address that the balancer connects to."""
+    address = parsed(route.target.address)
+    if address is None:
+        return False
+    evidence = target["evidence"]
+    seen = {parsed(name.rpartition(":")[0].strip("[]")) for name in evidence["destinations"]}
+    return (bool(seen) and address not in seen) or any(map(products.is_container, evidence["peers"]))
 
 
 def _wrongs(found: Iterable[tuple[Mapping[str, Any], Route]]) -> Iterator[Wrong]:

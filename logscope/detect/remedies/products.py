@@ -39,6 +39,12 @@ DOCKER = (
     '    - "userland-proxy": false, "ip6tables": true\n'
     "    or publish nothing and let the container use the host's network (network_mode: host)."
 )
+TRANSLATED = (
+    "Something translates addresses between the balancer and {host} (a container's published port, a "
+    "router): there is no {address} where Postfix runs. Bind the new listener to an address that is there, "
+    "and publish its port, too:\n"
+    "    - Docker: -p {address}:NEW_PORT:NEW_PORT, an inner address, so that nobody else can connect"
+)
 KUBERNETES = (
     "Kubernetes: a Service hides its clients unless it has externalTrafficPolicy: Local; MetalLB needs it, "
     "too."
@@ -47,6 +53,11 @@ ROUTER = "A router: translate the destination address only, not the source (no S
 
 _DOCKER = re.compile(r"172\.(1[7-9]|2\d|3[01])\.0\.1$|fd[0-9a-f]{2}:.*::1$")
 """Gateways of Docker's usual networks (default-address-pools in dockerd(8))."""
+
+
+def is_container(address: str) -> bool:
+    """Whether an address is one that Docker's usual networks give to their gateway."""
+    return bool(_DOCKER.match(address))
 
 
 def gateway(address: str) -> list[str]:
