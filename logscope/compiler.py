@@ -23,6 +23,7 @@ from numba.core import typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, _LowerResult
 from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.runtime.nrt import rtsys
 
 from logscope.engine import is_kernel, names_used
 
@@ -50,7 +51,23 @@ def machine_code(function: FunctionType, *, cached: bool) -> Any:
         function: a kernel; the kernels that it names are compiled along.
         cached: whether its machine code is kept in Numba's cache directory.
     """
-    return njit(cache=cached, pipeline_class=_EntryPoint, **_options(function))(function)
+    dispatcher = njit(cache=cached, pipeline_class=_EntryPoint, **_options(function))(function)
+    if cached:
+        _load_without_compiler(dispatcher._cache)
+    return dispatcher
+
+
+def _load_without_compiler(cache: Any) -> None:
+    """Let machine code be loaded without what only the compiler needs: declarations of all that Numba knows,
+    which take longer to set up than the code takes to load. When something is compiled, Numba sets them up.
+    """
+
+    def load(signature: Any, context: Any) -> Any:
+        rtsys.initialize(context)
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, context)
+
+    cache.load_overload = load
 
 
 def _options(function: FunctionType) -> dict[str, Any]:

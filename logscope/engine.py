@@ -19,7 +19,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeGuard, TypeVar
@@ -106,6 +105,10 @@ def _cache_bases() -> Iterator[Path]:
 @cache
 def _made_of(function: FunctionType) -> str:
     """A name for all that the machine code of an entry point depends on."""
+    from importlib.metadata import (
+        version,
+    )  # with a mail parser behind it, which small inputs need not wait for
+
     digest = hashlib.blake2b(digest_size=12)
     for part in sorted(_parts(function)):
         digest.update(part)

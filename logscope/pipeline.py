@@ -521,7 +521,7 @@ def wants_machine_code(sources: Sequence[Input], choice: bool | None) -> bool:
     if choice is not None:
         return choice
     total = sum((source.size or 0) * (8 if source.compression else 1) for source in sources)
-    return total >= (CACHED_CODE_FROM if has_machine_code() else MACHINE_CODE_FROM)
+    return total >= MACHINE_CODE_FROM or (total >= CACHED_CODE_FROM and has_machine_code())
 
 
 def has_machine_code() -> bool:

@@ -110,6 +110,28 @@ def test_compiled_code_is_fetched_by_the_next_process(tmp_path: Path) -> None:
     assert answers == [["45", "0"], ["45", "1"]]
 
 
+def test_fetching_sets_up_nothing_that_only_the_compiler_needs(tmp_path: Path) -> None:
+    """And when something has to be compiled after all, that goes on with what was fetched."""
+    fetch = "print(engine.compiled(t.total)(np.arange(5)), 'numba.np.linalg' in sys.modules)\n"
+    make = "print(engine.compiled(t.last_doubled)(np.arange(5)))\n"
+    start = (
+        "import sys; import numpy as np; from logscope import engine; from tests import test_compiler as t\n"
+    )
+
+    def run(program: str) -> list[str]:
+        return subprocess.run(
+            [sys.executable, "-c", start + program],
+            env={"LOGSCOPE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+
+    assert run(fetch) == ["45", "True"]
+    assert run(fetch + make + fetch) == ["45", "False", "8", "45", "True"]
+    assert run(make + fetch) == ["8", "45", "False"]
+
+
 def test_what_is_no_kernel_is_not_compiled() -> None:
     with pytest.raises(TypeError, match="test_what_is_no_kernel"):
         engine.compiled(test_what_is_no_kernel_is_not_compiled)
