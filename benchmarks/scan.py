@@ -1,41 +1,56 @@
 """Scans files to typed rows, and nothing else. Prints how many lines there were, and how many not understood.
 
+Chunks of a file are scanned side by side, one thread for each core; rows come in order.
+
 python benchmarks/scan.py FILE…
 """
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from logscope.grammar.catalogue import load
+from logscope.grammar.parallel import scan_in_order
 from logscope.grammar.rows import FOREIGN, UNPARSED
 from logscope.grammar.scan import Scanner
-from logscope.sources.buffers import CHUNK_SIZE, new_buffer
+
+CHUNK = 2 << 20
+PADDING = 64
 
 
-def scan(scanner: Scanner, path: Path) -> np.ndarray:
-    """Number of lines read, unparsed and foreign of one file."""
-    counts = np.zeros(3, np.int64)
-    buffer = new_buffer()
-    filled = 0
+def chunks(path: Path, buffers: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Whole lines of a file, in so many buffers in turn."""
+    recycled = [np.zeros(CHUNK + PADDING, np.uint8) for _ in range(buffers)]
+    rest, turn = b"", 0
     with path.open("rb", buffering=0) as file:
         while True:
-            size = file.readinto(memoryview(buffer)[filled:CHUNK_SIZE])
-            rows = scanner.scan(buffer, 0, filled + size, final=not size)
-            counts += len(rows), (rows.template == UNPARSED).sum(), (rows.template == FOREIGN).sum()
+            buffer = recycled[turn % buffers]
+            buffer[: len(rest)] = np.frombuffer(rest, np.uint8)
+            size = file.readinto(memoryview(buffer)[len(rest) : CHUNK])
+            filled = len(rest) + size
+            end = filled if not size else memoryview(buffer)[:filled].tobytes().rfind(b"\n") + 1
+            rest = buffer[end:filled].tobytes()
+            if end:
+                yield buffer, end
             if not size:
-                return counts
-            left = filled + size - rows.consumed
-            buffer[:left] = buffer[rows.consumed : filled + size].copy()
-            filled = left
+                return
+            turn += 1
 
 
 def main() -> None:
-    scanner = Scanner(load())
-    lines, unparsed, foreign = sum(scan(scanner, Path(name)) for name in sys.argv[1:])
+    threads = os.cpu_count() or 1
+    catalogue = load()
+    scanners = [Scanner(catalogue) for _ in range(threads + 1)]
+    counts = np.zeros(3, np.int64)
+    for name in sys.argv[1:]:
+        for rows in scan_in_order(scanners, chunks(Path(name), len(scanners)), threads):
+            counts += len(rows), (rows.template == UNPARSED).sum(), (rows.template == FOREIGN).sum()
+    lines, unparsed, foreign = counts.tolist()
     print(f"{lines} lines, {unparsed} unparsed, {foreign} foreign")
 
 
