@@ -83,7 +83,21 @@ KINDS: dict[str, Kind] = {
     "rotation_gap": Kind("a server's lines are missing for a moment", "share", 1.0, "server", True),
 }
 
+DESTINATIONS = 40
+"""Next hops of the users' mail; the first few get most of it."""
 SCOPES = ("server", "balancer", "service", "destination")
+_HEADERS = {"masked", "header_missing", "header_unexpected"}
+_STRIKE_ONE = {
+    "server": {kind for kind, known in KINDS.items() if known.scope == "server"}
+    | _HEADERS
+    | {"slow_queue", "dnsbl_down", "rotation_gap"},
+    "balancer": {"balancer_log_loss"},
+    "service": _HEADERS
+    | {"heavy_client", "heavy_network", "user_enumeration", "port_scan", "backscatter", "newsletter"}
+    | {"auth_guessing", "auth_guessing_distributed", "pregreet_wave", "dnsbl_surge", "slow_client", "bypass"},
+    "destination": {"deferrals"},
+}
+"""Kinds that can strike one server, one balancer, one service, one destination."""
 
 
 @dataclass(frozen=True)
@@ -175,6 +189,9 @@ def parse_fault(text: str, servers: tuple[str, ...] = (), balancers: tuple[str, 
                 hint=hint,
             )
         values[name] = value
+    for name in set(SCOPES) & values.keys():
+        if kind in KINDS and kind not in _STRIKE_ONE[name]:
+            raise UsageError(f"fault {text!r}: {kind} strikes no single {name}", hint=f"Leave {name}= out.")
     return Fault(
         kind,
         seconds(start),
@@ -183,8 +200,16 @@ def parse_fault(text: str, servers: tuple[str, ...] = (), balancers: tuple[str, 
         _place(text, "server", values.get("server"), servers),
         _place(text, "balancer", values.get("balancer"), balancers),
         values.get("service"),
-        None if values.get("destination") is None else int(_number(text, values["destination"]) or 0),
+        None if "destination" not in values else _destination(text, values["destination"]),
     )
+
+
+def _destination(text: str, value: str) -> int:
+    if not (value.isdecimal() and int(value) < DESTINATIONS):
+        raise UsageError(
+            f"fault {text!r}: there is no destination {value!r}; there are 0 to {DESTINATIONS - 1}"
+        )
+    return int(value)
 
 
 def _number(text: str, value: str | None) -> float | None:

@@ -140,10 +140,9 @@ MICROSECOND = 1_000
     B_DENYLISTED,
     B_PREGREET,
     B_SCREEN_HANGUP,
-    B_PIPELINING,
     B_HOARD,  # holds the connection open, saying next to nothing
     B_COUNT,
-) = range(20)
+) = range(19)
 BEHAVIOURS = (
     "delivered",
     "unknown_user",
@@ -162,7 +161,6 @@ BEHAVIOURS = (
     "denylisted",
     "pregreet",
     "screen_hangup",
-    "pipelining",
     "hoard",
 )
 
@@ -184,10 +182,11 @@ T_NORMAL, T_CLIENT, T_SERVER, T_NO_SERVER, T_QUEUE, T_CLIENT_TIMEOUT, T_CLIENT_C
     R_HELO,
     R_SENDER,
     R_LISTED,
-    R_UNAVAILABLE,  # postscreen's denylist and after other tests
+    R_UNAVAILABLE,  # postscreen's denylist
     R_SERVER,  # a server whose tables cannot be read
     R_POLICY,  # a wave of refusals
-) = range(9)
+    R_PROTOCOL,  # postscreen, to those who talk too early
+) = range(10)
 REJECTS = (
     ("", 0, 0),
     ("RCPT", 550, 5_001_001),
@@ -198,6 +197,7 @@ REJECTS = (
     ("RCPT", 550, 5_003_002),
     ("RCPT", 451, 4_003_000),
     ("RCPT", 554, 5_007_001),
+    ("RCPT", 550, 5_005_001),
 )
 
 # --- delivery -----------------------------------------------------------------------------------------------
@@ -271,6 +271,7 @@ Q_WIDTH = Q_MIX + B_COUNT
     G_LOSE,  # share of the balancer's lines that are lost
     G_UNTIL,  # ns, when the destination takes mail again
     G_SIZE,  # factor of the size of messages
+    G_BALANCER,  # whose lines are lost; -1: those of all
     G_FAULT,  # number of the fault; -1 none
     G_WIDTH,
-) = range(14)
+) = range(15)

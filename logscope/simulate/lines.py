@@ -19,7 +19,6 @@ from logscope.correlate.layout import (
     D_SENT,
     NULL,
     TEST_DNSBL,
-    TEST_PIPELINING,
     TEST_PREGREET,
     V_ALLOWLISTED,
     V_DENYLISTED,
@@ -97,9 +96,6 @@ LINES: dict[str, Line] = {
         after_s=0.0, proxy_protocol="TCP6", client_text="",
     ),
     "pregreet_v2": _line("postscreen.pregreet_proxy_v2", "text_length", *_PEER, "proxy_v2_text", after_s=0.0),
-    "pipelining": _line(
-        "postscreen.command_pipelining", *_PEER, client_command="EHLO", client_text=r"MAIL FROM:<>\r\n"
-    ),
     "dnsblog": _line("dnsblog.listed", "client_address", list_domain=DNSBL[0], list_result="127.0.0.3"),
     "dnsblog_2": _line("dnsblog.listed", "client_address", list_domain=DNSBL[1], list_result="127.0.0.2"),
     "rank": _line("postscreen.dnsbl_rank", "dnsbl_rank", *_PEER),
@@ -179,13 +175,13 @@ LINES: dict[str, Line] = {
 (
     E_CONNECT, E_PASS_NEW, E_PASS_OLD, E_ALLOWLISTED, E_DENYLISTED,
     E_PREGREET, E_PREGREET_V1, E_PREGREET_V1_6,
-    E_PREGREET_V2, E_PIPELINING, E_DNSBLOG, E_DNSBLOG_2, E_RANK, E_SCREEN_REJECT, E_HANGUP, E_HANGUP_LATER,
+    E_PREGREET_V2, E_DNSBLOG, E_DNSBLOG_2, E_RANK, E_SCREEN_REJECT, E_HANGUP, E_HANGUP_LATER,
     E_NO_HEADER, E_SCREEN_END, E_NO_NAME, E_SMTPD, E_TLS, E_SMTPD_NO_HEADER, E_SMTPD_HEADER, E_SMTPD_HEADER_6,
     E_SMTPD_HEADER_V2, E_SASL, E_REJECT, E_LOST_CONNECT, E_LOST_EHLO, E_LOST_RCPT, E_LOST_DATA, E_TIMEOUT,
     E_TOO_MANY, E_END, E_END_SOME, E_CLIENT, E_CLIENT_LOGIN, E_MESSAGE_ID, E_ACTIVE, E_REMOVED, E_VIRTUAL,
     E_SENT, E_DEFERRED, E_BOUNCED, E_NOT_REACHED, E_NOTICE,
     E_BALANCER,
-) = range(47)  # fmt: skip
+) = range(46)  # fmt: skip
 
 _BALANCER = (
     *_PEER, "accepted_at", "frontend", "backend", "server", "queue_ms", "connect_ms", "duration_ms",
@@ -542,7 +538,7 @@ def screen(
             E_SCREEN_REJECT, end - 900_000, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
         )  # fmt: skip
         at = put_peer(s, i, k, arena, at)
-        arena[at] = 5_007_001 if s[i, S_REJECT] == R_LISTED else 5_003_002
+        arena[at] = DSNS[s[i, S_REJECT]]
         arena[at + 1] = s[i, S_REASON]
         arena[at + 2] = s[i, S_FROM]
         arena[at + 3] = s[i, S_TO]
@@ -608,11 +604,6 @@ def tests(
         arena[at + 1] = 0
         at = put_peer(s, i, k, arena, at + 2)
         arena[at] = s[i, S_HELO]
-    if s[i, S_TESTS] & (1 << TEST_PIPELINING):
-        at = put(
-            E_PIPELINING, end - 1_500_000, skew, k, host, POSTSCREEN, POSTSCREEN_PID, e, arena, TAG_NONE,
-        )  # fmt: skip
-        put_peer(s, i, k, arena, at)
 
 
 @kernel

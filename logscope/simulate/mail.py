@@ -9,6 +9,7 @@ from logscope.correlate.layout import D_BOUNCED, D_DEFERRED, D_SENT, NULL
 from logscope.correlate.output import F_BOUNCED, F_DEFERRED, F_PARTLY, F_SENT, F_UNKNOWN
 from logscope.engine import kernel
 from logscope.simulate.chance import below, draw, spread, waiting
+from logscope.simulate.faults import DESTINATIONS
 from logscope.simulate.layout import *
 from logscope.simulate.model import (
     O_BOUNCED,
@@ -16,7 +17,6 @@ from logscope.simulate.model import (
     O_DELIVERED,
     O_PARTLY,
 )
-from logscope.simulate.texts import DESTINATIONS
 
 Matrix = NDArray[np.int64]
 Vector = NDArray[np.int64]

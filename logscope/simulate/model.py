@@ -15,7 +15,6 @@ from logscope.correlate.layout import (
     NULL,
     SECOND,
     TEST_DNSBL,
-    TEST_PIPELINING,
     TEST_PREGREET,
     V_ALLOWLISTED,
     V_DENYLISTED,
@@ -49,6 +48,8 @@ MAX_USE = 100  # sessions an smtpd process serves
 MAX_IDLE_MS = 100_000  # after which it leaves
 FIRST_PORT = 32768  # ip_local_port_range
 PORTS = 28232
+BUSY_BITS = 17
+MOST_TRIES = 20
 
 (
     P_SERVERS,
@@ -94,6 +95,7 @@ class State:
         counts: their number, for all and for each server; the number of processes in each heap; next pid of
             each server; number of the next session.
         last: last client of each stream.
+        busy: until when a port of a client is in use, by `place_of_port`.
     """
 
     random: Vector
@@ -107,6 +109,7 @@ class State:
     open: Vector
     open_count: Vector
     last: Vector
+    busy: Vector
     number: Vector
 
 
@@ -126,6 +129,7 @@ def begin(options: Options, plan: Plan) -> State:
         open=np.zeros(MOST_OPEN, np.int64),
         open_count=np.zeros(servers + 2, np.int64),
         last=np.full(len(plan.streams), -1, np.int64),
+        busy=np.zeros(1 << BUSY_BITS, np.int64),
         number=np.zeros(1, np.int64),
     )
 
@@ -202,6 +206,7 @@ def fill(
     opened: Vector,
     open_count: Vector,
     last: Vector,
+    busy: Vector,
     number: Vector,
 ) -> int:
     """Draw the sessions of these stretches into the columns `s`; returns how many."""
@@ -239,7 +244,7 @@ def fill(
             number[0] += 1
             one(
                 s, i, c, streams[s[i, S_STREAM]], p, r, passed, inside, credit, ports, idle, idle_count,
-                next_pid, opened, open_count, last,
+                next_pid, opened, open_count, last, busy,
             )  # fmt: skip
     return row
 
@@ -262,6 +267,7 @@ def one(
     opened: Vector,
     open_count: Vector,
     last: Vector,
+    busy: Vector,
 ) -> None:
     """One session, whose stream and moment are known."""
     for column in (S_SCREEN_END, S_CONNECTED, S_VERDICT_AT, S_SMTPD_AT, S_SMTPD_END):
@@ -282,6 +288,7 @@ def one(
     s[i, S_SERVICE] = int(q[Q_SERVICE])
     choose_behaviour(s, i, q, r)
     choose_client(s, i, q, p, r, last)
+    choose_port(s, i, r, busy)
     choose_route(s, i, c, q, p, r, credit, ports)
     close_sessions(s[i, S_AT], opened, open_count)
     if s[i, S_SERVER] < 0:
@@ -289,6 +296,7 @@ def one(
     else:
         serve(s, i, c, q, p, r, passed, inside, idle, idle_count, next_pid)
     open_session(s, i, opened, open_count)
+    busy[place_of_port(s, i)] = s[i, S_AT] + (s[i, S_DURATION] + 1) * MILLISECOND
     lose(s, i, c, r)
 
 
@@ -325,7 +333,6 @@ def choose_client(s: Matrix, i: int, q: Floats, p: Floats, r: Vector, last: Vect
         client = first + int(clients * draw(r) ** q[Q_TAIL])
     last[stream] = client
     s[i, S_CLIENT] = client
-    s[i, S_PORT] = 1024 + below(r, 64512)
     s[i, S_HI], s[i, S_LO] = address_of(client, q[Q_NEAR] > 0.0)
 
 
@@ -343,6 +350,21 @@ def address_of(client: int, near: bool) -> tuple[int, int]:
     if client < 1 << 17:
         return 0, 0xFFFF_C612_0000 + scattered(client, 17)  # 198.18.0.0/15, RFC 2544
     return 0, 0xFFFF_6440_0000 + scattered(client & 0x3FFFFF, 22)  # 100.64.0.0/10, RFC 6598
+
+
+@kernel
+def choose_port(s: Matrix, i: int, r: Vector, busy: Vector) -> None:
+    """Any port but one that the client has in use: ports come again, once the session before is over."""
+    for _ in range(MOST_TRIES):
+        s[i, S_PORT] = 1024 + below(r, 64512)
+        if busy[place_of_port(s, i)] < s[i, S_AT]:
+            break
+
+
+@kernel
+def place_of_port(s: Matrix, i: int) -> int:
+    """Where it stands until when a port is in use. Some share a place, and one waits for the other then."""
+    return int((s[i, S_CLIENT] * 0x2C1B3C6D + s[i, S_PORT] * 0x297A2D39) >> 9 & (1 << BUSY_BITS) - 1)
 
 
 @kernel
@@ -510,7 +532,7 @@ def unscreened(s: Matrix, i: int, r: Vector) -> None:
     behaviour = s[i, S_BEHAVIOUR]
     if behaviour in (B_LISTED, B_DENYLISTED):
         s[i, S_BEHAVIOUR] = B_DELIVERED if draw(r) < 0.4 else B_UNKNOWN_USER
-    elif behaviour in (B_PREGREET, B_PIPELINING):
+    elif behaviour == B_PREGREET:
         s[i, S_BEHAVIOUR] = B_LOST_EHLO
     elif behaviour == B_SCREEN_HANGUP:
         s[i, S_BEHAVIOUR] = B_LOST_CONNECT
@@ -564,7 +586,7 @@ def screen(
         s[i, S_BYTES] = GREETING  # the teaser
         if behaviour in (B_LISTED, B_DENYLISTED) and not listed:
             s[i, S_BEHAVIOUR] = B_UNKNOWN_USER if draw(r) < 0.6 else B_DELIVERED
-        elif listed or behaviour in (B_PREGREET, B_SCREEN_HANGUP, B_PIPELINING):
+        elif listed or behaviour in (B_PREGREET, B_SCREEN_HANGUP):
             kept_away(s, i, start, held, r, rtt)
             inside[server, who] = max(inside[server, who], s[i, S_SCREEN_END])
             return NULL
@@ -620,22 +642,14 @@ def kept_away(s: Matrix, i: int, start: int, held: int, r: Vector, rtt: float) -
         s[i, S_TESTS] = 1 << TEST_PREGREET
         if draw(r) < 0.5:
             s[i, S_VERDICT] = V_REJECTED
-            s[i, S_REJECT] = R_UNAVAILABLE
+            s[i, S_REJECT] = R_PROTOCOL
             s[i, S_REJECT_COUNT] = 1
             end = start + held + int(4 * rtt * 1e6) * MICROSECOND
-            s[i, S_BYTES] = 290
+            s[i, S_BYTES] = 242
         else:
             s[i, S_VERDICT] = V_HANGUP
             end = start + held + int(waiting(r, 4.0) * 1e6) * MICROSECOND
             s[i, S_BYTES] = 187
-        finish(s, i, end, 400_000)
-    elif behaviour == B_PIPELINING:
-        s[i, S_TESTS] = 1 << TEST_PIPELINING
-        s[i, S_VERDICT] = V_REJECTED
-        s[i, S_REJECT] = R_UNAVAILABLE
-        s[i, S_REJECT_COUNT] = 1
-        end = start + held + int(4 * rtt * 1e6) * MICROSECOND
-        s[i, S_BYTES] = 280
         finish(s, i, end, 400_000)
     else:
         s[i, S_VERDICT] = V_HANGUP
@@ -720,6 +734,9 @@ def talk(s: Matrix, i: int, begin: int, v: Floats, g: Floats, q: Floats, r: Vect
             count -= EHLO + (TLS if s[i, S_TLS] else 0)
             s[i, S_TLS] = 0
         elif behaviour == B_LOST_EHLO:
+            # It closes in order, without QUIT: HAProxy sees both ends close, the server last.
+            s[i, S_TERMINATION] = T_NORMAL
+            after = 500_000
             length += spread(r, 0.3, 0.9)
         elif behaviour == B_LOST_RCPT:
             length += 2.0 * rtt + spread(r, 0.2, 0.9)
@@ -821,7 +838,8 @@ def open_session(s: Matrix, i: int, opened: Vector, counts: Vector) -> None:
 def lose(s: Matrix, i: int, c: Floats, r: Vector) -> None:
     """Lines that never reach the log."""
     g = c[c.shape[0] - G_WIDTH :]
-    if g[G_LOSE] > 0.0 and s[i, S_BALANCER] >= 0 and draw(r) < g[G_LOSE]:
+    struck = s[i, S_BALANCER] >= 0 and (g[G_BALANCER] < 0.0 or g[G_BALANCER] == s[i, S_BALANCER])
+    if struck and g[G_LOSE] > 0.0 and draw(r) < g[G_LOSE]:
         s[i, S_LOST] |= 1
         if s[i, S_FAULT] < 0:
             s[i, S_FAULT] = int(g[G_FAULT])

@@ -181,7 +181,7 @@ _MIXES: dict[str, dict[int, float]] = {
         B_LOST_DATA: 0.006, B_QUIT: 0.025, B_TIMEOUT: 0.002, B_TOO_MANY_ERRORS: 0.001,
     },
     "bots": {
-        B_LISTED: 0.38, B_DENYLISTED: 0.05, B_PREGREET: 0.2, B_SCREEN_HANGUP: 0.17, B_PIPELINING: 0.01,
+        B_LISTED: 0.38, B_DENYLISTED: 0.05, B_PREGREET: 0.2, B_SCREEN_HANGUP: 0.18,
         B_BAD_PASSWORD: 0.04, B_RELAY_DENIED: 0.04, B_UNKNOWN_USER: 0.05, B_LOST_EHLO: 0.03,
         B_DELIVERED: 0.03,
     },
@@ -332,7 +332,7 @@ def _condition(options: Options, active: Sequence[int], dead: Sequence[tuple[int
         each[:, [C_HEADER_SMTP, C_HEADER_SUBMISSION]] = H_MASKED
         each[:, [C_SHARE_SMTP, C_SHARE_SUBMISSION]] = 1.0
     common = np.zeros(G_WIDTH)
-    common[[G_DESTINATION, G_FAULT]] = -1
+    common[[G_DESTINATION, G_BALANCER, G_FAULT]] = -1
     common[[G_BEFORE_QUEUE, G_IN_QUEUE, G_CONNECT, G_TRANSMIT, G_SIZE]] = 1.0
     for number in active:
         fault = options.faults[number]
@@ -381,6 +381,8 @@ def _strike(fault: Fault, number: int, each: Floats, common: Floats, options: Op
         each[:, C_FAULT] = number
     elif kind in _COMMON_EFFECTS:
         common[[_COMMON_EFFECTS[kind], G_FAULT]] = size, number
+        if kind == "balancer_log_loss" and fault.balancer is not None:
+            common[G_BALANCER] = fault.balancer
     elif kind in _HEADER_EFFECTS:
         for service, header, share in (
             ("smtp", C_HEADER_SMTP, C_SHARE_SMTP),

@@ -85,7 +85,7 @@ class Simulation:
                 s, plan.edges[first : last + 1], plan.counts[first:last], plan.condition[first:last],
                 plan.conditions, plan.streams, numbers, state.random, state.passed, state.inside,
                 state.credit, state.ports, state.idle, state.idle_count, state.next_pid, state.open,
-                state.open_count, state.last, state.number,
+                state.open_count, state.last, state.busy, state.number,
             )  # fmt: skip
             m, d = self._mail(s, inodes, letters)
             yield Block(s.T, m.T, d.T)

@@ -29,6 +29,7 @@ from logscope.grammar.fields import dsn_text
 from logscope.schema import OUTCOMES
 from logscope.simulate import tabulate as rows
 from logscope.simulate import texts
+from logscope.simulate.faults import DESTINATIONS
 from logscope.simulate.layout import *
 from logscope.simulate.simulation import Block, Simulation
 from logscope.simulate.site import (
@@ -50,7 +51,7 @@ TRUTH = ("true_client_address", "behaviour", "stream", "fault")
 HOPS = ("balancer", "screen", "smtpd", "queue", "delivery")
 RELAYS = (
     texts.INNER,
-    *((f"mx.partner{n}.example", f"192.0.2.{n + 1}") for n in range(texts.DESTINATIONS)),
+    *((f"mx.partner{n}.example", f"192.0.2.{n + 1}") for n in range(DESTINATIONS)),
     *((f"mx.{domain}", f"192.0.2.{101 + n}") for n, domain in enumerate(texts.SENDER_DOMAINS)),
 )
 """Next hops, by the code of `tabulate.relay`: host name and address."""

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from logscope.correlate.layout import NULL, SCREEN_TESTS, V_NONE
 from logscope.engine import kernel
+from logscope.simulate.faults import DESTINATIONS
 from logscope.simulate.layout import *
 from logscope.simulate.memory import Memory
 from logscope.simulate.simulation import Block
-from logscope.simulate.texts import COUNTED, DESTINATIONS, LENGTH, SPAN, count_commands
+from logscope.simulate.texts import COUNTED, LENGTH, SPAN, count_commands
 
 Matrix = NDArray[np.int64]
 Ints = NDArray[np.int64]

@@ -36,9 +36,6 @@ INNER = ("inner.example.org", "172.20.5.30")
 TLS_PROTOCOL = "TLSv1.3"
 TLS_CIPHER = "TLS_AES_256_GCM_SHA384"
 DNSBL = ("zen.dnsbl.example", "bl.list.example")
-DESTINATIONS = 40
-"""Next hops of the users' mail; the first few get most of it."""
-
 SERVICES = (
     "haproxy", "postfix/postscreen", "postfix/dnsblog", "postfix/smtpd", "postfix/submission/smtpd",
     "postfix/cleanup", "postfix/qmgr", "postfix/virtual", "postfix/relay/smtp", "postfix/smtp",
@@ -75,6 +72,7 @@ _WORDS = (
     "Helo command rejected: need fully-qualified hostname", "Sender address rejected: Domain not found",
     "Service unavailable; client [", "] blocked using " + DNSBL[0], "Service currently unavailable",
     "Recipient address rejected: Temporary lookup failure", "Client host rejected: Access denied",
+    "Protocol error",
     "host_name", "nowhere.invalid", "partner", ".example", "/", "<NOSRV>",
 )  # fmt: skip
 (
@@ -88,9 +86,10 @@ _WORDS = (
     W_HELO, W_SENDER,
     W_LISTED, W_BLOCKED, W_UNAVAILABLE,
     W_LOOKUP, W_DENIED,
+    W_PROTOCOL,
     W_HOST_NAME, W_NOWHERE, W_PARTNER, W_EXAMPLE, W_SLASH, W_NO_SERVER,
     W_DOMAINS,
-) = range(52)  # fmt: skip
+) = range(53)  # fmt: skip
 W_FRONTENDS = W_DOMAINS + len(SENDER_DOMAINS)
 W_BACKENDS = W_FRONTENDS + len(FRONTENDS)
 W_TERMINATIONS = W_BACKENDS + len(BACKENDS)
@@ -260,8 +259,8 @@ def write(t: Ints, pool: Pool) -> int:
 def put_all(
     s: Matrix, m: Matrix, d: Matrix, pool: Pool, t: Ints, w: Ints, front: Ints, counted: Matrix, lines: bool
 ) -> int:
-    """Put the texts of all rows behind the words, column after column, so that those of one column stand
-    together; returns the end.
+    """Put the texts of all rows behind the words; returns the end. Those of messages and deliveries are put
+    there column after column, so that they stand together.
 
     Args:
         t: room for items; the last word says where the words end.
@@ -272,12 +271,9 @@ def put_all(
     """
     t[0] = 0
     for i in range(s.shape[0]):
-        for column in range(S_NAME, S_COMMANDS_OK):
-            s[i, column] = NULL
         if s[i, S_USER] >= 0:
             add_mailbox(t, w[W_USER], s[i, S_USER], w[W_AT], w[W_DOMAIN])
             s[i, S_LOGIN] = write(t, pool)
-    for i in range(s.shape[0]):
         if lines or s[i, S_REJECT] != R_NOTHING:
             session_names(s, i, pool, t, w, front[i])
         if s[i, S_REJECT] != R_NOTHING:
@@ -424,7 +420,7 @@ def refusal(s: Matrix, i: int, pool: Pool, t: Ints, w: Ints) -> None:
     if kind == R_LISTED:
         add_span(t, w[W_LISTED])
         add(t, I_ADDRESS, s[i, S_HI], s[i, S_LO])
-    elif kind != R_UNAVAILABLE:
+    elif kind not in (R_UNAVAILABLE, R_PROTOCOL):
         add_span(t, w[W_OPEN])
         if kind == R_POLICY:
             add_span(t, s[i, S_NAME])
@@ -441,6 +437,7 @@ def refusal(s: Matrix, i: int, pool: Pool, t: Ints, w: Ints) -> None:
 REASONS = np.array(
     [
         W_UNKNOWN, W_NO_USER, W_RELAY_DENIED, W_HELO, W_SENDER, W_BLOCKED, W_UNAVAILABLE, W_LOOKUP, W_DENIED,
+        W_PROTOCOL,
     ]
 )  # fmt: skip
 """The end of what is said, by R_…."""

@@ -64,8 +64,10 @@ def test_tables_instead_of_logs(tmp_path: Path) -> None:
 
 
 def test_faults_are_listed() -> None:
-    listed = run("--list-faults").stdout
-    assert [line.split()[0] for line in listed.splitlines()] == list(KINDS)
+    listed = run("--list-faults").stdout.splitlines()
+    assert [line.split()[0] for line in listed[::2]] == list(KINDS)
+    assert all("size: " in line for line in listed[1::2])
+    assert max(map(len, listed)) <= 80
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,7 @@ def test_faults_are_listed() -> None:
         (["x", "--concurrency", "5", "-d", "1h"], "both say how long"),
         (["x", "--concurrency", "0"], "more than none has to be open"),
         (["x", "-d", "long"], "'long' is no length of time"),
+        (["x", "-d", "1h", "-f", "surge@2h"], "surge begins 7200 s after the start, when all is over"),
         (["/dev/null"], "nothing can be written there"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 
 from logscope.correlate.layout import NULL, SECOND
 from logscope.errors import UsageError
-from logscope.simulate import KINDS, Fault, Host, Options, Simulation, labels, parse_fault
+from logscope.simulate import KINDS, Fault, Host, Options, Simulation, balancers, labels, parse_fault
 from logscope.simulate.layout import *
 from logscope.simulate.rhythm import rates
 from logscope.simulate.site import STREAMS
@@ -118,6 +118,18 @@ def test_sessions_of_one_address_overlap_by_the_hundred() -> None:
         mine = (s[S_SERVER] == server) & (s[S_PID] == pid) & (s[S_SMTPD_AT] != NULL)
         order = np.argsort(s[S_SMTPD_AT][mine])
         assert (s[S_SMTPD_AT][mine][order][1:] > s[S_SMTPD_END][mine][order][:-1]).all()
+
+
+def test_ports_of_a_client_are_used_again_but_never_twice_at_once() -> None:
+    s = drawn(Options(6_000, duration_s=60.0, one_address=True, rhythm=0.0))[0]
+    assert s[S_OPEN].max() > 200
+    until: dict[int, int] = {}
+    again = 0
+    for port, at, duration in zip(s[S_PORT].tolist(), s[S_AT].tolist(), s[S_DURATION].tolist(), strict=True):
+        again += port in until
+        assert until.get(port, 0) <= at
+        until[port] = at + duration * MILLISECOND
+    assert again > 100
 
 
 def test_queue_ids_are_unique_on_a_host() -> None:
@@ -243,11 +255,22 @@ def test_a_fault_is_read_from_text() -> None:
         ("surge@1h:size=big", "is no number"),
         ("masked@1h:size=2", "share from 0 to 1"),
         ("masked@1h:service=imap", "unknown service"),
+        ("surge@1h:server=mx-a", "surge strikes no single server"),
+        ("masked@1h:destination=3", "masked strikes no single destination"),
+        ("deferrals@1h:destination=40", "there are 0 to 39"),
     ],
 )
 def test_a_fault_that_makes_no_sense_is_explained(text: str, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         parse_fault(text, ("mx-a", "mx-b"))
+
+
+def test_one_balancer_alone_loses_lines() -> None:
+    fault = Fault("balancer_log_loss", 0.0, size=0.5, balancer=1)
+    s = drawn(replace(DAY, balancers=balancers(2), faults=(fault,)))[0]
+    lost = s[S_LOST] & 1 == 1
+    assert set(s[S_BALANCER][lost].tolist()) == {1}
+    assert 0.4 < lost.sum() / (s[S_BALANCER] == 1).sum() < 0.6
 
 
 # --- tables -------------------------------------------------------------------------------------------------

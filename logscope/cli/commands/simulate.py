@@ -44,7 +44,7 @@ def simulate(
             "-d",
             metavar="LENGTH",
             rich_help_panel=_TRAFFIC,
-            help="How long they take, such as 6h; 7d.",
+            help="How long they take, such as 6h; a week unless told otherwise.",
         ),
     ] = None,
     concurrency: Annotated[
@@ -231,6 +231,12 @@ def simulate(
     )
     if concurrency is not None:
         chosen = _as_long_as_it_takes(chosen, concurrency, duration)
+    for one in chosen.faults:
+        if one.start_s >= chosen.duration_s:
+            raise UsageError(
+                f"{one.kind} begins {one.start_s:g} s after the start, when all is over",
+                hint="Let it begin sooner, or say --duration.",
+            )
     style = Style(
         stamps=stamps,
         microseconds=False if whole_seconds else None,
@@ -253,8 +259,9 @@ def _list_faults() -> int:
 
     widest = max(len(name) for name in KINDS)
     for name, kind in KINDS.items():
-        note = "; in order, but looks like a fault" if kind.negative else ""
-        print(f"{name:<{widest}}  {kind.meaning}{note}; size: {kind.size}, {kind.usual:g}")
+        note = "; unusual, but in order" if kind.negative else ""
+        print(f"{name:<{widest}}  {kind.meaning}")
+        print(f"{'':<{widest}}  size: {kind.size}, {kind.usual:g}{note}")
     return ExitCode.FINE
 
 
