@@ -19,11 +19,20 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "read_deliveries", "read_events", "read_messages", "read_sessions"]
+__all__ = [
+    "__version__",
+    "find_anomalies",
+    "read_deliveries",
+    "read_events",
+    "read_messages",
+    "read_sessions",
+]
 
 
 def read_sessions(*files: str | os.PathLike[str], **options: object) -> pd.DataFrame:
@@ -60,6 +69,26 @@ def read_events(*files: str | os.PathLike[str], **options: object) -> pd.DataFra
     See `read_sessions`.
     """
     return _table("events", files, options)
+
+
+def find_anomalies(
+    *files: str | os.PathLike[str],
+    sensitivity: float = 1.0,
+    allow: Sequence[str] = (),
+    **options: object,
+) -> pd.DataFrame:
+    """What is unusual, explained: columns of `logscope.schema.FINDINGS`, the gravest first.
+
+    Args:
+        *files: logs in any mix and order.
+        sensitivity: 2 believes on half the evidence.
+        allow: addresses and networks that may do what they like.
+        **options: see `read_sessions`.
+    """
+    from logscope.detect.anomalies import Finder, Options
+    from logscope.sources.frames import read_frame
+
+    return read_frame("findings", files, options, Finder(Options(sensitivity, tuple(allow))))
 
 
 def _table(table: str, files: tuple[str | os.PathLike[str], ...], options: dict[str, object]) -> pd.DataFrame:

@@ -23,8 +23,8 @@ BEGIN, END = (
     "<!-- end of the table -->",
 )
 _WEEKS, _HUGE = 300, 1
-_COMPARED, _CALIBRATING = 60, 24
-"""Test weeks over which the controls are compared, and training weeks from which their scales come."""
+_COMPARED, _EVERY = 60, 4
+"""Weeks over which the controls are compared; their scales come from two fifths as many weeks of training."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="leave out so many weeks")
     parser.add_argument("--huge", type=int, help="weeks of 5 million sessions a day")
     parser.add_argument("--compared", type=int, help="weeks over which the controls are compared")
+    parser.add_argument("--minutes", type=float, help="stop after so many, with the weeks that are done")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--sort", action="append", help="only weeks of this sort: clean, faults, …")
     parser.add_argument("--misses", action="store_true", help="say what was missed, misnamed and false")
@@ -56,19 +57,18 @@ def main(arguments: list[str] | None = None) -> int:
     missing = set(others.CONTROLS) - set(names) if compared and not given.smoke else set()
     if missing:
         print(f"without {', '.join(sorted(missing))}: pip install 'logscope[bench]'", file=sys.stderr)
-    calibrating = [] if not names else _calibrating(1 if given.smoke else _CALIBRATING)
-    train = list(run.all_judged(calibrating, names, given.jobs))
-    with_controls = _with_controls(chosen, compared)
-    test = list(run.all_judged(with_controls, names, given.jobs))
-    test += list(run.all_judged([spec for spec in chosen if spec not in with_controls], (), given.jobs))
+    until = begun + 60 * given.minutes if given.minutes else None
+    calibrating = [] if not names else _calibrating(1 if given.smoke else max(3, compared * 2 // 5))
+    train = list(run.all_judged(calibrating, names, calibrating, given.jobs, until))
+    test = list(run.all_judged(chosen, names, _with_controls(chosen, compared), given.jobs, until))
     print(table.brief(test), file=sys.stderr)
     if given.misses:
         print("\n".join(table.misses(test)))
         return 0
     text = table.document(given.split, test, run.comparison(train, test))
-    text += (
-        f"\nThe whole run took {(time.monotonic() - begun) / 60:.0f} minutes with {given.jobs} processes.\n"
-    )
+    took = (time.monotonic() - begun) / 60
+    told = f"--split {given.split} --weeks {len(test) - huge} --huge {huge} --compared {compared}"
+    text += f"\nMade by `python -m benchmarks.anomalies {told}` in {took:.0f} minutes.\n"
     if given.write:
         put(DOCUMENT, text)
     else:
@@ -82,10 +82,9 @@ def _calibrating(count: int) -> list[Spec]:
 
 
 def _with_controls(chosen: list[Spec], count: int) -> list[Spec]:
-    """Those over which the controls are compared: spread over all."""
+    """Those over which the controls are compared: the first so many of every fourth."""
     some = [spec for spec in chosen if spec.sort != "huge"]
-    step = max(1, len(some) // max(count, 1))
-    return some[::step][:count]
+    return some[::_EVERY][:count]
 
 
 def put(path: Path, text: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,14 +50,26 @@ def _event(one: Finding) -> Event:
     return Event(one.kind, one.scope, one.since / NS, until, one.detected_at / NS)
 
 
-def all_judged(specs: Iterable[Spec], controls: Iterable[str], jobs: int) -> Iterator[Scored]:
-    """Many weeks, as they are done."""
-    work = partial(judged, controls=tuple(controls))
-    if jobs <= 1:
-        yield from map(work, specs)
-        return
+def all_judged(
+    specs: Sequence[Spec], controls: Sequence[str], compared: Container[Spec], jobs: int, until: float | None
+) -> Iterator[Scored]:
+    """Many weeks, in order.
+
+    Args:
+        specs: the weeks.
+        controls: names of the controls.
+        compared: the weeks for which the controls are run.
+        jobs: processes.
+        until: of `time.monotonic`, when to leave it at those that are done; None: never.
+    """
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(work, specs)
+        futures = [pool.submit(judged, spec, tuple(controls) if spec in compared else ()) for spec in specs]
+        for future in futures:
+            try:
+                yield future.result(None if until is None else max(until - time.monotonic(), 0.0))
+            except TimeoutError:
+                pool.shutdown(wait=False, cancel_futures=True)
+                return
 
 
 # --- controls -----------------------------------------------------------------------------------------------

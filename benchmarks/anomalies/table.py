@@ -72,7 +72,9 @@ def _totals(weeks: Sequence[Scored]) -> str:
     rows.append(f"| recall at the stated sizes ({whole.of} faults) | ≥ 95 % | {_percent(whole.recall)} |")
     for group, asked in (("surge", 3), ("silence", 3), ("shift", 15)):
         own = tally(pair for pair in stated if _case(pair[0]).group == group)
-        rows.append(f"| median delay, {group} ({own.of} faults) | ≤ {asked} min | {own.median_min:.1f} min |")
+        rows.append(
+            f"| median delay, {group} ({own.of} faults) | ≤ {asked} min | {_minutes(own.median_min)} |"
+        )
     rows.append(f"| cause named ({whole.found} found) | ≥ 90 % | {_percent(whole.accuracy)} |")
     rows.append(f"| findings for each fault found | | {whole.findings / max(1, whole.found):.2f} |")
     return "\n".join(rows)
@@ -151,8 +153,8 @@ def _controls(weeks: Sequence[Scored], compared: Sequence[Compared]) -> str:
         "|---|---|---|---|---|",
     ]
     rows += [
-        f"| {one.name} | {one.false} | {_percent(one.result.recall)} | {one.result.mean_min:.1f} min | "
-        f"{one.result.median_min:.1f} min |"
+        f"| {one.name} | {one.false} | {_percent(one.result.recall)} | "
+        f"{_minutes(one.result.mean_min)} | {_minutes(one.result.median_min)} |"
         for one in compared
     ]
     return "\n".join(rows)

@@ -27,6 +27,7 @@ from logscope.errors import UsageError
 from logscope.report.wording import plural
 
 if TYPE_CHECKING:
+    from logscope.detect.anomalies import Finding
     from logscope.live import Live
     from logscope.where import Condition
 
@@ -267,6 +268,10 @@ class Alerts:
                 scope = f"server {backend}/{name}"
                 self._found("server_state", "critical", scope, f"HAProxy says that {scope} is {state}")
         self._states = dict(states)
+
+    def finding(self, finding: Finding) -> None:
+        """Tell of something unusual."""
+        self._found(finding.kind, finding.severity, finding.scope, finding.explanation, None)
 
     def close(self) -> None:
         """Deliver what waits."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from logscope.cli.run import Run
     from logscope.cli.top import Top
     from logscope.cli.watch import Watch
+    from logscope.detect.anomalies.live import LiveFinder
     from logscope.errors import ExitCode, LogscopeError
     from logscope.live import Live
     from logscope.sources.following import Following
@@ -63,6 +64,7 @@ class Wishes:
         metrics: where they are served; metrics_file: where they are written; None for nowhere.
         alerts: who is told of what should be looked at; None for nobody.
         alert_where: of which sessions they are told; None for none.
+        anomalies: judges what is unusual, which is told; None for nobody.
     """
 
     files: Sequence[str] | None
@@ -81,6 +83,7 @@ class Wishes:
     metrics_file: Path | None = None
     alerts: Receivers | None = None
     alert_where: str | None = None
+    anomalies: LiveFinder | None = None
 
 
 def run_live(run: Run, wishes: Wishes) -> ExitCode:
@@ -139,8 +142,14 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         shown = Together([view])
         if wishes.metrics or wishes.metrics_file:
             shown.views.append(stack.enter_context(_metrics(run, wishes, following)))
+        alerts = None
         if wishes.alerts:
-            shown.views.append(stack.enter_context(_alerts(run, wishes.alerts, wishes.alert_where, tell)))
+            alerts = stack.enter_context(_alerts(run, wishes.alerts, wishes.alert_where, tell))
+            shown.views.append(alerts)
+        if wishes.anomalies:
+            from logscope.cli.unusual import Unusual
+
+            shown.views.append(Unusual(wishes.anomalies, tell, alerts))
         wanted = f"{wishes.events} {shown.wants_evidence}"
         kept = keeper.live(ready, wanted) if keeper else None
         live = kept or Live(
@@ -148,6 +157,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             ready.options,
             grace=wishes.grace,
             events=shown.wants_evidence,
+            deliveries=wishes.anomalies is not None,
             text=0 if wishes.events else ALL_TEXT,
             lines=wishes.events,
         )

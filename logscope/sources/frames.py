@@ -19,18 +19,24 @@ from logscope.sources.reading import read_events, read_tables
 if TYPE_CHECKING:
     import pandas as pd
 
+    from logscope.detect.anomalies import Finder
+
 _SEVERAL = ("grammar", "haproxy_cfg", "log_format", "postfix_config")
 
 
 def read_frame(
-    table: str, files: Sequence[str | os.PathLike[str]], options: Mapping[str, Any]
+    table: str,
+    files: Sequence[str | os.PathLike[str]],
+    options: Mapping[str, Any],
+    finder: Finder | None = None,
 ) -> pd.DataFrame:
     """Read logs into a DataFrame.
 
     Args:
-        table: sessions, messages, deliveries or events.
+        table: sessions, messages, deliveries, events or findings.
         files: names and patterns.
         options: by key of the settings, `since` and `until` besides.
+        finder: takes in the tables, if findings are wanted.
 
     Raises:
         LogscopeError: see `logscope.read_sessions`.
@@ -45,6 +51,10 @@ def read_frame(
         if table == "events":
             whole, rows, _ = read_events(found.sources, settings)
             batches += rows
+        elif finder is not None:
+            from logscope.detect.anomalies import READS
+
+            notes = read_tables(found.sources, settings, READS, finder.add).notes
         else:
             whole = arrow_schema(table)
             notes = read_tables(
@@ -55,6 +65,10 @@ def read_frame(
                 warnings.warn(str(source.problem), stacklevel=4)
     for note in notes:
         warnings.warn(note, stacklevel=4)
+    if finder is not None:
+        from logscope.report.anomalies import findings_table
+
+        return frame(findings_table(finder.report().findings))
     tables = map(pa.Table.from_batches, ([batch] for batch in batches))
     return frame(pa.concat_tables(tables, promote_options="default") if batches else whole.empty_table())
 

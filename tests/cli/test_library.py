@@ -63,3 +63,9 @@ def test_errors_are_exceptions() -> None:
         logscope.read_sessions(*LOGS, since="soon")
     with pytest.raises(UsageError, match="unknown setting 'zone'"):
         logscope.read_sessions(*LOGS, zone="UTC")
+
+
+def test_findings_are_a_frame_too() -> None:
+    frame = logscope.find_anomalies(*LOGS, tz="UTC", sensitivity=0.5, allow=["192.0.2.0/24"])
+    assert list(frame.columns) == [column.name for column in schema.FINDINGS]
+    assert str(frame["since"].dtype) == "datetime64[ns, UTC]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from logscope.cli import options
 from logscope.cli.run import start
 from logscope.errors import UsageError
 from logscope.settings import parse_span
+
+if TYPE_CHECKING:
+    from logscope.detect.anomalies.live import LiveFinder
 
 _FORMATS = ("table", "jsonl", "csv")
 _HOW = "How it is followed"
@@ -164,6 +167,23 @@ def tail(
             help="Senders need a certificate that this one signed.",
         ),
     ] = None,
+    anomalies: Annotated[
+        bool,
+        typer.Option(
+            "--anomalies",
+            rich_help_panel=_WATCHED,
+            help="Tell on standard error, and to whom alerts go, what is unusual as soon as it is known.",
+        ),
+    ] = False,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="FILE",
+            rich_help_panel=_WATCHED,
+            help="What is usual, as stored by `logscope anomalies --save-baseline`; else it is learnt.",
+        ),
+    ] = None,
     where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
@@ -211,6 +231,13 @@ def tail(
     receivers = Receivers(tuple(alert_exec or ()), tuple(alert_webhook or ()))
     if alert_where and not (alert_exec or alert_webhook):
         raise UsageError("--alert-where alerts nobody", hint="Add --alert-exec or --alert-webhook.")
+    if baseline and not anomalies:
+        raise UsageError("--baseline says what is usual, which nobody asks for", hint="Add --anomalies.")
+    if anomalies and (events or state):
+        raise UsageError(
+            "--anomalies looks at sessions, and its memory is not kept: --events and --state have no place",
+            hint="Start a second run for them.",
+        )
     wishes = Wishes(
         files=files,
         endpoints=[endpoint for place in listen or () for endpoint in parse_endpoint(place)],
@@ -224,6 +251,7 @@ def tail(
         top=top,
         alerts=receivers if alert_exec or alert_webhook else None,
         alert_where=alert_where,
+        anomalies=_finder(baseline) if anomalies else None,
         metrics=parse_address(metrics) if metrics else None,
         metrics_file=Path(metrics_file) if metrics_file else None,
     )
@@ -237,3 +265,10 @@ def _open_after(said: str | None, *, shown: bool) -> int | None:
     if said is None:
         return FIRST_TOLD if shown else None
     return None if said == "never" else parse_span(said, "--open-after")
+
+
+def _finder(baseline: str | None) -> LiveFinder:
+    from logscope.cli.commands.anomalies import read_baseline
+    from logscope.detect.anomalies.live import LiveFinder
+
+    return LiveFinder(baseline=None if baseline is None else read_baseline(Path(baseline)))

@@ -105,6 +105,10 @@ class Finder:
         """Take some rows of `sessions`, `messages` or `deliveries`."""
         self._gathered.add(table, batch)
 
+    def forget(self, keep_s: int) -> None:
+        """Keep only so many seconds of what was added."""
+        self._gathered.forget(keep_s)
+
     def report(self) -> Report:
         """What was unusual in all of it."""
         gathered = self._gathered

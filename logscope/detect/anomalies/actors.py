@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from logscope.detect.anomalies.columns import Coded, Longs
+from logscope.detect.anomalies.columns import Bools, Coded, Longs
 from logscope.detect.anomalies.ledger import SECOND
 
 _STEP_S = 60
@@ -114,6 +114,9 @@ class Actors:
         rows = np.nonzero((actors >= 0) & (counts > 0))[0]
         if not len(rows):
             return
+        rows = rows[self._worth_following(actors[rows], texts, times_ns[rows], counts[rows])]
+        if not len(rows):
+            return
         who, step = actors[rows], times_ns[rows] // (_STEP_S * SECOND)
         first = int(step.min())
         present, firsts, inverse = np.unique(
@@ -130,6 +133,18 @@ class Actors:
                 burst.details[accounts.texts[int(accounts.codes[row])]] += amount
         if len(self._actors) > 2 * _MOST_ACTORS:
             self._forget()
+
+    def _worth_following(self, who: Longs, texts: Sequence[str], times_ns: Longs, counts: Longs) -> Bools:
+        """Leave out those who are far from doing too much: nearly all. They still say what is usual."""
+        if times_ns.max() - times_ns.min() < self.doing.window_s * SECOND // 2:
+            return np.ones(len(who), np.bool_)
+        totals = np.bincount(who, weights=counts, minlength=len(texts))
+        minor = (totals > 0) & (totals < self.doing.least / 4)
+        known = [at for at in np.nonzero(minor)[0].tolist() if texts[at] in self._actors]
+        minor[known] = False
+        self._sum += float(totals[minor].sum())
+        self._active += int(minor.sum())
+        return ~minor[who]
 
     def _one(self, name: str, step: int, amount: int) -> Burst | None:
         """Count what one did in a minute; the burst that it is part of, if it is one."""
@@ -183,7 +198,7 @@ class Actors:
         """What chance gives one of all the actors of a day less than once in a thousand days."""
         go_on = min(1 - self._active / (self._sum + 1.0), 0.98)  # chance to do it once more
         fall = max(-log(max(go_on, 1e-6)), _LEAST_LOG)
-        return 1 + (log(len(self._actors) + 1.0) - log(_FALSE_A_DAY)) / fall if go_on > 0 else 1.0
+        return 1 + (log(self._active + 1.0) - log(_FALSE_A_DAY)) / fall if go_on > 0 else 1.0
 
     def _begin(self, name: str, actor: _Actor, step: int) -> None:
         since = actor.steps[0][0]

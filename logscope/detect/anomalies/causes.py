@@ -39,6 +39,7 @@ from logscope.detect.anomalies.explain import (
     same_clock,
     share_explains,
     silence_explains,
+    silent_since,
     stem,
     together,
     volume_explains,
@@ -48,9 +49,14 @@ from logscope.detect.anomalies.panels import FLEET, Scope
 from logscope.detect.anomalies.signs import Sign, Signs
 
 _RESTART_S = 200.0
-_MODERATE = (0.6, 1.4)
+_EDGE_S = 9000
+_MODERATE, _SLOW_MODERATE, _SLOW_S = (0.6, 1.4), (0.5, 2.0), 1800.0
+"""Fewer or more sessions than these times the usual are worth a finding; if it took long to be sure, more."""
 _LONG_AGO_S = (6 * 3600, 3600)
 _A_MAILING = 0.1
+_LEAST_DAYS, _SLOW_SHIFT_S = 1.9, 7200.0
+_SHARES = ("share", "latency", "delivery_latency", "size", "delivery", "destination")
+_ENOUGH_BEFORE = 200
 _ONE_CLIENT = 0.5
 _LEAST_EVENTS = 10
 _FLAPS = 3
@@ -63,6 +69,30 @@ _LATENCY_KINDS = {
 
 
 Explains = Callable[["Cause", Sign], bool]
+
+
+def _at_weekends_edge(sign: Sign) -> bool:
+    """Whether the rate is that of the other kind of day, whose beginning or end is only some hours away."""
+    season, tick = sign.alarm.series.season, sign.panel.ledger.tick_s
+    until = max(min(sign.end, sign.since + 21_600.0), sign.since + tick)
+    seconds = np.arange(sign.since, until, tick) + tick / 2
+    usual = float(season.at(seconds).sum())
+    for shift in (-_EDGE_S, _EDGE_S):
+        other = float(season.at(seconds, shift).sum()) / max(usual, 1e-9) * sign.expected
+        if abs(other / max(sign.expected, 1e-9) - 1) > 0.2 and 0.6 * other < sign.observed < 1.6 * other:
+            return True
+    return False
+
+
+def _screen_is_slow(signs: list[Sign]) -> bool:
+    """Whether postscreen is what makes sessions long: nearly all of those that it ends are, of the others
+    only those that are new to it.
+    """
+
+    def share(family: str) -> float:
+        return max((one.observed / max(one.trials, 1) for one in signs if one.what[0] == family), default=0.0)
+
+    return share("screen_ms") >= 0.85 and share("duration_ms") < 0.75
 
 
 def _latency_order(sign: Sign) -> tuple[bool, bool, float]:
@@ -87,13 +117,18 @@ class Causes:
 
     def sort(self) -> list[Cause]:
         """All causes, the earliest first."""
-        self._left = [sign for sign in self._all.signs if sign.detector != "rate"]
+        self._left = [
+            sign
+            for sign in self._all.signs
+            if sign.detector != "rate"
+            and not (sign.detector in _SHARES and (self._is_return(sign) or self._may_be_the_day(sign)))
+        ]
         for step in (
             self._silences, self._no_server, self._clocks, self._gone_servers, self._failing_servers,
             self._masking, self._hops,
             self._actors, self._newcomers, self._auth_outage, self._blocklists_silent, self._attacks,
-            self._worse_servers, self._latencies, self._reasons, self._terminations, self._outcomes,
-            self._mail, self._volumes, self._parts,
+            self._worse_servers, self._mail, self._latencies, self._reasons, self._terminations,
+            self._outcomes, self._volumes, self._parts,
         ):  # fmt: skip
             step()
         self.found.sort(key=lambda cause: (cause.since, cause.kind, cause.scope.name))
@@ -179,9 +214,13 @@ class Causes:
 
     def _silences(self) -> None:
         for sign in sorted(self._of("volume", up=False), key=lambda one: (one.scope != FLEET, one.since)):
-            if sign not in self._left or sign.observed > 0.12 * sign.expected:
+            if sign not in self._left:
+                continue
+            since = sign.since if sign.observed <= 0.12 * sign.expected else silent_since(sign)
+            if since is None:
                 continue
             cause = self._cause("silence", sign)
+            cause.since = since
             length = self._until(sign) - sign.since
             gap = length < 110 and sign.until is not None
             self._take(
@@ -552,7 +591,7 @@ class Causes:
         for other in self._of("volume"):
             if other.scope == FLEET and meet(other, sign):
                 along = sign.expected * other.ratio
-                return sign.excess < 0.4 * other.excess and sign.observed < 1.6 * along + 4 * sqrt(along)
+                return sign.excess < 0.6 * other.excess and sign.observed < 1.6 * along + 4 * sqrt(along)
         return False
 
     # --- shares ---------------------------------------------------------------------------------------------
@@ -588,6 +627,12 @@ class Causes:
         for sign in sorted(self._of("latency"), key=_latency_order):
             if sign not in self._left:
                 continue
+            if sign.what[0] == "duration_ms" and sign.scope == FLEET:
+                near = [one for one in self._of("latency") if one.scope == FLEET and meet(one, sign)]
+                screens = [one for one in near if one.what[0] == "screen_ms"]
+                if screens and _screen_is_slow(near):
+                    self._take(self._cause("screen_latency", screens[0]), latency_explains)
+                    continue
             if sign.scope == FLEET:
                 where = self._mostly_at(sign)
             else:
@@ -664,10 +709,12 @@ class Causes:
         for sign in sorted(self._of("volume", up=None), key=lambda one: (one.scope != FLEET, one.since)):
             if sign not in self._left:
                 continue
-            if _MODERATE[0] * sign.expected < sign.observed < _MODERATE[1] * sign.expected:
+            slow = sign.detected - sign.since > _SLOW_S and not grows(sign)
+            least, most = _SLOW_MODERATE if slow else _MODERATE
+            if least * sign.expected < sign.observed < most * sign.expected:
                 self._drop(sign)  # sites are as restless as that, for an hour
                 continue
-            if self._is_return(sign):
+            if self._is_return(sign) or _at_weekends_edge(sign):
                 self._drop(sign)
                 continue
             cause = self._cause("drop" if not sign.up else "ramp" if grows(sign) else "surge", sign)
@@ -680,22 +727,36 @@ class Causes:
             self._take(cause, volume_explains, ordinary)
 
     def _is_return(self, sign: Sign) -> bool:
-        """Whether the rate only came back to what it was some hours ago, by the season."""
-        season, ledger = sign.alarm.series.season, sign.panel.ledger
-        if not season.days.std():
-            return False
+        """Whether it only came back, as the season goes, to what it was some hours ago: the level of the last
+        minutes may have followed something that passed.
+        """
+        series, ledger = sign.alarm.series, sign.panel.ledger
         tick = ledger.tick_s
         first, after = int(sign.since) // tick, max(int(self._until(sign)), int(sign.since) + tick) // tick
         begin, end = first - _LONG_AGO_S[0] // tick, first - _LONG_AGO_S[1] // tick
         if begin < ledger.span()[0]:
             return False
+        before = float(ledger.series(series.counts, begin, end).sum())
 
         def usual(low: int, high: int) -> float:
-            return float(season.at((np.arange(low, high, dtype=np.float64) + 0.5) * tick).sum()) * tick
+            return float(series.season.at((np.arange(low, high, dtype=np.float64) + 0.5) * tick).mean())
 
-        level = float(ledger.series(sign.alarm.series.counts, begin, end).sum()) / max(usual(begin, end), 1.0)
-        ratio = sign.observed / max(level * usual(first, after), 1.0)
-        return ratio < 1.3 if sign.up else ratio > 0.7
+        change = usual(first, after) / max(usual(begin, end), 1e-9)
+        if not series.trials:
+            if not series.season.days.std():
+                return False
+            ratio = sign.observed / max(before / (end - begin) * (after - first) * change, 1.0)
+            return ratio < 1.3 if sign.up else ratio > 0.7
+        tried = float(ledger.series(series.trials, begin, end).sum())
+        if tried < _ENOUGH_BEFORE:
+            return False
+        now, due = sign.observed / max(sign.trials, 1.0), sign.expected / max(sign.trials, 1.0)
+        once = before / tried * min(max(change, 0.5), 2.0)
+        return abs(now - once) < 0.4 * abs(now - due)
+
+    def _may_be_the_day(self, sign: Sign) -> bool:
+        """Whether it took hours to be sure, where days are not known yet: evening and night differ."""
+        return self._all.baseline.days < _LEAST_DAYS and sign.detected - sign.since > _SLOW_SHIFT_S
 
     def _mailing(self, sign: Sign) -> str:
         """Why a shift of sizes or delays may be one sender's doing: it brings a good part of all sessions,

@@ -15,6 +15,7 @@ _BEFORE_S, _AFTER_S = 360.0, 240.0
 """A sign belongs to a cause if it begins so long before it, or so long after its end, at most."""
 _BY_CHANCE_S = 3600.0
 _RAMP_S = 1200.0
+_SILENT_COUNT = 12.0
 _AFTERMATH_S = 2700.0
 """What failed comes back in this time after an outage."""
 
@@ -58,7 +59,7 @@ class Cause:
 
 def together(cause: Cause, sign: Sign) -> bool:
     """Whether a sign begins while a cause lasts."""
-    after = _AFTERMATH_S if cause.kind in ("silence", "no_server", "server_silent", "drop") else _AFTER_S
+    after = _AFTERMATH_S if cause.kind in ("silence", "no_server", "drop") else _AFTER_S
     if sign.since > cause.end + after:
         return False
     # evidence may have begun to add up by chance before; that it became enough only then is what counts
@@ -105,12 +106,28 @@ def grows(sign: Sign) -> bool:
     tick = sign.panel.ledger.tick_s
     first = int(sign.since) // tick
     last = max(int(sign.detected), int(min(sign.end, sign.since + 21_600.0))) // tick
-    if (last - first) * tick < _RAMP_S:
+    if not sign.up or (last - first) * tick < _RAMP_S:
         return False
     observed, expected = sign.panel.plotted(sign.alarm, first, last)
     thirds = [slice(n * len(observed) // 3, (n + 1) * len(observed) // 3) for n in range(3)]
     ratio = [sum(observed[part]) / max(sum(expected[part]), 1.0) for part in thirds]
     return ratio[0] < ratio[1] < ratio[2] and ratio[2] - 1 >= 1.8 * (ratio[0] - 1)
+
+
+def silent_since(sign: Sign) -> float | None:
+    """From when next to nothing came, if that is most of what a sign is about."""
+    tick = sign.panel.ledger.tick_s
+    first = int(sign.since) // tick
+    last = int(min(max(sign.end if sign.until is not None else 0.0, sign.detected), sign.since + 21_600.0))
+    observed, expected = sign.panel.plotted(sign.alarm, first, max(last // tick, first + 1))
+    best, run, due, length = (0.0, 0), 0, 0.0, 0
+    for at, (count, usual) in enumerate(zip(observed, expected, strict=True), 1):
+        run, due = (run + 1, due + usual) if count <= 0.15 * usual else (0, 0.0)
+        if due > best[0]:
+            best, length = (due, at - run), run
+    if best[0] < _SILENT_COUNT or length < 0.5 * len(observed):
+        return None
+    return float((first + best[1]) * tick)
 
 
 def apart(one: Sign, other: Sign) -> bool:
@@ -152,7 +169,9 @@ def outage_explains(_cause: Cause, _sign: Sign) -> bool:
 
 def gone_explains(cause: Cause, sign: Sign) -> bool:
     if sign.detector == "part":
-        return sign.scope == cause.scope or sign.up
+        return machine(sign.scope) == machine(cause.scope) or sign.up
+    if sign.detector == "volume":
+        return not sign.up
     return sign.what[0] in (
         "termination_state", "outcome", "hops", "connect_ms", "queue_ms", "duration_ms", "sessions", "screen",
     )  # fmt: skip
@@ -198,7 +217,7 @@ def heavy_explains(cause: Cause, sign: Sign) -> bool:
 def attack_explains(cause: Cause, sign: Sign) -> bool:
     if sign.detector == "volume":
         return sign.up and cause.sign is not None and cause.sign.excess >= 0.4 * sign.excess
-    if sign.what[0] == "duration_ms":
+    if sign.what[0] in ("duration_ms", "screen_ms"):
         return True
     return sign.detector in ("share", "attack") and sign.what[0] in (
         "outcome", "screen", "test", "reason", "refused", "auth", "termination_state", "mail",
@@ -218,6 +237,8 @@ def worse_explains(cause: Cause, sign: Sign) -> bool:
 
 
 def failing_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "server":
+        return True  # what fails there is missing there, so that its peers seem to have more of it
     if sign.scope.type == "server":
         return machine(sign.scope) == machine(cause.scope)
     return sign.what[0] in ("hops", "masked") or worse_explains(cause, sign)

@@ -103,6 +103,22 @@ class Gathered:
                 for batch in pa.Table.from_batches(waiting).combine_chunks().to_batches():
                     count(batch)
 
+    def forget(self, keep_s: int) -> None:
+        """Drop what is older than so many seconds before the latest, whole days at a time."""
+        self.settle()
+        latest = self.sessions.span()[1] * self.sessions.tick_s
+        oldest = latest - keep_s
+        if self.sessions.span()[0] * self.sessions.tick_s >= oldest - 86_400:
+            return
+        for ledger in (self.sessions, self.mail, self.destinations):
+            ledger.forget_before(oldest // ledger.tick_s)
+        for table in (self.clients, self.networks):
+            table.forget_before(oldest)
+        for actors in self.actors.values():
+            actors.bursts = [burst for burst in actors.bursts if burst.until >= oldest]
+        for key in [key for key in self._examples if key[2] * _EXAMPLE_S < oldest]:
+            self._held_examples -= len(self._examples.pop(key))
+
     # --- sessions -------------------------------------------------------------------------------------------
 
     def _sessions(self, batch: pa.RecordBatch) -> None:

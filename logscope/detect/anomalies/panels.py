@@ -27,6 +27,8 @@ _DROPPED = 3
 """Largest excursions of a series that say nothing about what is usual."""
 _LEAST_EXCURSIONS = 12
 _MOST_SCALE = 40.0
+_UNSEASONED = 15.0
+"""Ticks of memory where the shape of a day is not known."""
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,10 @@ class Panel:
         low, high = rules.half_life
         slow = 60 / self.ledger.tick_s
         half_life = np.clip(rules.known / np.maximum(rate, 1e-9), low * min(slow, 3), high * min(slow, 3))
+        if not rules.shares:
+            # without a season the level alone has to follow the morning, in which rates double in an hour
+            flat = np.array([one.season.days.std() == 0 for one in self.series])
+            half_life = np.where(flat, np.minimum(half_life, _UNSEASONED * min(slow, 3)), half_life)
         return cusum.Settings(
             rules.tests,
             half_life,

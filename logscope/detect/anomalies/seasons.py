@@ -41,14 +41,19 @@ class Season:
     days: Floats
     begin_s: int = 0
 
-    def at(self, seconds: Floats) -> Floats:
-        """What is usual at some times, in seconds since 1970."""
+    def at(self, seconds: Floats, shift_s: int = 0) -> Floats:
+        """What is usual at some times, in seconds since 1970.
+
+        Args:
+            seconds: the times.
+            shift_s: on days that begin so much earlier.
+        """
         steps = self.days.shape[1]
         seconds = seconds - self.begin_s
         place = (seconds % DAY_S) / self.step_s - 0.5
         low = np.floor(place).astype(np.int64)
         part = place - low
-        weekday = ((seconds // DAY_S).astype(np.int64) + _THURSDAY) % 7
+        weekday = (((seconds + shift_s) // DAY_S).astype(np.int64) + _THURSDAY) % 7
         before = np.where(low < 0, (weekday - 1) % 7, weekday)
         after = np.where(low + 1 >= steps, (weekday + 1) % 7, weekday)
         first, second = self.days[before, low % steps], self.days[after, (low + 1) % steps]

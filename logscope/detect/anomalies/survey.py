@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log
 
 import numpy as np
@@ -18,13 +18,16 @@ from logscope.detect.anomalies.cusum import Test
 from logscope.detect.anomalies.facts import MS_CLASSES, ROUTE, SIZE_CLASSES
 from logscope.detect.anomalies.ledger import Ledger
 from logscope.detect.anomalies.panels import FLEET, Panel, Rules, Scope, Series
-from logscope.detect.anomalies.seasons import Season, day_begins, flat, rate_season, share_season
+from logscope.detect.anomalies.seasons import Season, day_begins, flat, has_season, rate_season, share_season
 
 Floats = NDArray[np.float64]
 
 _BALANCER, _FRONTEND, _BACKEND, _SERVER, _HOST, _SERVICE = range(len(ROUTE))
 _MOST_PLACES = 32
 _LEAST_COUNT = 8
+_UNSEASONED = 1.7
+_OWN_DAYS = 5000
+"""Sessions of a place from which on the beginning of its own days can be told."""
 _MOST_CODES = 40
 
 ORDINARY = {
@@ -37,7 +40,7 @@ ORDINARY = {
 
 ATTACKS = (
     ("auth", "refused"), ("test", "pregreet"), ("test", "dnsbl"), ("refused", "listed"),
-    ("refused", "unknown_user"), ("mail", "null_sender"),
+    ("refused", "null_sender"), ("refused", "unknown_user"), ("mail", "null_sender"),
 )  # fmt: skip
 """Counted as rates: so many in a minute is news, whatever else goes on."""
 
@@ -254,8 +257,11 @@ class Survey:
     def rate_season(self, key: str, pairs: tuple[tuple[int, int], ...]) -> Season:
         """The season of a rate; a series with few counts has the fleet's shape."""
         if key not in self.seasons:
-            counts = self.counts(pairs)
-            self.seasons[key] = rate_season(counts, self.first, self.ledger.tick_s, self._day_begins())
+            counts, tick_s = self.counts(pairs), self.ledger.tick_s
+            begins = self._day_begins()
+            if key.startswith("volume/") and counts.sum() >= _OWN_DAYS:
+                begins = day_begins(counts, self.first, tick_s)  # those who send live elsewhere than the bots
+            self.seasons[key] = rate_season(counts, self.first, tick_s, begins)
         return self.seasons[key]
 
     def _day_begins(self) -> int:
@@ -493,4 +499,10 @@ def panel(
 ) -> Panel:
     """A panel of some series; the more there are, the surer each must be."""
     found = list(series)
-    return Panel(ledger, found, rules(len(found), sensitivity), scales)
+    how = rules(len(found), sensitivity)
+    first, after = ledger.span()
+    by_day = rules in (share_rules, latency_rules)
+    if by_day and not scales and not has_season(after - first, ledger.tick_s):
+        # what is bots' at night and people's by day looks like a shift to who does not know the day
+        how = replace(how, threshold=_UNSEASONED * how.threshold)
+    return Panel(ledger, found, how, scales)
