@@ -399,11 +399,11 @@ class Live:
         from logscope.correlate.output import StillOpen
 
         here = max(self._joiner.now, self._quiet_since(now))
-        rows = self._joiner.still_open(here - after)
-        if not rows.shape[1]:
+        taken = self._joiner.still_open(here - after)
+        if not taken.sessions.shape[1]:
             self._told = {}
             return
-        batch = StillOpen(*self._memory(), rows=rows, now=here, machine_code=self.machine_code)
+        batch = StillOpen(taken, *self._context(), now=here, machine_code=self.machine_code)
         ids, starts = batch.session_ids.tolist(), batch.started_at.tolist()
         told = {one: self._told[one] for one in ids if one in self._told}
         due = [here >= told.get(one, NULL) for one in ids]
@@ -552,21 +552,18 @@ class Live:
     def _flush(self) -> Iterator[Any]:
         from logscope.correlate.output import Finished
 
-        if not self._joiner.finished_anything:
-            return
-        batch = Finished(*self._memory(), machine_code=self.machine_code)
-        batch.told = frozenset(self._told)
-        self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES)) - batch.amended
-        self.tally.amended += batch.amendments
-        self.tally.left_open += batch.count if self.closing else 0
-        self.tally.evicted += batch.count if self._evicting else 0
-        yield batch
-        self._joiner.release()
+        while (taken := self._joiner.take()) is not None:
+            batch = Finished(taken, *self._context(), machine_code=self.machine_code)
+            batch.told = frozenset(self._told)
+            self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES)) - batch.amended
+            self.tally.amended += batch.amendments
+            self.tally.left_open += batch.count if self.closing else 0
+            self.tally.evicted += batch.count if self._evicting else 0
+            yield batch
 
-    def _memory(self) -> tuple[Any, ...]:
-        """What `Finished` reads."""
-        joiner = self._joiner
-        return joiner.memory(), joiner.heap, *self._extractor.texts(), self._names, self._balancers
+    def _context(self) -> tuple[Any, ...]:
+        """What `Finished` is told besides the facts."""
+        return *self._extractor.texts(), self._names, self._balancers
 
     def _make_room(self) -> Iterator[Any]:
         """Hand out the older half of what is open, where it takes more memory than it may."""

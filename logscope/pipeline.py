@@ -22,8 +22,10 @@ from logscope.correlate.inputs import Plans, extract
 from logscope.correlate.layout import E_WIDTH, LONGEST_LINE, NULL
 from logscope.correlate.tables import (
     ALL_TEXT,
+    TEXT_OF_COMMANDS,
     TEXT_OF_DELIVERIES,
     TEXT_OF_MESSAGES,
+    TEXT_OF_NAMES,
     TEXT_OF_REJECTS,
     TEXT_OF_SESSIONS,
 )
@@ -621,10 +623,9 @@ class Pipeline:
         from logscope.correlate.output import Finished
 
         def flush() -> Iterator[Any]:
-            if self._joiner.finished_anything:
+            while (taken := self._joiner.take()) is not None:
                 batch = Finished(
-                    self._joiner.memory(),
-                    self._joiner.heap,
+                    taken,
                     *self._extractor.texts(),
                     [source.name for source in self._sources],
                     self._balancers,
@@ -632,10 +633,10 @@ class Pipeline:
                 )
                 self._joined += np.bincount(batch.joined, minlength=len(JOIN_CLASSES))
                 yield batch
-                self._joiner.release()
 
         for _ in self._steps():
             yield from flush()
+        yield from flush()
         self._joiner.finish()
         yield from flush()
 
@@ -802,10 +803,10 @@ def text_of(tables: Mapping[str, Sequence[str]]) -> int:
 
 
 _TEXT_OF = {
-    "client_name": TEXT_OF_SESSIONS,
+    "client_name": TEXT_OF_NAMES,
     "helo": TEXT_OF_SESSIONS,
     "sasl_username": TEXT_OF_SESSIONS,
-    "commands": TEXT_OF_SESSIONS,
+    "commands": TEXT_OF_COMMANDS,
     "rejects": TEXT_OF_REJECTS,
     "queue_ids": TEXT_OF_MESSAGES,
 }

@@ -12,6 +12,7 @@ for a while; all of it is bounded by the constants below.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from logscope.correlate.layout import *
 
 if TYPE_CHECKING:
-    from logscope.correlate.output import Finished
+    from logscope.correlate.finished import FinishedSessions
 
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -45,6 +46,7 @@ _STARTS = 1 << 14
 _MOMENTS = 1 << 10
 _PEERS = 1 << 12
 _CANDIDATES = 16  # most frequent addresses of a batch that are noted, and that are looked at after it
+_QUICK = 64
 _GROWTH = 1.25  # an address is looked at again when this much more is known
 
 
@@ -107,17 +109,17 @@ class Balancers:
         """All of them, as halves of 128 bits."""
         return frozenset(self._everywhere | {(hi, lo) for _, hi, lo in self._at | self._checking})
 
-    def learn(self, finished: Finished) -> None:
+    def learn(self, finished: FinishedSessions) -> None:
         """Look at one batch of finished sessions."""
         if finished.count == 0:
             return
-        mta = finished.has_screen | finished.has_smtpd
+        mta = finished.at_mta
         both = mta & finished.has_balancer
         self._note_joined(finished, both, finished.hidden)
         unexplained = np.flatnonzero(mta & ~finished.has_balancer & (finished.peer[0] != NULL))
         if len(unexplained):
             self._note_unexplained(finished, unexplained)
-        lone = np.flatnonzero(finished.has_balancer & ~mta & (finished.server() != NULL))
+        lone = np.flatnonzero(finished.has_balancer & ~mta & (finished.server != NULL))
         if len(lone):
             self._started += len(lone)
             self._new_starts.append(
@@ -125,25 +127,33 @@ class Balancers:
             )
         self._judge()
 
-    def _note_joined(self, finished: Finished, both: Mask, hidden: Mask) -> None:
+    def _note_joined(self, finished: FinishedSessions, both: Mask, hidden: Mask) -> None:
         hi, lo, _ = finished.peer
         self._at.update((a, b, c) for (a, b, c), _ in _groups(np.flatnonzero(hidden), finished.host, hi, lo))
-        passed = np.flatnonzero(both & ~hidden)
-        for (host, service), rows in _groups(np.flatnonzero(both), finished.host, finished.service()):
-            self._sessions[host, service] = self._sessions.get((host, service), 0) + len(rows)
-        for (key_host, key_hi, key_lo), peer in self._peers.items():
-            mine = (finished.host[passed] == key_host) & (hi[passed] == key_hi) & (lo[passed] == key_lo)
-            peer.joined += int(np.count_nonzero(mine))
+        passed = both & ~hidden
+        for (host, service), count in _counted(both, self._sessions, finished.host, finished.service):
+            self._sessions[host, service] = self._sessions.get((host, service), 0) + count
+        if self._peers:
+            self._count_joined(np.flatnonzero(passed), finished)
         gone_to = [finished.screen(column) for column in (P_DEST_HI, P_DEST_LO, P_DEST_PORT)]
-        logged = passed[gone_to[2][passed] != NULL]
-        for (host, *address), _ in _groups(logged, finished.host, *gone_to):
+        logged = passed & (gone_to[2] != NULL)
+        for (host, *address), _ in _counted(logged, self._destinations, finished.host, *gone_to):
             if len(self._destinations) < _PEERS:
                 self._destinations.add((host, address[0], address[1], address[2]))
 
-    def _note_unexplained(self, finished: Finished, unexplained: Codes) -> None:
+    def _count_joined(self, rows: Codes, finished: FinishedSessions) -> None:
+        """Count sessions of addresses that others have without an explanation."""
+        hi, lo, _ = finished.peer
+        host, hi, lo = finished.host[rows], hi[rows], lo[rows]
+        mine = np.flatnonzero(np.isin(lo, [key[2] for key in self._peers]))
+        for key in zip(host[mine].tolist(), hi[mine].tolist(), lo[mine].tolist(), strict=True):
+            if key in self._peers:
+                self._peers[key].joined += 1
+
+    def _note_unexplained(self, finished: FinishedSessions, unexplained: Codes) -> None:
         """Those of the busiest addresses; without lone balancer sessions, of inner addresses only."""
         hi, lo, _ = finished.peer
-        service, silent = finished.service(), finished.silent & self._elsewhere(finished)
+        service, silent = finished.service, finished.silent & self._elsewhere(finished)
         for (host, listener), rows in _groups(unexplained, finished.host, service):
             self._sessions[host, listener] = self._sessions.get((host, listener), 0) + len(rows)
         if not self._started:
@@ -158,7 +168,7 @@ class Balancers:
                 moments = finished.connected_at[rows]
                 peer.moments = np.append(peer.moments, moments[moments != NULL])[-_MOMENTS:]
 
-    def _elsewhere(self, finished: Finished) -> Mask:
+    def _elsewhere(self, finished: FinishedSessions) -> Mask:
         """bool[n]: the session did not go where clients' sessions go; checks without a client's header do
         not."""
         result = np.ones(finished.count, np.bool_)
@@ -253,6 +263,26 @@ def _among(keys: set[Key], host: Codes, hi: Codes, lo: Codes) -> Mask:
     for known_host, known_hi, known_lo in keys:
         result |= (host == known_host) & (hi == known_hi) & (lo == known_lo)
     return result
+
+
+def _counted(
+    mask: Mask, known: Collection[tuple[int, ...]], *columns: Codes
+) -> list[tuple[tuple[int, ...], int]]:
+    """How many sessions have each combination of values, of those in a mask.
+
+    Args:
+        known: combinations that most will have; others are found by sorting, which takes longer.
+    """
+    counts = []
+    rest = mask
+    for values in sorted(known) if len(known) <= _QUICK else ():
+        same = rest.copy()
+        for column, value in zip(columns, values, strict=True):
+            same &= column == value
+        if count := int(np.count_nonzero(same)):
+            counts.append((values, count))
+            rest = rest & ~same
+    return counts + [(values, len(rows)) for values, rows in _groups(np.flatnonzero(rest), *columns)]
 
 
 def _groups(rows: Codes, *columns: Codes) -> list[tuple[tuple[int, ...], Codes]]:

@@ -11,20 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from logscope.correlate.closing import finish_screen
 from logscope.correlate.hidden import find_hidden, watch_visit
 from logscope.correlate.layout import *
-from logscope.correlate.links import (
-    SOON,
-    address_chain,
-    finish_screen,
-    join_screen,
-    link_visit,
-    note_host,
-    sample_skew,
-    skew_of,
-    usual_host,
-)
+from logscope.correlate.links import join_screen, link_visit
 from logscope.correlate.matching import IMPOSSIBLE, slot_of
+from logscope.correlate.odds import SOON
 from logscope.correlate.pairing import (
     BALANCER_SCREEN,
     BALANCER_SMTPD,
@@ -35,6 +27,8 @@ from logscope.correlate.pairing import (
     match,
     weigh,
 )
+from logscope.correlate.servers import note_host, usual_host
+from logscope.correlate.skew import sample_skew, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
@@ -45,11 +39,6 @@ NO_DOUBT = 100  # parts of a million
 EXACT_ODDS = 1e-5  # all other assignments together must be less likely than this
 EXACT_SHARE = 0.9999
 EXACT_FIT = 15.0  # nats that the pair may cost
-
-
-@kernel
-def cluster_chain(m: Memory, host: int, hi: int, lo: int) -> int:
-    return chain(m, CLUSTER_HEADS, mix(mix(mix(3, host), hi), lo))
 
 
 @kernel

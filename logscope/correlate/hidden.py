@@ -13,22 +13,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from logscope.correlate.closing import SURE_ENOUGH
 from logscope.correlate.layout import *
 from logscope.correlate.links import (
     END_COARSE,
     END_FINE,
     START_COARSE,
     START_FINE,
-    SURE_ENOUGH,
     link_visit,
-    linked_share,
-    rarity,
-    sample_skew,
-    server_at,
-    skew_known,
-    skew_of,
 )
 from logscope.correlate.matching import IMPOSSIBLE, Numbers, align, in_order, slot_of
+from logscope.correlate.odds import rarity
 from logscope.correlate.pairing import (
     BALANCER_SCREEN,
     BALANCER_SMTPD,
@@ -42,6 +37,8 @@ from logscope.correlate.pairing import (
     row_start,
     weigh,
 )
+from logscope.correlate.servers import linked_share, server_at
+from logscope.correlate.skew import sample_skew, skew_known, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
@@ -182,7 +179,7 @@ def watch_balancer(m: Memory, b: int) -> None:
 def waits(m: Memory, row: int) -> bool:
     """Whether a session is still without its partner."""
     if m[row + 2] == BALANCER:
-        return bool(m[row + B_P] < 0 and m[row + B_S] < 0)
+        return bool(m[row + B_P] < 0 and m[row + B_S] < 0 and m[row + B_INNER] < 0)
     if m[row + 2] == SCREEN:
         return bool(m[row + P_B] < 0 and m[row + P_NO_BALANCER] == 0)
     return bool(m[row + S_B] < 0 and m[row + S_P] < 0 and m[row + S_NO_BALANCER] == 0)

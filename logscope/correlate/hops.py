@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logscope.correlate.closing import add_closed, finish_screen
 from logscope.correlate.clusters import (
     enter_screen,
     enter_smtpd,
@@ -14,8 +15,8 @@ from logscope.correlate.clusters import (
 from logscope.correlate.hidden import expect_hidden, watch_balancer
 from logscope.correlate.late import take_down
 from logscope.correlate.layout import *
-from logscope.correlate.links import add_closed, address_chain, finish_screen, see_server
 from logscope.correlate.messages import message_of
+from logscope.correlate.servers import see_server
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 from logscope.postfix.queue_ids import UNKNOWN, microseconds
@@ -34,6 +35,8 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[b + B_KEY2] = -1
     m[b + B_P] = -1
     m[b + B_S] = -1
+    m[b + B_OUTER] = -1
+    m[b + B_INNER] = -1
     m[b + B_METHOD] = L_NONE
     m[b + B_CONFIDENCE] = SURE_NONE
     m[b + B_PROBABILITY] = 0
@@ -303,7 +306,7 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
     m[s + S_HI] = e[E_HI]
     m[s + S_LO] = e[E_LO]
     m[s + S_PORT] = e[E_PORT]
-    m[s + S_NAME] = keep(m, heap, pool, e[E_T0], TEXT_OF_SESSIONS) if e[E_ROLE] == R_SMTPD_CONNECT else NULL
+    m[s + S_NAME] = keep(m, heap, pool, e[E_T0], TEXT_OF_NAMES) if e[E_ROLE] == R_SMTPD_CONNECT else NULL
     push_event(m, s + S_EVENTS, e)
     m[VISITED] = 1
     if e[E_HI] == NULL:  # connect from unknown[unknown]
@@ -375,7 +378,7 @@ def on_smtpd(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
 @kernel
 def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int) -> None:
     if role == R_SMTPD_DISCONNECT:
-        m[s + S_COMMANDS] = keep(m, heap, pool, e[E_T0], TEXT_OF_SESSIONS)
+        m[s + S_COMMANDS] = keep(m, heap, pool, e[E_T0], TEXT_OF_COMMANDS)
         m[s + S_SIGNATURE] = e[E_QUEUE]
         m[s + S_COMMANDS_OK] = e[E_N0]
         m[s + S_COMMANDS_ALL] = e[E_N1]

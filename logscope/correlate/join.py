@@ -4,21 +4,36 @@ the rest.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from logscope import engine
+from logscope.correlate.handout import (
+    EVENT_FACTS,
+    INNER_FACTS,
+    MESSAGE_FACTS,
+    REJECT_FACTS,
+    SESSION_FACTS,
+    Room,
+    collect,
+    copy_open,
+)
 from logscope.correlate.layout import *
-from logscope.correlate.step import finish, release, run_timers, step
+from logscope.correlate.step import finish, run_timers, step
 from logscope.correlate.still_open import evict, list_begun, list_open
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-STEP, ADVANCE, FINISH, RELEASE, EVICT = range(5)
-ENOUGH = 1 << 13
-"""Sessions, messages and deliveries after which a step ends, so that what is finished does not pile up."""
+STEP, ADVANCE, FINISH, COLLECT, WIDEN, EVICT = range(6)
+ENOUGH = 1 << 14
+"""Sessions that are handed out at once, at most."""
+_HEADS, _MOST_HEADS = 1 << 11, 1 << 17  # of chains, in each table; each a power of four times the other
+_WORDS_A_HEAD = 128  # of rows, free ones included; a session has about as many
 _WORDS_AN_EVENT = 256  # more than one event can ever take
+_LINES_A_SESSION = 16  # of evidence; where that is not enough, fewer sessions are handed out at once
 
 _TEXT_COLUMNS = (  # kind of row, column
     (SCREEN, P_HELO),
@@ -29,11 +44,45 @@ _TEXT_COLUMNS = (  # kind of row, column
 )
 
 
-class Joiner:
-    """The memory of the joins and the three moves on it.
+@dataclass(frozen=True)
+class Taken:
+    """What is finished: facts as `handout` lists them. All of it is valid until the joiner's next move.
 
-    After each `step` and after `finish` the caller reads what is finished (`output.Finished`) and calls
-    `release`.
+    Attributes:
+        sessions: int64[facts, sessions].
+        messages, rejects, events, inners, deliveries: int64[things, facts], as far as they are wanted.
+        heap: of the texts.
+    """
+
+    sessions: Matrix
+    messages: Matrix
+    rejects: Matrix
+    events: Matrix
+    inners: Matrix
+    deliveries: Matrix
+    heap: Bytes
+
+    def only(self, wanted: NDArray[np.bool_]) -> Taken:
+        """Some of the sessions, with what belongs to them."""
+        places = np.cumsum(wanted) - 1
+
+        def of_those(rows: Matrix) -> Matrix:
+            rows = rows[wanted[rows[:, 0]]]
+            rows[:, 0] = places[rows[:, 0]]
+            return rows
+
+        messages, rejects, events, inners = map(
+            of_those, (self.messages, self.rejects, self.events, self.inners)
+        )
+        sessions = np.ascontiguousarray(self.sessions[:, wanted])
+        return Taken(sessions, messages, rejects, events, inners, self.deliveries, self.heap)
+
+
+class Joiner:
+    """The memory of the joins and the moves on it.
+
+    When `step` returns -2, and before `advance` and `finish` and after them, the caller takes all that is
+    finished (`take`, until it has nothing more).
 
     Args:
         machine_code: run the compiled steps; plain Python otherwise (the same functions).
@@ -52,7 +101,7 @@ class Joiner:
         late: bool = False,
     ) -> None:
         self._machine_code = machine_code
-        memory = _new_memory(1 << (19 if machine_code else 12))
+        memory = _new_memory(_MOST_HEADS if machine_code else _MOST_HEADS >> 2)
         memory[KEEPS_LATE] = late
         memory[WANT_EVENTS], memory[WANT_DELIVERIES], memory[WANT_TEXT] = events, deliveries, text
         self._memory: Any = (
@@ -63,12 +112,56 @@ class Joiner:
         for kind, column in _TEXT_COLUMNS:
             columns[kind, np.argmin(columns[kind])] = column
         self._text_columns = columns
+        self._room: Room = _no_room()
 
-    @property
-    def finished_anything(self) -> bool:
-        """Whether the last step finished a session or a message, or saw a delivery."""
+    def take(self) -> Taken | None:
+        """Some of what is finished; None when nothing is left."""
         memory = self._memory
-        return bool(memory[SESSIONS_COUNT] or memory[MESSAGES_COUNT] or memory[DELIVERIES_COUNT])
+        while True:
+            self._move(COLLECT)
+            if any(self._counts()):
+                return self._taken(self._room)
+            if not (memory[SESSIONS_COUNT] or memory[MESSAGES_COUNT] or memory[DELIVERIES_COUNT]):
+                return None
+            self._room = self._room_for(ENOUGH, self._room)
+
+    def _taken(self, room: Room) -> Taken:
+        """What has been copied, of which nothing is counted from now on."""
+        counts = self._counts(clear=True)
+        sessions, *others = room
+        messages, rejects, events, inners, deliveries = (
+            rows[:count] for rows, count in zip(others, counts[1:], strict=True)
+        )
+        return Taken(sessions[:, : counts[0]], messages, rejects, events, inners, deliveries, self.heap)
+
+    def _counts(self, *, clear: bool = False) -> list[int]:
+        """How much has been copied to each part of the room."""
+        places = range(TAKEN_SESSIONS, TAKEN_SESSIONS + len(self._room))
+        counts = [int(self._memory[place]) for place in places]
+        for place in places if clear else ():
+            self._memory[place] = 0
+        return counts
+
+    def _room_for(self, count: int, before: Room) -> Room:
+        """Room for so many sessions; more than before, where one session needs all of it."""
+        memory, (sessions, messages, rejects, events, inners, deliveries) = self._memory, before
+        wanted = memory[WANT_TEXT]
+
+        def more(rows: Matrix, wanted: int, least: int, facts: int) -> Matrix:
+            return np.empty((max(2 * len(rows), least) if wanted else 0, facts), np.int64)
+
+        return (
+            sessions if sessions.shape[1] else np.empty((SESSION_FACTS, count), np.int64),
+            more(messages, wanted & TEXT_OF_MESSAGES, 2 * count, MESSAGE_FACTS),
+            more(rejects, wanted & TEXT_OF_REJECTS, 2 * count, REJECT_FACTS),
+            more(events, memory[WANT_EVENTS], _LINES_A_SESSION * count, EVENT_FACTS),
+            more(inners, 1, 2 * count, INNER_FACTS),
+            more(deliveries, memory[WANT_DELIVERIES], 2 * count, Y_WIDTH),
+        )
+
+    def without_room(self) -> dict[str, Any]:
+        """The attributes when everything finished has been taken; room is made anew."""
+        return vars(self) | {"_room": _no_room()}
 
     def skews(self) -> dict[tuple[int, int], tuple[float, int]]:
         """{(balancer host, mail host): (seconds the mail host is ahead, samples)}."""
@@ -80,20 +173,22 @@ class Joiner:
             for pair in np.flatnonzero(rows[:, SKEW_COUNT]).tolist()
         }
 
-    def memory(self) -> Memory:
-        """The memory as an array; a copy in plain Python, where it is a list."""
-        return self._memory if self._machine_code else np.array(self._memory[: self._memory[TOP]], np.int64)
-
     def _run(self, function: Any) -> Any:
         return engine.compiled(function) if self._machine_code else function
 
     def step(self, events: Matrix, pool: Bytes, cursor: Vector, limit: Vector, live: Vector) -> int:
         """Take events in merged order; returns the source that has none left, -1 when all are taken, -2 for
-        "release what is finished and call again".
+        "take what is finished and call again".
         """
+        if self._memory[HEAP_TOP] + LONGEST_LINE > len(self.heap):
+            if self._memory[TAKEN_SESSIONS] or self._memory[TAKEN_MESSAGES] or self._memory[TAKEN_DELIVERIES]:
+                return -2
+            self._move_text()
         self._reserve()
         rows: Any = events if self._machine_code else _Lists(events)
-        return int(self._run(move)(STEP, self._memory, self.heap, rows, pool, cursor, limit, live, ENOUGH))
+        return int(
+            self._run(move)(STEP, self._memory, self.heap, rows, pool, cursor, limit, live, self._room, 0)
+        )
 
     def hasten(self, hasty: bool) -> None:
         """Say whether a hop of which nobody has heard is not waited for."""
@@ -131,11 +226,14 @@ class Joiner:
         if len(times):
             self._move(EVICT, int(np.partition(times, len(times) // 2)[len(times) // 2]))
 
-    def still_open(self, before: int) -> Matrix:
-        """Sessions that go on, or have mail in the queue, since before a moment: rows of postscreen (first)
-        and smtpd, -1 where there is none.
-        """
-        return self._listed(list_open, (before,), 2)
+    def still_open(self, before: int) -> Taken:
+        """Sessions that go on, or have mail in the queue, since before a moment."""
+        memory, rows = self._memory, self._listed(list_open, (before,), 2)
+        room = self._room_for(rows.shape[1], _no_room())
+        while not self._run(copy_open)(memory, rows, room):
+            self._counts(clear=True)
+            room = self._room_for(rows.shape[1], room)
+        return self._taken(room)
 
     def _listed(self, run: Any, arguments: tuple[int, ...], height: int = 0) -> Vector:
         """What a kernel lists, with as much room as it needs."""
@@ -157,14 +255,12 @@ class Joiner:
         words = int(self._run(words_in_use)(self._memory))
         return 8 * words + int(self._run(text_in_use)(self._memory, self._text_columns))
 
-    def release(self) -> None:
-        """Forget what was handed out."""
-        self._move(RELEASE)
-
-    def _move(self, what: int, until: int = 0) -> None:
+    def _move(self, what: int, number: int = 0) -> None:
         nothing = np.empty(0, np.int64)
         events, pool = np.empty((0, E_WIDTH), np.int64), np.empty(0, np.uint8)
-        self._run(move)(what, self._memory, self.heap, events, pool, nothing, nothing, nothing, until)
+        self._run(move)(
+            what, self._memory, self.heap, events, pool, nothing, nothing, nothing, self._room, number
+        )
 
     def _reserve(self) -> None:
         """Make room for the next event, and for as much as there is already: what the deadlines need that it
@@ -176,11 +272,17 @@ class Joiner:
         if needed > len(memory):
             self._memory = memory = self._extended(needed + needed // 2)
         memory[ROOM] = (len(memory) + bottom - _WORDS_AN_EVENT) // 2
-        if memory[HEAP_TOP] + LONGEST_LINE > len(self.heap):
-            live = int(self._run(text_in_use)(memory, self._text_columns))
-            heap = np.empty(2 * (live + LONGEST_LINE), np.uint8)
-            memory[HEAP_TOP] = self._run(move_text)(memory, self._text_columns, self.heap, heap)
-            self.heap = heap
+        places = int(memory[HEADS_MASK]) + 1
+        if top - bottom > _WORDS_A_HEAD * places and places < memory[HEADS_ROOM]:
+            self._move(WIDEN, 4 * places)
+
+    def _move_text(self) -> None:
+        """Make room for the text of the next event: what is in use moves to a new heap."""
+        memory = self._memory
+        live = int(self._run(text_in_use)(memory, self._text_columns))
+        heap = np.empty(2 * live + 4 * LONGEST_LINE, np.uint8)
+        memory[HEAP_TOP] = self._run(move_text)(memory, self._text_columns, self.heap, heap)
+        self.heap = heap
         memory[HEAP_ROOM] = len(self.heap) - LONGEST_LINE
 
     def _extended(self, size: int) -> Any:
@@ -202,19 +304,22 @@ def move(
     cursor: Vector,
     limit: Vector,
     live: Vector,
+    room: Room,
     number: int,
 ) -> int:
     """All that happens to the memory, as one: the parts share most of their code, compiled once this way."""
     if what == STEP:
-        return step(m, heap, events, pool, cursor, limit, live, number)
+        return step(m, heap, events, pool, cursor, limit, live, room)
     if what == ADVANCE:
         run_timers(m, number)
     elif what == FINISH:
         finish(m)
+    elif what == WIDEN:
+        widen(m, number)
     elif what == EVICT:
         evict(m, number)
     else:
-        release(m)
+        collect(m, room)
     return 0
 
 
@@ -275,9 +380,14 @@ def move_text(m: Memory, columns: Matrix, old: Bytes, new: Bytes) -> int:
     return top
 
 
-def _new_memory(heads: int) -> Memory:
+def _no_room() -> Room:
+    empty = np.empty((0, 0), np.int64)
+    return empty, empty, empty, empty, empty, empty
+
+
+def _new_memory(most_heads: int) -> Memory:
     tables = (KEY_HEADS, ADDRESS_HEADS, PID_HEADS, CLUSTER_HEADS, QUEUE_HEADS)
-    skew = HEADER + len(tables) * heads
+    skew = HEADER + len(tables) * most_heads
     servers = skew + SKEW_HOSTS * SKEW_HOSTS * SKEW_WIDTH
     talks = servers + SERVER_WIDTH * SERVER_PLACES
     ticks = talks + TALKS_WIDTH
@@ -288,9 +398,9 @@ def _new_memory(heads: int) -> Memory:
     memory[:skew] = -1
     memory[NOW] = NULL
     memory[TOP] = memory[BOTTOM] = bottom
-    memory[HEADS_MASK] = heads - 1
+    memory[HEADS_MASK], memory[HEADS_ROOM] = _HEADS - 1, most_heads
     for number, table in enumerate(tables):
-        memory[table] = HEADER + number * heads
+        memory[table] = HEADER + number * most_heads
     memory[SKEW], memory[SERVERS], memory[TALKS], memory[TICKS] = skew, servers, talks, ticks
     memory[GROUPS] = groups
     memory[servers:talks] = -1  # no server has this name
@@ -309,6 +419,12 @@ def _new_memory(heads: int) -> Memory:
         SHELVED_COUNT,
         HASTY,
         VISITED,
+        TAKEN_SESSIONS,
+        TAKEN_MESSAGES,
+        TAKEN_REJECTS,
+        TAKEN_EVENTS,
+        TAKEN_INNERS,
+        TAKEN_DELIVERIES,
     ):
         memory[counter] = 0
     return memory

@@ -12,7 +12,7 @@ From files nothing is kept: they are read in the order of their times, so nothin
 from __future__ import annotations
 
 from logscope.correlate.layout import *
-from logscope.correlate.links import FAR, address_chain
+from logscope.correlate.odds import FAR
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
@@ -210,8 +210,10 @@ def release_session(m: Memory, z: int) -> None:
 
 @kernel
 def give_back_parts(m: Memory, b: int, p: int, s: int) -> None:
-    if b >= 0:
+    while b >= 0:
+        outer = m[b + B_OUTER]
         give_back(m, b)
+        b = outer
     if p >= 0:
         give_back_list(m, m[p + P_EVENTS])
         give_back_list(m, m[p + P_REJECTS])

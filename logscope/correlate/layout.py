@@ -45,14 +45,11 @@ LONGEST_LINE = 1 << 21  # bytes; no line from which an event is made is longer
     E_N9,
     E_N10,
     E_N11,
-    E_T0,  # spans of text in the byte pool: offset << 24 | length
-    E_T1,
-    E_T2,
-    E_T3,
-    E_T4,
-    E_T5,
     E_WIDTH,
-) = range(37)
+) = range(31)
+# Spans of text in the byte pool, offset << 24 | length; in the place of numbers that only balancers' lines
+# have.
+E_T0, E_T1, E_T2, E_T3, E_T4, E_T5 = range(E_N6, E_N11 + 1)
 
 # --- what a line is to the joins ----------------------------------------------------------------------------
 (
@@ -194,9 +191,14 @@ FREE, OPEN, CLOSED = 0, 1, 2
     B_DOUBT,
     B_AMBIGUOUS,  # several visits would fit
     B_WATCHED,  # is among its server's sessions without a visit
+    B_OUTER,  # the session of the balancer before this one, and behind
+    B_INNER,
+    B_CHAIN_METHOD,  # of the link to the one before
+    B_CHAIN_CONFIDENCE,
+    B_CHAIN_PROBABILITY,
     B_SHOWN,  # 1: was handed out alone, see `late`
     B_WIDTH,
-) = range(43)
+) = range(48)
 
 # --- postscreen sessions ------------------------------------------------------------------------------------
 (

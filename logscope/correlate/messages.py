@@ -11,11 +11,6 @@ STALE = 30 * SECOND  # a `client=` line this long after the last line of an equa
 
 
 @kernel
-def queue_chain(m: Memory, host: int, queue: int) -> int:
-    return chain(m, QUEUE_HEADS, mix(mix(17, host), queue))
-
-
-@kernel
 def find_message(m: Memory, host: int, queue: int) -> int:
     q = m[queue_chain(m, host, queue)]
     while q >= 0:

@@ -12,15 +12,9 @@ import math
 
 import numpy as np
 
+from logscope.correlate.habits import habit_cost, note_pair
 from logscope.correlate.layout import *
-from logscope.correlate.links import (
-    gap,
-    habit_cost,
-    note_pair,
-    skew_known,
-    skew_of,
-    usual_host,
-)
+from logscope.correlate.links import gap
 from logscope.correlate.matching import (
     IMPOSSIBLE,
     Costs,
@@ -34,6 +28,8 @@ from logscope.correlate.matching import (
     spread,
     swap_odds,
 )
+from logscope.correlate.servers import usual_host
+from logscope.correlate.skew import skew_known, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 

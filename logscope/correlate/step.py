@@ -4,6 +4,15 @@ in between.
 
 from __future__ import annotations
 
+from logscope.correlate.chains import look_for_chain
+from logscope.correlate.closing import (
+    add_closed,
+    finish_screen,
+    finish_smtpd,
+    settle_balancer,
+    settle_screen,
+    settle_smtpd,
+)
 from logscope.correlate.clusters import (
     is_time,
     join_address,
@@ -12,6 +21,7 @@ from logscope.correlate.clusters import (
     solve,
     solve_all,
 )
+from logscope.correlate.handout import Room, collect
 from logscope.correlate.hidden import find_hidden, find_visit, watch_balancer, watch_visit
 from logscope.correlate.hops import (
     drop_stub,
@@ -22,22 +32,11 @@ from logscope.correlate.hops import (
     on_smtpd,
     on_smtpd_connect,
 )
-from logscope.correlate.late import drop_shelved, release_session
+from logscope.correlate.late import drop_shelved
 from logscope.correlate.layout import *
-from logscope.correlate.links import (
-    LAST,
-    SOON,
-    add_closed,
-    finish_screen,
-    finish_smtpd,
-    join_balancer,
-    join_key,
-    join_screen,
-    settle_balancer,
-    settle_screen,
-    settle_smtpd,
-)
+from logscope.correlate.links import join_balancer, join_key, join_screen
 from logscope.correlate.messages import end_message, on_queue
+from logscope.correlate.odds import LAST, SOON
 from logscope.correlate.pairing import BALANCER_SCREEN, BALANCER_SMTPD
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -45,6 +44,7 @@ from logscope.engine import kernel
 FOREVER = 2**62
 NO_SMTPD = 600 * SECOND  # handed over, and no smtpd line for so long: its lines are lost
 LONGEST = 6 * 3600 * SECOND  # a session without any end is given up
+AT_ONCE = 64  # finished sessions, messages and deliveries that are copied together
 WAIT_RIVALS = 60 * SECOND  # for the ends of the other sessions of a cluster
 
 
@@ -57,15 +57,15 @@ def step(
     cursor: Vector,
     limit: Vector,
     live: Vector,
-    enough: int,
+    room: Room,
 ) -> int:
     """Take events in merged order until a live source has none left; returns that source.
 
     Returns -1 when all are taken and no source is live, -2 when there are more, but no room for another one,
-    or `enough` is finished.
+    or for what is finished.
 
     `cursor` and `limit` are each source's first unread row of `events` and the row after its last; `live`
-    is 1 for a source that can bring more.
+    is 1 for a source that can bring more; `room` is for what is finished.
     """
     sources = cursor.shape[0]
     while True:
@@ -88,7 +88,7 @@ def step(
                 second = min(second, order if source > first else order - 1)
         at = cursor[first]
         while at < limit[first] and (at == cursor[first] or events[at, E_ORDER] <= second):
-            if is_full(m, enough):
+            if is_full(m, room):
                 cursor[first] = at
                 return -2
             take_event(m, heap, pool, events[at])
@@ -97,10 +97,13 @@ def step(
 
 
 @kernel
-def is_full(m: Memory, enough: int) -> bool:
+def is_full(m: Memory, room: Room) -> bool:
     """Whether the memory has to grow, or the caller to take what is finished, before the next event."""
-    finished = m[SESSIONS_COUNT] + m[MESSAGES_COUNT] + m[DELIVERIES_COUNT]
-    return bool(m[TOP] > m[ROOM] or m[HEAP_TOP] > m[HEAP_ROOM] or finished >= enough)
+    if m[SESSIONS_COUNT] + m[MESSAGES_COUNT] + m[DELIVERIES_COUNT] >= AT_ONCE:
+        collect(m, room)
+        if m[SESSIONS_COUNT] + m[MESSAGES_COUNT] + m[DELIVERIES_COUNT] > 0:
+            return True
+    return bool(m[TOP] > m[ROOM] or m[HEAP_TOP] > m[HEAP_ROOM])
 
 
 @kernel
@@ -165,6 +168,7 @@ def run_timers(m: Memory, until: int) -> None:
             if m[row + P_STATE] == OPEN and m[row + P_B] < 0 and m[KEEPS_LATE] and m[REACHED] == 0:
                 give_up_or_wait(m, row)
         elif kind == TIMER_BALANCED:
+            look_for_chain(m, row)
             join_balancer(m, row, SOON)
             watch_balancer(m, row)
             if m[KEEPS_LATE] and m[VISITED] == 0:
@@ -334,16 +338,22 @@ def give_up_screen(m: Memory, p: int) -> None:
 
 @kernel
 def fire_balancer(m: Memory, b: int) -> None:
-    if m[b + B_P] >= 0 or m[b + B_S] >= 0:
+    if not is_lone(m, b):
         return
     join_balancer(m, b, LAST)
-    if m[b + B_P] < 0 and m[b + B_S] < 0:
+    if is_lone(m, b):
         find_visit(m, b)
-    if m[b + B_P] < 0 and m[b + B_S] < 0:
+    if is_lone(m, b):
         settle_balancer(m, b)
         m[b + B_EXPIRED] = 1
         m[b + B_STATE] = CLOSED
         add_closed(m, b, -1, -1)
+
+
+@kernel
+def is_lone(m: Memory, b: int) -> bool:
+    """Whether neither a mail server's session is known for a balancer's, nor one of a balancer behind it."""
+    return bool(m[b + B_P] < 0 and m[b + B_S] < 0 and m[b + B_INNER] < 0)
 
 
 # --- the end ------------------------------------------------------------------------------------------------
@@ -376,7 +386,7 @@ def close_row(m: Memory, row: int, kind: int) -> None:
         end_message(m, row)
     elif kind == SCREEN:
         hand_out_screen(m, row)
-    else:
+    elif m[row + B_INNER] < 0:  # else the innermost speaks for it
         settle_balancer(m, row)
         m[row + B_STATE] = CLOSED
         add_closed(m, row, -1, -1)
@@ -419,24 +429,3 @@ def hand_out_screen(m: Memory, p: int) -> None:
     if b >= 0:
         m[b + B_STATE] = CLOSED
     add_closed(m, b, p, s)
-
-
-@kernel
-def release(m: Memory) -> None:
-    """Give back the rows of the sessions, messages and deliveries that were handed out."""
-    z = m[SESSIONS_FIRST]
-    while z >= 0:
-        after = m[z + LINK]
-        release_session(m, z)
-        z = after
-    q = m[MESSAGES_FIRST]
-    while q >= 0:
-        after = m[q + LINK]
-        give_back_list(m, m[q + M_EVENTS])
-        give_back(m, q)
-        q = after
-    give_back_list(m, m[DELIVERIES_FIRST])
-    for first in (SESSIONS_FIRST, MESSAGES_FIRST, DELIVERIES_FIRST):
-        m[first] = -1
-        m[first + 1] = -1
-        m[first + 2] = 0

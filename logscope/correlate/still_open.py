@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from logscope.correlate.closing import add_closed, settle_balancer, settle_screen, settle_smtpd
 from logscope.correlate.clusters import leave_screen, leave_smtpd
 from logscope.correlate.hops import drop_stub
 from logscope.correlate.late import EVICTED, clear_shelf
 from logscope.correlate.layout import *
-from logscope.correlate.links import add_closed, settle_balancer, settle_screen, settle_smtpd
 from logscope.correlate.messages import end_message
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -59,7 +59,7 @@ def begun(m: Memory, row: int, kind: int) -> int:
         return int(m[row + P_CONNECTED])
     if kind == SMTPD and m[row + S_P] < 0:
         return int(m[row + S_STAMP] if m[row + S_STARTED] == NULL else m[row + S_STARTED])
-    if kind == BALANCER and m[row + B_P] < 0 and m[row + B_S] < 0:
+    if kind == BALANCER and m[row + B_P] < 0 and m[row + B_S] < 0 and m[row + B_INNER] < 0:
         return int(m[row + B_LOGGED])
     if kind == MESSAGE and m[row + M_S] < 0:
         return int(m[row + M_LAST])

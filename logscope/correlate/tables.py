@@ -35,7 +35,8 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     ROOM,  # up to here the next event is sure to find room for its rows
     HEAP_ROOM,  # and up to here for its text
     BOTTOM,  # first word of the first row
-    HEADS_MASK,
+    HEADS_MASK,  # of how many heads each table makes use
+    HEADS_ROOM,  # and how many it has room for
     KEY_HEADS,  # where each table of chain heads begins
     ADDRESS_HEADS,
     PID_HEADS,
@@ -51,7 +52,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     HEAP_TOP,
     WANT_EVENTS,
     WANT_DELIVERIES,
-    WANT_TEXT,  # of what: bits
+    WANT_TEXT,  # of what: bits; without that of messages, no message is handed out by itself
     FINISHING,  # no more input: sessions without an end are decided too
     UNTOLD,  # lines that name a session nobody knows
     SESSIONS_FIRST,  # handed out and not yet released
@@ -67,8 +68,15 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     SHELVED_COUNT,  # how much is
     HASTY,  # whether a hop of which nobody has heard is not waited for
     VISITED,  # whether a mail server saw any session
+    # of what is finished, how much has been copied: see `handout`
+    TAKEN_SESSIONS,
+    TAKEN_MESSAGES,
+    TAKEN_REJECTS,
+    TAKEN_EVENTS,
+    TAKEN_INNERS,
+    TAKEN_DELIVERIES,
     FREE_FIRST,  # one list of free rows for each kind
-) = range(40)
+) = range(47)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
@@ -103,8 +111,11 @@ SERVER_PLACES = 1024
     SERVER_FIRST,  # its sessions that nobody at a mail server is known for
     SERVER_LAST,
     SERVER_COUNT,
+    SERVER_LOOKED,  # its sessions for which another balancer's line was looked for, and how many had one
+    SERVER_PAIRED,
+    SERVER_LEAN,  # how much more often they seemed to be the outer ones of these
     SERVER_WIDTH,
-) = range(14)
+) = range(17)
 GROUP_PLACES = 256
 GROUP_TRIES = 4
 (
@@ -143,7 +154,8 @@ WAIT_END = 8 * SECOND  # after smtpd's end, for the balancer's line of the same 
 
 
 TEXT_OF_SESSIONS, TEXT_OF_REJECTS, TEXT_OF_MESSAGES, TEXT_OF_DELIVERIES = 1, 2, 4, 8
-ALL_TEXT = 15
+TEXT_OF_NAMES, TEXT_OF_COMMANDS = 16, 32  # of the sessions' client names and disconnect counters
+ALL_TEXT = 63
 
 
 # --- hashing ------------------------------------------------------------------------------------------------
@@ -301,6 +313,57 @@ def chain(m: Memory, heads: int, hashed: int) -> int:
 
 
 @kernel
+def widen(m: Memory, places: int) -> None:
+    """Use more of the room for chains' heads: few sessions should not be spread over more memory than the
+    processor's cache has. Rows of a chain keep their order.
+    """
+    old = m[HEADS_MASK] + 1
+    m[HEADS_MASK] = places - 1
+    for table in (KEY_HEADS, ADDRESS_HEADS, PID_HEADS, CLUSTER_HEADS, QUEUE_HEADS):
+        for head in range(m[table] + old, m[table] + places):
+            m[head] = -1
+        column = chain_column(table)
+        for head in range(m[table], m[table] + old):
+            row = m[head]
+            m[head] = -1
+            turned = -1
+            while row >= 0:
+                after = m[row + column]
+                m[row + column] = turned
+                turned = row
+                row = after
+            while turned >= 0:
+                after = m[turned + column]
+                enchain(m, home_of(m, table, turned), column, turned)
+                turned = after
+
+
+@kernel
+def chain_column(table: int) -> int:
+    if table == KEY_HEADS:
+        return X_NEXT
+    if table == ADDRESS_HEADS:
+        return B_NEXT
+    if table == PID_HEADS:
+        return S_NEXT
+    return C_NEXT if table == CLUSTER_HEADS else M_NEXT
+
+
+@kernel
+def home_of(m: Memory, table: int, row: int) -> int:
+    """The word that holds the first row of the chain that a row belongs to."""
+    if table == KEY_HEADS:
+        return key_chain(m, m[row + X_HI], m[row + X_LO], m[row + X_PORT])
+    if table == ADDRESS_HEADS:
+        return address_chain(m, m[row + B_HI], m[row + B_LO])
+    if table == PID_HEADS:
+        return pid_chain(m, m[row + S_HOST], m[row + S_PID])
+    if table == CLUSTER_HEADS:
+        return cluster_chain(m, m[row + C_HOST], m[row + C_HI], m[row + C_LO])
+    return queue_chain(m, m[row + M_HOST], m[row + M_QUEUE])
+
+
+@kernel
 def enchain(m: Memory, head: int, column: int, row: int) -> None:
     m[row + column] = m[head]
     m[head] = row
@@ -329,8 +392,29 @@ def pid_chain(m: Memory, host: int, pid: int) -> int:
 
 
 @kernel
+def address_chain(m: Memory, hi: int, lo: int) -> int:
+    return chain(m, ADDRESS_HEADS, mix(mix(7, hi), lo))
+
+
+@kernel
+def cluster_chain(m: Memory, host: int, hi: int, lo: int) -> int:
+    return chain(m, CLUSTER_HEADS, mix(mix(mix(3, host), hi), lo))
+
+
+@kernel
+def queue_chain(m: Memory, host: int, queue: int) -> int:
+    return chain(m, QUEUE_HEADS, mix(mix(17, host), queue))
+
+
+@kernel
 def key_chain(m: Memory, hi: int, lo: int, port: int) -> int:
     return chain(m, KEY_HEADS, mix(mix(mix(0, hi), lo), port))
+
+
+@kernel
+def has_key(m: Memory, node: int, hi: int, lo: int, port: int) -> bool:
+    """Whether one of a chain of keys is this one."""
+    return bool(m[node + X_HI] == hi and m[node + X_LO] == lo and m[node + X_PORT] == port)
 
 
 @kernel

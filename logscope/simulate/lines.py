@@ -361,12 +361,16 @@ def balancer(
     arena: Ints,
     session: int,
 ) -> None:
-    """HAProxy's line, at the session's end; two of them in a chain."""
+    """HAProxy's line, at the session's end; two of them in a chain, unless no server was reached."""
     outer = s[i, S_BALANCER]
     words = k[K_HOSTS]
     end = s[i, S_AT] + s[i, S_DURATION] * MILLISECOND
-    chained = k[K_INNER] > 0
+    server = s[i, S_SERVER]
+    reached = server >= 0 and s[i, S_TERMINATION] != T_NO_SERVER
+    chained = k[K_INNER] > 0 and reached
     inner = k[K_BALANCERS] + s[i, S_NUMBER] % max(k[K_INNER], 1)
+    # The inner one is connected when the outer one has waited, and then has as little to wait for.
+    before = max(s[i, S_QUEUE], 0) + max(s[i, S_CONNECT], 0)
     for hop in range(2 if chained else 1):
         who = inner if hop == 1 else outer
         host = k[K_SERVERS] + who
@@ -382,19 +386,17 @@ def balancer(
             arena[at] = s[i, S_HI]
             arena[at + 1] = s[i, S_LO]
             arena[at + 2] = s[i, S_PORT]
-        arena[at + 3] = local(s[i, S_AT], k)
+        arena[at + 3] = local(s[i, S_AT] + hop * before * MILLISECOND, k)
         arena[at + 4] = k[K_SPANS + W_FRONTENDS + s[i, S_SERVICE]]
         arena[at + 5] = k[K_SPANS + W_BACKENDS + s[i, S_SERVICE]]
-        server = s[i, S_SERVER]
-        reached = server >= 0 and s[i, S_TERMINATION] != T_NO_SERVER
         arena[at + 6] = k[K_SPANS + W_NO_SERVER]
         if hop == 0 and chained:
             arena[at + 6] = k[K_SPANS + words + k[K_SERVERS] + inner]
         elif reached:
             arena[at + 6] = k[K_SPANS + words + server]
-        arena[at + 7] = s[i, S_QUEUE]
-        arena[at + 8] = s[i, S_CONNECT]
-        arena[at + 9] = s[i, S_DURATION]
+        arena[at + 7] = 0 if hop else s[i, S_QUEUE]
+        arena[at + 8] = 0 if hop else s[i, S_CONNECT]
+        arena[at + 9] = s[i, S_DURATION] - hop * before
         arena[at + 10] = s[i, S_BYTES]
         arena[at + 11] = k[K_SPANS + W_TERMINATIONS + s[i, S_TERMINATION]]
         arena[at + 12] = s[i, S_OPEN]
@@ -430,6 +432,10 @@ def put_peer(s: Matrix, i: int, k: Ints, arena: Ints, at: int) -> int:
         arena[at] = 0
         arena[at + 1] = front(s, i, k)
         arena[at + 2] = s[i, S_BACK_PORT]
+    elif k[K_INNER] > 0 and k[K_FORWARDED] == 0:  # the inner balancer passes on what it knows
+        arena[at] = 0
+        arena[at + 1] = k[K_ADDRESSES + k[K_SERVERS] + s[i, S_BALANCER]]
+        arena[at + 2] = s[i, S_OUTER_PORT]
     else:
         arena[at] = s[i, S_HI]
         arena[at + 1] = s[i, S_LO]

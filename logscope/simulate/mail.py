@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from logscope.correlate.handout import F_BOUNCED, F_DEFERRED, F_PARTLY, F_SENT, F_UNKNOWN
 from logscope.correlate.layout import D_BOUNCED, D_DEFERRED, D_SENT, NULL
-from logscope.correlate.output import F_BOUNCED, F_DEFERRED, F_PARTLY, F_SENT, F_UNKNOWN
 from logscope.engine import kernel
 from logscope.simulate.chance import below, draw, spread, waiting
 from logscope.simulate.faults import DESTINATIONS

@@ -81,7 +81,7 @@ class _Freezer(pickle.Pickler):
         if isinstance(obj, Plans):
             return Plans, (self._catalogue,)
         if isinstance(obj, Joiner):
-            rest = dict(vars(obj))
+            rest = obj.without_room()
             memory, heap = rest.pop("_memory"), rest.pop("heap")
             used = np.array(memory[: memory[TOP]], np.int64)  # a list, in plain Python
             return _joiner, (used, len(memory), heap[: memory[HEAP_TOP]].copy(), len(heap), rest)

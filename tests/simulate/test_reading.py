@@ -90,14 +90,28 @@ def test_tables_and_lines_agree(site: str) -> None:
             assert not wrong, key
 
 
-def test_each_client_of_a_chain_has_a_line_at_both_balancers() -> None:
-    site = replace(PORTS, inner=balancers(2, inner=True), sessions=120)
-    found = read_back(site, FINE)["sessions"]
-    first = {(row["client_address"], row["client_port"]) for row in found if row["balancer"] == "edge1"}
-    second = {(row["client_address"], row["client_port"]) for row in found if row["balancer"] != "edge1"}
-    assert len(first) == 120
-    assert first == second
-    assert {row["server"] for row in found} >= {"inner1", "inner2", "mx-a"}
+@pytest.mark.parametrize("header", ["v1", "none"])
+@pytest.mark.parametrize("forwarded", [True, False])
+def test_a_chain_of_balancers_is_one_session_told_by_the_outer_one(header: str, forwarded: bool) -> None:
+    """Also where the second one is not told the client, and where the mail server is told neither."""
+    site = replace(PORTS, inner=balancers(2, inner=True), sessions=150, header=header)
+    found = read_back(site, replace(FINE, forwarded=forwarded))["sessions"]
+    truth = tables(Simulation(site, machine_code=False), ("sessions",))["sessions"].to_pylist()
+    expected = {session_key(row): row for row in truth}
+    assert {session_key(row) for row in found} == expected.keys()
+    assert len(found) == 150
+    seen = forwarded and header == "v1"
+    for row in found:
+        true = expected[session_key(row)]
+        for column in ("balancer", "balancers", "mta_host", "duration_ms", "bytes_to_client"):
+            assert row[column] == true[column]
+        assert row["server"] == row["balancers"][1]
+        assert row["masked"] is (None if row["mta_host"] is None else not seen)
+        chained = [link for link in row["links"] if link["to"] == "balancer"]
+        assert [link["method"] for link in chained] == [
+            "address_port" if forwarded else "backend_port" for _ in row["balancers"][1:]
+        ]
+    assert sum(row["join_confidence"] == "exact" for row in found) > 130
 
 
 @pytest.mark.parametrize("stamps", ["bsd", "rfc3339", "rfc5424"])

@@ -1,0 +1,107 @@
+"""Which host each of a balancer's servers is, and how often its sessions are seen there at all."""
+
+from __future__ import annotations
+
+import math
+
+from logscope.correlate.layout import *
+from logscope.correlate.tables import *
+from logscope.engine import kernel
+
+RARELY = 0.1  # sessions of a server are nearly all seen at its host, or nearly none
+LINKS_KEPT = 256
+SEEN_KEPT = 4096
+PERIOD = 16 * SECOND  # sessions that ended in the present one may still be linked
+
+
+@kernel
+def server_at(m: Memory, b: int) -> int:
+    """The words of a balancer session's server, brought up to the present; a server met for the first time
+    takes its place over.
+    """
+    backend = max(m[b + B_BACKEND], -1)
+    server = max(m[b + B_SERVER], -1)
+    host = m[b + B_HOST] + 1
+    at = m[SERVERS] + SERVER_WIDTH * (mix(mix(mix(19, backend), server), host) & (SERVER_PLACES - 1))
+    name = host << 48 | (backend + 1) << 24 | (server + 1)
+    if m[at + SERVER_NAME] != name:
+        if m[at + SERVER_NAME] >= 0:
+            give_back_list(m, m[at + SERVER_FIRST])
+        m[at + SERVER_NAME] = name
+        m[at + SERVER_HOST] = -1
+        for i in range(SERVER_HOST + 1, SERVER_WIDTH):
+            m[at + i] = 0
+        for column in (SERVER_GROUP, SERVER_FIRST, SERVER_LAST):
+            m[at + column] = -1
+    period = m[NOW] // PERIOD
+    if m[at + SERVER_PERIOD] != period:
+        m[at + SERVER_SEEN] += m[at + SERVER_BEFORE]
+        m[at + SERVER_BEFORE] = m[at + SERVER_PRESENT]
+        if m[at + SERVER_PERIOD] + 1 != period:
+            m[at + SERVER_SEEN] += m[at + SERVER_BEFORE]
+            m[at + SERVER_BEFORE] = 0
+        m[at + SERVER_PRESENT] = 0
+        m[at + SERVER_PERIOD] = period
+        if m[at + SERVER_SEEN] >= SEEN_KEPT:
+            m[at + SERVER_SEEN] >>= 1
+            m[at + SERVER_LINKED] >>= 1
+    return int(at)
+
+
+@kernel
+def see_server(m: Memory, b: int) -> None:
+    """Count a session that reached a server, once it is known that sessions can be linked at all."""
+    m[REACHED] = 1
+    if m[LINKED]:
+        m[server_at(m, b) + SERVER_PRESENT] += 1
+
+
+@kernel
+def note_host(m: Memory, b: int, host: int) -> None:
+    """Remember where the sessions of a server turn up; that it moved is believed after some sessions."""
+    m[LINKED] = 1
+    at = server_at(m, b)
+    m[at + SERVER_LINKED] += 1
+    if m[b + B_SERVER] < 0:
+        return
+    if m[at + SERVER_HOST] == host:
+        m[at + SERVER_LINKS] = min(m[at + SERVER_LINKS] + 1, LINKS_KEPT)
+        return
+    m[at + SERVER_LINKS] >>= 1
+    m[at + SERVER_STRAYS] = min(m[at + SERVER_STRAYS] + 1, LINKS_KEPT)
+    if m[at + SERVER_LINKS] == 0:
+        m[at + SERVER_HOST] = host
+        m[at + SERVER_LINKS] = 1
+
+
+@kernel
+def usual_host(m: Memory, b: int) -> int:
+    return int(m[server_at(m, b) + SERVER_HOST])
+
+
+@kernel
+def linked_share(m: Memory, b: int) -> float:
+    """How often a session of this server is linked with any that a mail server saw: hardly ever where
+    addresses are masked, or a host's log is not there.
+    """
+    at = server_at(m, b)
+    linked = m[at + SERVER_LINKED]
+    return float((linked + RARELY) / (max(m[at + SERVER_SEEN], linked) + 2 * RARELY))
+
+
+@kernel
+def host_cost(m: Memory, b: int, host: int) -> float:
+    """That a session of this server is seen, and at this host."""
+    at = server_at(m, b)
+    links = m[at + SERVER_LINKS]
+    strays = m[at + SERVER_STRAYS]
+    here = 0.5
+    if m[at + SERVER_HOST] >= 0:
+        here = ((links if m[at + SERVER_HOST] == host else strays) + 0.5) / (links + strays + 1)
+    return -math.log(linked_share(m, b) * here)
+
+
+@kernel
+def alone_cost(m: Memory, b: int) -> float:
+    """That a session of this server is seen nowhere."""
+    return -math.log(1.0 - linked_share(m, b))
