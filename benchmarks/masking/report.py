@@ -40,6 +40,8 @@ def markdown(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _table(title: str, kinds: Iterable[str], outcomes: Sequence[Outcome]) -> Iterator[str]:
+    if not outcomes:
+        return
     yield ""
     yield f"| {title} | runs | servers | false | missed | cannot tell |"
     yield "|---|--:|--:|--:|--:|--:|"
