@@ -100,6 +100,17 @@ def test_the_wheel_holds_the_package_and_all_grammars(wheel: Path) -> None:
     assert [name for name in outside if not name.endswith(".dist-info")] == []
 
 
+def test_the_grammars_are_compiled_already(environment: Path, tmp_path: Path) -> None:
+    """A first run does not parse them, which takes seconds."""
+    load = "import sys; sys.modules['pyparsing'] = None; from logscope.grammar import catalogue as c; "
+    done = run(
+        environment, "python", "-c", load + "print(len(c.load()), len(c.load().details))", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    templates, details = map(int, done.stdout.split())
+    assert templates == details > 1000
+
+
 def test_no_development_tools_are_there(environment: Path, tmp_path: Path) -> None:
     """Otherwise the tests below would prove nothing."""
     find = f"import importlib.util; print(*filter(importlib.util.find_spec, {DEVELOPMENT_TOOLS}))"

@@ -2,8 +2,9 @@
 
 Grammars are looked for inside the package (as the wheel has them), else in the checkout beside it, and then
 in the user's own directories, `$XDG_CONFIG_HOME/logscope/grammars` (by default under `~/.config`).
-Compiling them takes a second or so; the result is kept in the private cache directory of `engine`, under a
-hash of every file that went into it.
+Compiling them takes seconds. The result is kept under a hash of every file that went into it: that of the
+package's own grammars beside them since the package was built, any other in the private cache directory of
+`engine`.
 """
 
 from __future__ import annotations
@@ -140,8 +141,26 @@ def load(extra: Iterable[Extra] = (), files: Iterable[Path] | None = None) -> Ca
     extras = list(extra)
     paths += [Path(entry) for entry in extras if not isinstance(entry, Mapping)]
     mappings = [entry for entry in extras if isinstance(entry, Mapping)]
-    base = _cache_file(paths, mappings)
-    return (base and _cached(base, paths, mappings)) or _compiled(paths, mappings, base)
+    name = _kept_name(paths, mappings)
+    directory = engine.cache_directory("catalogue")
+    base = directory and directory / name
+    for kept in (grammar_directory() / name, base):
+        catalogue = kept and _cached(kept, paths, mappings)
+        if catalogue:
+            return catalogue
+    return _compiled(paths, mappings, base)
+
+
+def keep(directory: Path) -> None:
+    """Compile the grammars of a directory and put the result beside them, in the place of what was there."""
+    paths = sorted(directory.glob("*.toml"))
+    base = directory / _kept_name(paths, [])
+    for old in set(directory.glob("catalogue-*.pickle")) - {base, _details_file(base)}:
+        old.unlink()
+    if not (base.exists() and _details_file(base).exists()):
+        _compiled(paths, [], base)
+        for written in (base, _details_file(base)):
+            written.chmod(0o644)
 
 
 def read_sources(paths: Iterable[Path], mappings: Iterable[Mapping[str, Any]] = ()) -> list[GrammarSource]:
@@ -175,8 +194,8 @@ def _cached(base: Path, paths: list[Path], mappings: list[Mapping[str, Any]]) ->
 
 
 def _read(path: Path) -> Any:
-    """What was kept, or None. The directory is private to the user, see `engine`: nobody else can put
-    code there.
+    """What was kept, or None. The directory is the package's, or private to the user (see `engine`): nobody
+    else can put code there.
     """
     try:
         with path.open("rb") as file:
@@ -185,10 +204,7 @@ def _read(path: Path) -> Any:
         return None
 
 
-def _cache_file(paths: list[Path], mappings: list[Mapping[str, Any]]) -> Path | None:
-    directory = engine.cache_directory("catalogue")
-    if directory is None:
-        return None
+def _kept_name(paths: list[Path], mappings: list[Mapping[str, Any]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     try:
         for path in [*paths, *sorted(_HERE.glob("*.py"))]:
@@ -197,7 +213,7 @@ def _cache_file(paths: list[Path], mappings: list[Mapping[str, Any]]) -> Path | 
     except OSError as error:
         raise GrammarError(f"cannot be read: {error}", place=Place(str(path))) from error
     digest.update(repr(mappings).encode())
-    return directory / f"catalogue-{digest.hexdigest()}.pickle"
+    return f"catalogue-{digest.hexdigest()}.pickle"
 
 
 def _details_file(base: Path) -> Path:
