@@ -94,7 +94,11 @@ class Settings:
         Raises:
             SettingsError: one cannot be read, or its daemon would refuse it; with file, line and column.
         """
-        from logscope.site.learn import learn
+        if not (self.haproxy_cfg or self.postfix_config):
+            from logscope.site import Site
+
+            return Site()
+        from logscope.site.learn import learn  # loads the parsers
 
         return learn(self.haproxy_cfg, self.postfix_config)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from logscope.grammar import ops, times
 from logscope.grammar.errors import TemplateError
-from logscope.grammar.fields import AT_END, longest_first
+from logscope.grammar.fields import ALL_BYTES, AT_END, longest_first
 from logscope.grammar.machine.base import SPARE
 from logscope.grammar.prepare import Branch, Part, Parts, Slot, Stop, Text, first, first_of
 
@@ -111,19 +111,28 @@ class Assembler:
         return known
 
     def _switched(self, cells: tuple[Cell, ...]) -> int:
-        firsts = [self._first(cell) for cell in cells]
-        classes: dict[tuple[Cell, ...], list[int]] = {}
-        for symbol in range(ops.END_OF_LINE + 1):
-            chosen = tuple(cell for cell, bits in zip(cells, firsts, strict=True) if bits >> symbol & 1)
-            classes.setdefault(chosen, []).append(symbol)
-        classes.pop((), None)
+        # Symbols with which the same tails can begin, and these.
+        classes: list[tuple[int, tuple[Cell, ...]]] = [(ALL_BYTES | AT_END, ())]
+        for cell in cells:
+            first = self._first(cell)
+            classes = [
+                (symbols, chosen)
+                for symbols, chosen in (
+                    part
+                    for symbols, chosen in classes
+                    for part in ((symbols & first, (*chosen, cell)), (symbols & ~first, chosen))
+                )
+                if symbols
+            ]
+        classes = sorted((each for each in classes if each[1]), key=lambda each: each[0] & -each[0])
         if len(classes) == 1:
             return self._ordered(cells)
         targets = [-1] * (ops.END_OF_LINE + 1)
-        for chosen, symbols in classes.items():
+        for symbols, chosen in classes:
             target = self._build(chosen) if len(chosen) < len(cells) else self._ordered(chosen)
-            for symbol in symbols:
-                targets[symbol] = target
+            for symbol in range(symbols.bit_length()):
+                if symbols >> symbol & 1:
+                    targets[symbol] = target
         return self._switch(tuple(targets))
 
     def _ordered(self, cells: tuple[Cell, ...]) -> int:
@@ -246,7 +255,7 @@ class Assembler:
             return 0
         known = self._height.get
         if opcode == ops.SWITCH:
-            return max(known(target, 0) for target in operands)
+            return max(known(target, 0) for target in set(operands))
         after = known(operands[0], 0)
         if opcode == ops.CHOICE:
             return max(after + 1, known(operands[1], 0))
@@ -257,7 +266,12 @@ class Assembler:
         return max(after - 1, 0) if opcode == ops.COMMIT else after
 
     def _switch(self, targets: tuple[int, ...]) -> int:
-        targets = tuple(self._decided(target, symbol) for symbol, target in enumerate(targets))
+        asking = {word for word in set(targets) if word >= 0 and self.code[word] in (ops.SWITCH, ops.TEST)}
+        if asking:
+            targets = tuple(
+                self._decided(target, symbol) if target in asking else target
+                for symbol, target in enumerate(targets)
+            )
         known = self._switches.get(targets)
         if known is None:
             known = self._switches[targets] = self._emit(ops.SWITCH, *targets)

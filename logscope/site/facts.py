@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from logscope.errors import Place
-from logscope.haproxy.log_format import Translated, as_grammar
+
+if TYPE_CHECKING:
+    from logscope.haproxy.log_format import Translated
 
 Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -300,7 +302,11 @@ class Site:
     @property
     def grammars(self) -> list[dict[str, Any]]:
         """The log formats as grammars, for `logscope.grammar.catalogue.load`."""
-        return [as_grammar(self.formats)] if self.formats else []
+        if not self.formats:
+            return []
+        from logscope.haproxy.log_format import as_grammar  # loads pyparsing
+
+        return [as_grammar(self.formats)]
 
     @cached_property
     def listeners(self) -> tuple[Listener, ...]:
