@@ -12,7 +12,7 @@ import pytest
 import typer
 
 import logscope
-from logscope.cli.main import app
+from logscope.cli.main import application
 from tests import readme
 from tests.test_architecture import LAYERS
 
@@ -29,7 +29,9 @@ def commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
         yield from commands(child, (*path, name))
 
 
-COMMANDS = sorted(set(commands(typer.main.get_command(app))) - {"summary"})  # `logscope FILES` is the summary
+COMMANDS = sorted(
+    set(commands(typer.main.get_command(application()))) - {"summary"}
+)  # `logscope FILES` is the summary
 
 
 @pytest.mark.parametrize(("command", "output"), list(readme.examples(README)))

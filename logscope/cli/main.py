@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +13,6 @@ import typer
 
 from logscope import __version__
 from logscope.cli.boundary import guarded
-from logscope.cli.commands import config, grammar, relay, report
-from logscope.cli.commands.anomalies import anomalies
-from logscope.cli.commands.explain import explain
-from logscope.cli.commands.masking import masking
-from logscope.cli.commands.parse import parse
-from logscope.cli.commands.readiness import readiness
-from logscope.cli.commands.sessions import sessions
-from logscope.cli.commands.simulate import simulate
-from logscope.cli.commands.summary import summary
-from logscope.cli.commands.tail import tail
-from logscope.cli.commands.trace import trace
 from logscope.errors import ExitCode, UsageError, did_you_mean
 
 HELP = """Put mail sessions back together from the logs of HAProxy and Postfix.
@@ -35,51 +25,23 @@ Exit codes: 0 fine; 1 a finding; 2 wrong usage, or some input could not be read;
 3 not enough evidence to judge; 130 interrupted.
 """
 
-app = typer.Typer(
-    name="logscope",
-    help=HELP,
-    add_completion=False,
-    no_args_is_help=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command(short_help="One screen for the person on call; `logscope FILES` is short for it.")(summary)
-app.add_typer(report.app, name="report", short_help="Who, how much, and what became of it.")
-app.command(short_help="The joined table: every session, message or delivery.")(sessions)
-app.command(short_help="One client, message or address through all hops.")(trace)
-app.command(short_help="Does the balancer hide the clients' addresses, where, and the fix.")(masking)
-app.command(short_help="What to change in the logging, so that more joins are exact.")(readiness)
-app.command(short_help="The same live: sessions, or lines, as they happen.")(tail)
-app.command(short_help="What is unusual: explained, with what to do.")(anomalies)
-app.command(short_help="Every line with its kind and typed fields.")(parse)
-app.command(short_help="Why a line was understood the way it was, or was not.")(explain)
-app.add_typer(config.app, name="config", short_help="What the configurations say about the logs.")
-app.add_typer(grammar.app, name="grammar", short_help="Which lines are understood; test your own grammars.")
-
-app.add_typer(
-    relay.app,
-    name="relay",
-    short_help="A balancer and mail servers to try all this on: real sockets and logs.",
-)
-app.command(short_help="The same logs at any size in simulated time, with what really was.")(simulate)
-
-COMMANDS = (
-    "summary",
-    "report",
-    "sessions",
-    "trace",
-    "masking",
-    "readiness",
-    "anomalies",
-    "tail",
-    "parse",
-    "explain",
-    "config",
-    "grammar",
-    "relay",
-    "simulate",
-)
+COMMANDS = {
+    "summary": "One screen for the person on call; `logscope FILES` is short for it.",
+    "report": "Who, how much, and what became of it.",
+    "sessions": "The joined table: every session, message or delivery.",
+    "trace": "One client, message or address through all hops.",
+    "masking": "Does the balancer hide the clients' addresses, where, and the fix.",
+    "readiness": "What to change in the logging, so that more joins are exact.",
+    "tail": "The same live: sessions, or lines, as they happen.",
+    "anomalies": "What is unusual: explained, with what to do.",
+    "parse": "Every line with its kind and typed fields.",
+    "explain": "Why a line was understood the way it was, or was not.",
+    "config": "What the configurations say about the logs.",
+    "grammar": "Which lines are understood; test your own grammars.",
+    "relay": "A balancer and mail servers to try all this on: real sockets and logs.",
+    "simulate": "The same logs at any size in simulated time, with what really was.",
+}
+"""What `logscope --help` lists: each is a module of `commands`, with a function of that name or an `app`."""
 _OWN_OPTIONS = ("-h", "--help", "--version")
 
 
@@ -89,13 +51,42 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def _options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """See HELP."""
+
+
+def application(wanted: Collection[str] = COMMANDS) -> typer.Typer:
+    """The command line. Of commands that are not wanted only the names are known: to work out the options of
+    all takes longer than many a run.
+    """
+    app = typer.Typer(
+        name="logscope",
+        help=HELP,
+        add_completion=False,
+        no_args_is_help=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_options)
+    for name, help_text in COMMANDS.items():
+        if name not in wanted:
+            app.command(name, short_help=help_text)(_not_wanted)
+            continue
+        module = import_module(f"logscope.cli.commands.{name}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name, short_help=help_text)
+        else:
+            app.command(name, short_help=help_text)(getattr(module, name))
+    return app
+
+
+def _not_wanted() -> None:
+    """Stands for a command that is only listed."""
 
 
 class _WithoutPandas:
@@ -123,7 +114,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _dispatch(given: list[str]) -> int:
     """Run the command that the arguments mean."""
     try:
-        code: Any = app(with_command(given), prog_name="logscope", standalone_mode=False)
+        meant = with_command(given)
+        code: Any = application(meant[:1])(meant, prog_name="logscope", standalone_mode=False)
     except typer.Abort:
         raise KeyboardInterrupt from None
     except SystemExit as error:  # what the option parser makes of a closed pipe
