@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     calibrating = [] if not names else _calibrating(1 if given.smoke else max(3, compared * 2 // 5))
     train = list(run.all_judged(calibrating, names, calibrating, given.jobs, until))
     test = list(run.all_judged(chosen, names, _with_controls(chosen, compared), given.jobs, until))
+    if not test:
+        print("no week was done in that time", file=sys.stderr)
+        return 1
     print(table.brief(test), file=sys.stderr)
     if given.misses:
         print("\n".join(table.misses(test)))
