@@ -441,6 +441,13 @@ async def play_all(directory: Path) -> None:
     server.close()
 
 
+PASSING = frozenset({
+    "source", "line_number", "logged_at", "resolution", "host", "service", "program", "pid", "repeat_count",
+    "raw", "check_duration_ms", "severity",
+})  # fmt: skip
+"""What differs from run to run."""
+
+
 def sessions(log: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, list[tuple[Any, ...]]]:
     """What was logged at each frontend, holders of a server's only connection included."""
     assert main(["parse", "-q", "-o", "jsonl", str(log)]) == 0
@@ -453,6 +460,9 @@ def sessions(log: Path, capfd: pytest.CaptureFixture[str]) -> dict[str, list[tup
             counts = ("bytes_to_client", "bytes_plus", "total_plus", "retries", "retries_plus")
             values = (event["client_address"], *(event[name] for name in counts))
             found[event["frontend"][3:]].append((*entry, *values))
+        elif event["kind"] in ("haproxy.server_state", "haproxy.backend_state"):
+            told = sorted((name, value) for name, value in event.items() if name not in PASSING)
+            found[event["backend"][3:]].append(("state", *told))
         elif event["kind"] == "haproxy.connection_error":
             found[event["frontend"][3:]].append((event["client_address"], event["error"]))
     return found

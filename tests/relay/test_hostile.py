@@ -151,6 +151,23 @@ def test_a_header_of_a_peer_that_is_not_trusted_counts_for_nothing(tmp_path: Pat
     assert not any("192.0.2.10" in line for line in log)
 
 
+def test_a_header_that_smtpd_does_not_expect_is_input_that_came_too_early(tmp_path: Path) -> None:
+    """As Postfix says it: the header is there before the server has spoken."""
+
+    async def play(_relay: Relay, ports: list[int]) -> None:
+        reader, writer = await connected(ports[0])
+        await reader.readline()
+        writer.write(b"QUIT\r\n")
+        await everything(reader)
+        writer.close()
+
+    run(tmp_path, balanced().replace('proxy_from = ["127.0.0.1"]\n', ""), play)
+    early = (
+        "improper command pipelining after CONNECT from localhost[127.0.0.1]: PROXY TCP4 127.0.0.1 127.0.0.1 "
+    )
+    assert any(line.startswith(early) for line in lines(tmp_path))
+
+
 # --- slow, half, many ---------------------------------------------------------------------------------------
 
 BALANCED = """\

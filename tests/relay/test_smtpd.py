@@ -243,6 +243,18 @@ def test_pipelining() -> None:
     assert "smtpd.improper_pipelining" not in talk.lines.kinds
 
 
+def test_what_was_answered_is_not_unread() -> None:
+    """It came while the disk worked; a process that has read everything closes without a reset."""
+    talk = Talk()
+    talk.say(*ENVELOPE, "DATA")
+    talk.server.receive(CONTENT, talk.now)
+    talk.server.receive(b"QUIT\r\n", talk.now)
+    assert talk.server.unread
+    talk._serve()
+    assert codes(talk.said()) == ["250", "221"]
+    assert not talk.server.unread
+
+
 def test_improper_pipelining_is_logged_once_and_refused_at_data() -> None:
     talk = Talk()
     talk.send(b"EHLO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<alice@example.com>\r\nDATA\r\n")

@@ -206,7 +206,9 @@ class MtaConnection(Connection):
         if self.server.witness is not None:
             self._served = Served(self.server.settings.host, peer)
         if not self.listener.trusted_proxies:
-            self._identified(peer, self._own, b"")
+            # smtpd looks, before it greets, whether the client has spoken already.
+            early = b"" if self.listener.screen else self.wire.arrived()
+            self._identified(peer, self._own, early)
         elif trusted(peer.address, self.listener.trusted_proxies):
             reader = HeaderReader(self.listener.header_timeout_s)
             self.machine = reader

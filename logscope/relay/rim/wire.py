@@ -86,6 +86,13 @@ class Wire:
             self.pause()
             self._end.ended()
 
+    def arrived(self) -> bytes:
+        """What is there already; nothing, too, when there is no more to come or the connection is broken."""
+        try:
+            return self._sock.recv(PIECE)
+        except OSError:
+            return b""
+
     def pause(self) -> None:
         """Read no more for now."""
         if self._reads:

@@ -249,6 +249,7 @@ class Dialogue:
             return
         self.ended = True
         self.deadline = None
+        self.unread = self.unread and bool(self.buffer)
         if self._held is not None:
             self.out += self._held
             self._held = None
