@@ -283,6 +283,18 @@ def _log_format(value: Any) -> str:
     return str(value)
 
 
+def _target(value: Any) -> str:
+    """Where a log goes."""
+    scheme, colon, rest = text_value(value).partition(":")
+    if colon and scheme in ("udp", "tcp"):
+        host, _, port = rest.rpartition(":")
+        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{value!r} is no log host; write {scheme}:192.0.2.1:514")
+    if not value or (colon and scheme == "unix" and not rest):
+        raise ValueError(f"{value!r} is no place for a log; name a file, -, udp:HOST:PORT or unix:PATH")
+    return str(value)
+
+
 def _zone(value: Any) -> str:
     try:
         ZoneInfo(text_value(value))
@@ -296,8 +308,8 @@ def _zone(value: Any) -> str:
 
 def _log(table: Table) -> LogSettings:
     settings = LogSettings(
-        balancer=table.take("balancer", text_value, "haproxy.log"),
-        mail=table.take("mail", text_value, "mail.log"),
+        balancer=table.take("balancer", _target, "haproxy.log"),
+        mail=table.take("mail", _target, "mail.log"),
         form=table.take("format", one_of(str, *FORMS), "bsd"),
         zone=table.take("zone", _zone, "UTC"),
     )

@@ -41,6 +41,13 @@ RUNS = {
     ("proxied-v1", "relay"): 60,
     ("proxied-v1", "relay before Postfix"): 60,
     ("proxied-v1", "HAProxy before relay"): 60,
+    ("proxied-v2", "real"): 30,
+    ("proxied-v2", "relay before Postfix"): 30,
+    ("proxied-v2", "HAProxy before relay"): 30,
+    ("checks-v2", "real"): 16,
+    ("checks-v2", "HAProxy before relay"): 16,
+    ("missing", "real"): 16,
+    ("missing", "relay"): 16,
     ("unexpected-v2", "real"): 16,
     ("unexpected-v2", "relay"): 16,
 }
@@ -74,7 +81,7 @@ def story_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
         @cache
         def told(name: str, lab: str) -> dict[str, Story]:
-            return running[name, lab].result(timeout=170)
+            return running[name, lab].result(timeout=300)
 
         yield told
         for future in running.values():

@@ -105,6 +105,9 @@ WRONG = [
     (SMALL, "mta = 1\n", 1, "no list of tables"),
     (SMALL, '[log]\nformat = "bds"\n' + SMALL, 2, "unknown value 'bds'"),
     (SMALL, '[log]\nzone = "Mars"\n' + SMALL, 2, "unknown time zone"),
+    (SMALL, '[log]\nmail = "udp:nowhere"\n' + SMALL, 2, "no log host; write udp:192.0.2.1:514"),
+    (SMALL, '[log]\nmail = "tcp:host:port"\n' + SMALL, 2, "no log host"),
+    (SMALL, '[log]\nbalancer = "unix:"\n' + SMALL, 2, "no place for a log"),
 ]
 
 

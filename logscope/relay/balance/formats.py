@@ -35,7 +35,8 @@ class SessionFormat:
             self.write(_sample())
         except RenderError as error:
             hint = "HTTP, TLS and sample expressions have no meaning here."
-            raise SettingsError(f"the relay cannot write this format: {error.message}", hint=hint) from None
+            problem = error.message.partition(": ")[2]
+            raise SettingsError(f"the relay cannot write this format: {problem}", hint=hint) from None
 
     def write(self, values: Mapping[str, Any]) -> bytes:
         """The line for these values; those that the format does not name are left out."""
