@@ -443,7 +443,7 @@ async def play_all(directory: Path) -> None:
 
 PASSING = frozenset({
     "source", "line_number", "logged_at", "resolution", "host", "service", "program", "pid", "repeat_count",
-    "raw", "check_duration_ms", "severity",
+    "raw", "check_duration_ms", "check_info", "severity",
 })  # fmt: skip
 """What differs from run to run."""
 
