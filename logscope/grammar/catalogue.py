@@ -207,7 +207,7 @@ def _read(path: Path) -> Any:
 def _kept_name(paths: list[Path], mappings: list[Mapping[str, Any]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     try:
-        for path in [*paths, *sorted(_HERE.glob("*.py"))]:
+        for path in [*paths, *sorted(_HERE.rglob("*.py"))]:
             digest.update(f"\0{path.name}\0".encode())
             digest.update(path.read_bytes())
     except OSError as error:
