@@ -214,3 +214,15 @@ def test_numbers_that_names_happen_to_get_change_nothing(name: str, monkeypatch:
     monkeypatch.setattr(pipeline.Dictionary, "__init__", with_others_first)
     monkeypatch.setattr(pipeline.Hosts, "__init__", number_others_first)
     assert sessions(capture(name), machine_code=True) == expected
+
+
+def test_names_are_numbered_alike_whichever_source_is_scanned_first() -> None:
+    texts = []
+    for first, second in ((0, 1), (1, 0)):
+        sources = [Source(name, io.BytesIO(data)) for name, data in capture(CAPTURES[0]).items()]
+        joining = pipeline.Pipeline(sources, GRAMMARS, Options(machine_code=False, year=2026))
+        joining._fill(first)
+        joining._fill(second)
+        names, hosts = joining._extractor.texts()
+        texts.append((names[:8], hosts))
+    assert texts[0] == texts[1]
