@@ -646,8 +646,7 @@ class Pipeline:
 
         for _ in self._steps():
             yield from flush()
-        yield from flush()
-        self._joiner.finish()
+        self._joiner.finish()  # what is left comes at once: whose addresses are a balancer's is told by many
         yield from flush()
 
     def _steps(self) -> Iterator[None]:

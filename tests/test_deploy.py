@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from logscope.cli.main import app
+from logscope.cli.main import application
 
 UNIT = Path(__file__).parents[1] / "deploy" / "logscope-tail.service"
 
@@ -38,7 +38,7 @@ def container() -> list[str]:
 def test_the_command_takes_its_options(words: list[str]) -> None:
     program, command, *arguments = words
     assert Path(program).name == "logscope"
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     taken = {name for parameter in group.commands[command].params for name in parameter.opts}
     options = [word for word in arguments if word.startswith("--")]
     assert {"--state", "--to"} <= set(options) <= taken
