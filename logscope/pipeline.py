@@ -210,8 +210,8 @@ class Extractor:
         self._hosts = Hosts()
 
     def expect(self, rows: Rows) -> None:
-        """Number the names and hosts of rows that are only looked at: with the first lines of every source done
-        so in order, it is no longer a matter of luck which of two threads names a host first.
+        """Number the names and hosts of rows that are only looked at: with the first lines of every source
+        done so in order, it is no matter of luck which of two threads names a host first.
         """
         codes = np.append(self._dictionary.intern(rows.names), -1)
         self._hosts.number(codes[rows.host], self._dictionary.raw)

@@ -86,7 +86,9 @@ def test_samples(capfd: pytest.CaptureFixture[str]) -> None:
     document = json.loads(capfd.readouterr().out)
     gains = {one["setting"]: one["gain"] for one in document["settings"]}
     assert gains["%bi:%bp in HAProxy's log-format"] == 120
-    assert gains["smtpd_client_port_logging"] == document["links"] - document["exact"] - 118 > 0  # 2 are nobody's
+    assert (
+        gains["smtpd_client_port_logging"] == document["links"] - document["exact"] - 118 > 0
+    )  # 2 are nobody's
     assert main(["readiness", *_files("proxy-v1"), "-q"]) == 0
     assert "352 of 352 links between hops are exact" in capfd.readouterr().out
 

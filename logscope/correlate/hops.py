@@ -410,13 +410,9 @@ def note_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector, role: int
             m[s + S_SASL_USER] = keep(m, heap, pool, e[E_T4], TEXT_OF_SESSIONS)
     elif e[E_N1] > 0:
         m[s + S_HEADER] = e[E_N1]
-        if (
-            e[E_HI2] != NULL
-            and e[E_PORT2] != NULL
-            and m[s + S_KEY2] < 0
-            and m[s + S_B] < 0
-            and m[s + S_P] < 0
-        ):
+        if m[s + S_P] >= 0:  # postscreen let the header through: it is that of the session it began
+            header_seen(m, m[s + S_P], e)
+        elif e[E_HI2] != NULL and e[E_PORT2] != NULL and m[s + S_KEY2] < 0 and m[s + S_B] < 0:
             m[s + S_HEADER_HI] = e[E_HI2]
             m[s + S_HEADER_LO] = e[E_LO2]
             m[s + S_HEADER_PORT] = e[E_PORT2]

@@ -360,7 +360,9 @@ def header_v2(pool: Bytes, begin: int, length: int, e: Vector) -> None:
             raw[count] = byte
         count += 1
     at = 0
-    while at + 4 < count and not (
+    if count > 2 and (raw[0] == 0x11 or raw[0] == 0x21) and raw[1] == 0:
+        at = -1  # what came before this was taken for commands
+    while 0 <= at < count - 4 and not (
         raw[at] == 0x21 and (raw[at + 1] == 0x11 or raw[at + 1] == 0x21) and raw[at + 2] == 0
     ):
         at += 1  # version 2 and PROXY, TCP over IPv4 or IPv6

@@ -81,8 +81,8 @@ class Taken:
 class Joiner:
     """The memory of the joins and the moves on it.
 
-    When `step` returns -2, and after `advance` and `finish`, the caller takes all that is finished (`take`, until
-    it has nothing more).
+    When `step` returns -2, and after `advance` and `finish`, the caller takes all that is finished (`take`,
+    until it has nothing more).
 
     Args:
         machine_code: run the compiled steps; plain Python otherwise (the same functions).

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,8 @@ from logscope.report.quality import quality_notes
 from logscope.report.tones import OUTCOME_TONES, Tone
 from logscope.report.wording import number, period, plural
 from logscope.schema import OUTCOMES
+
+_Name = TypeVar("_Name")
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -303,11 +305,11 @@ def _refused(summary: Summary) -> tuple[Item, ...]:
                 Cell(dsn),
                 Cell(summary.reject_text[stage, code, dsn], "quiet"),
             )
-            for (stage, code, dsn), count in summary.rejects.most_common(_ROWS)
+            for (stage, code, dsn), count in _most(summary.rejects)[:_ROWS]
         )
         items.append(Table(columns, rows, note=_more(len(summary.rejects), "reason")))
     if summary.tests:
-        said = ", ".join(f"{test} {number(count)}" for test, count in summary.tests.most_common())
+        said = ", ".join(f"{test} {number(count)}" for test, count in _most(summary.tests))
         items.append(Facts((("Postscreen tests failed", Cell(said)),)))
     return tuple(items)
 
@@ -320,7 +322,7 @@ def _deferred(summary: Summary) -> Table:
     )
     rows = tuple(
         (Cell(number(count)), Cell(domain), Cell(summary.deferral_reply[domain], "quiet"))
-        for domain, count in summary.deferrals.most_common(_ROWS)
+        for domain, count in _most(summary.deferrals)[:_ROWS]
     )
     return Table(columns, rows, note=_more(len(summary.deferrals), "destination"))
 
@@ -351,11 +353,11 @@ def _document(
             "count": count,
             "example": summary.reject_text[stage, code, dsn],
         }
-        for (stage, code, dsn), count in summary.rejects.most_common()
+        for (stage, code, dsn), count in _most(summary.rejects)
     ]
     deferrals = [
         {"destination": domain, "count": count, "example": summary.deferral_reply[domain]}
-        for domain, count in summary.deferrals.most_common()
+        for domain, count in _most(summary.deferrals)
     ]
     return {
         "first_seen": None if summary.first is None else rfc3339(summary.first),
@@ -372,3 +374,8 @@ def _document(
         else {"verdict": masking["verdict"], "targets": masking["targets"]},
         "quality": dict(quality),
     }
+
+
+def _most(counts: Counter[_Name]) -> list[tuple[_Name, int]]:
+    """The names with their counts, the highest first; among equals by name, so that it is always the same."""
+    return sorted(counts.items(), key=lambda entry: (-entry[1], str(entry[0])))

@@ -35,3 +35,24 @@ def test_text_survives_when_room_for_it_is_made_again_and_again(monkeypatch: pyt
     monkeypatch.setattr(join, "LONGEST_LINE", max(map(len, files["mail.log"].splitlines())))
     assert sessions(files) == expected
     assert made >= 5
+
+
+def test_a_header_that_an_allowlist_let_through_names_the_client() -> None:
+    """Version 2 of it holds a QUIT, which smtpd obeys; what it logs then are the addresses (join 7)."""
+    screened = "Nov 22 09:21:04 mx-a postfix/screen/postscreen[7]:"
+    served = "Nov 22 09:21:04 mx-a postfix/smtpd[8]:"
+    address = r"!\021\000\f\3063d\367\313\000q\031\243\003\000\031"
+    mail = [
+        f"{screened} CONNECT from [172.20.5.4]:34014 to [172.20.5.21]:10024",
+        f"{screened} ALLOWLISTED [172.20.5.4]:34014",
+        f"{served} connect from unknown[172.20.5.4]",
+        f"{served} improper command pipelining after QUIT from unknown[172.20.5.4]: {address}",
+        f"{served} disconnect from unknown[172.20.5.4] quit=1 commands=1",
+    ]
+    haproxy = (
+        "Nov 22 09:21:04 edge1 haproxy[3]: 198.51.100.247:41731 [22/Nov/2026:09:21:04.001] ft bk/mx-a "
+        "1/0/71 138 SD 1/1/0/0/0 0/0"
+    )
+    (found,) = sessions({"haproxy.log": f"{haproxy}\n".encode(), "mail.log": "\n".join(mail).encode()})
+    assert found["hops"] == ["balancer", "screen", "smtpd"]
+    assert (found["client_address"], found["client_known_from"]) == ("198.51.100.247", "header_text")

@@ -147,7 +147,7 @@ def test_a_package_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
     """
     package = tmp_path / "site"
     shutil.copytree(ROOT / "logscope", package / "logscope", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(ROOT / "grammars", package / "grammars")
+    shutil.copytree(ROOT / "grammars", package / "grammars", ignore=shutil.ignore_patterns("*.pickle"))
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     blocked = tmp_path / "file"

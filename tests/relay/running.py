@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -28,6 +29,22 @@ def free_ports(count: int) -> list[int]:
     for entry in sockets:
         entry.close()
     return ports
+
+
+def free_row(count: int) -> int:
+    """The first of some ports in a row that nobody listens on, below those that clients are given."""
+    for first in random.sample(range(20_000, 32_000, count), 100):
+        sockets = [socket.socket() for _ in range(count)]
+        try:
+            for port, entry in enumerate(sockets, first):
+                entry.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue
+        finally:
+            for entry in sockets:
+                entry.close()
+    raise AssertionError("no free ports")
 
 
 def with_ports(text: str) -> tuple[str, list[int]]:
