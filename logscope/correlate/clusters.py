@@ -229,7 +229,23 @@ def link_smtpd(m: Memory, p: int, s: int, method: int, confidence: int, probabil
     m[p + P_CONFIDENCE] = confidence
     m[p + P_PROBABILITY] = probability
     m[s + S_P] = p
+    if m[s + S_KEY2] >= 0 and m[p + P_KEY2] < 0 and m[p + P_B] < 0:
+        hand_header_over(m, p, s)
     finish_screen(m, p)
+
+
+@kernel
+def hand_header_over(m: Memory, p: int, s: int) -> None:
+    """A header that smtpd was sent came with the connection that postscreen had taken."""
+    drop_key(m, m[s + S_KEY2])
+    m[s + S_KEY2] = -1
+    m[p + P_HEADER] = m[s + S_HEADER]
+    m[p + P_HEADER_HI] = m[s + S_HEADER_HI]
+    m[p + P_HEADER_LO] = m[s + S_HEADER_LO]
+    m[p + P_HEADER_PORT] = m[s + S_HEADER_PORT]
+    m[p + P_KEY2] = add_key(
+        m, m[p + P_HEADER_HI], m[p + P_HEADER_LO], m[p + P_HEADER_PORT], K_SCREEN_HEADER, p
+    )
 
 
 # --- solving a cluster --------------------------------------------------------------------------------------

@@ -56,3 +56,34 @@ def test_a_header_that_an_allowlist_let_through_names_the_client() -> None:
     (found,) = sessions({"haproxy.log": f"{haproxy}\n".encode(), "mail.log": "\n".join(mail).encode()})
     assert found["hops"] == ["balancer", "screen", "smtpd"]
     assert (found["client_address"], found["client_known_from"]) == ("198.51.100.247", "header_text")
+
+
+def test_such_headers_tell_sessions_apart_that_overlap() -> None:
+    """Which smtpd took over which session is clear later than the headers are."""
+    screened = "Nov 22 09:21:04 mx-b postfix/screen/postscreen[7]:"
+    served = "Nov 22 09:21:04 mx-b postfix/smtpd[8]:"
+    mail = [
+        f"{screened} {word} [172.20.5.4]:{port}{to}"
+        for port in (34038, 34044)
+        for word, to in (("CONNECT from", " to [172.20.5.22]:10024"), ("ALLOWLISTED", ""))
+    ]
+    for address in (r"\300\000\002\004\313\000q\031\217Q", r"\300\000\002\276\313\000q\031\230\315"):
+        mail += [
+            f"{served} connect from unknown[172.20.5.4]",
+            f"{served} improper command pipelining after QUIT from unknown[172.20.5.4]: "
+            rf"!\021\000\f{address}\000\031",
+            f"{served} disconnect from unknown[172.20.5.4] quit=1 commands=1",
+        ]
+    haproxy = [
+        f"Nov 22 09:21:04 edge1 haproxy[3]: {client} [22/Nov/2026:09:21:04.00{number}] ft bk/mx-b "
+        "1/0/71 138 SD 1/1/0/0/0 0/0"
+        for number, client in enumerate(("192.0.2.4:36689", "192.0.2.190:39117"))
+    ]
+    files = {
+        name: "".join(f"{line}\n" for line in lines).encode()
+        for name, lines in (("haproxy.log", haproxy), ("mail.log", mail))
+    }
+    assert {(one["client_address"], one["client_known_from"]) for one in sessions(files)} == {
+        ("192.0.2.4", "header_text"),
+        ("192.0.2.190", "header_text"),
+    }
