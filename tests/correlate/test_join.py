@@ -67,11 +67,12 @@ def test_such_headers_tell_sessions_apart_that_overlap() -> None:
         for port in (34038, 34044)
         for word, to in (("CONNECT from", " to [172.20.5.22]:10024"), ("ALLOWLISTED", ""))
     ]
-    for address in (r"\300\000\002\004\313\000q\031\217Q", r"\300\000\002\276\313\000q\031\230\315"):
+    early = f"{served} improper command pipelining after QUIT from"
+    start, end = r"\021\000\f", r"\000\031"
+    for rest in (r"\300\000\002\004\313\000q\031\217Q", r"\300\000\002\276\313\000q\031\230\315"):
         mail += [
             f"{served} connect from unknown[172.20.5.4]",
-            f"{served} improper command pipelining after QUIT from unknown[172.20.5.4]: "
-            rf"!\021\000\f{address}\000\031",
+            f"{early} unknown[172.20.5.4]: !{start}{rest}{end}",
             f"{served} disconnect from unknown[172.20.5.4] quit=1 commands=1",
         ]
     haproxy = [
