@@ -137,15 +137,14 @@ class Dictionary:
         known = self._known.get(id(names))
         if known is not None and len(known) == len(names):
             return known
-        new = self.intern(names, 0 if known is None else len(known))
-        known = self._known[id(names)] = new if known is None else np.concatenate([known, new])
-        return known
-
-    def intern(self, names: Names, start: int = 0) -> NDArray[np.int64]:
-        """The codes of a scanner's names from `start` on; names that are new here get one."""
         with self._lock:
+            start = 0 if known is None else len(known)
             new = [self._names.intern(names.raw(code)) for code in range(start, len(names))]
-        return np.array(new, np.int64)
+            known = np.concatenate(
+                [np.empty(0, np.int64) if known is None else known, np.array(new, np.int64)]
+            )
+            self._known[id(names)] = known
+        return known
 
     def raw(self, code: int) -> bytes:
         """The bytes of a code."""
@@ -208,13 +207,6 @@ class Extractor:
         self.plans = Plans(catalogue)
         self._dictionary = Dictionary()
         self._hosts = Hosts()
-
-    def expect(self, rows: Rows) -> None:
-        """Number the names and hosts of rows that are only looked at: with the first lines of every source
-        done so in order, it is no matter of luck which of two threads names a host first.
-        """
-        codes = np.append(self._dictionary.intern(rows.names), -1)
-        self._hosts.number(codes[rows.host], self._dictionary.raw)
 
     def extract(
         self,
@@ -603,8 +595,6 @@ class Pipeline:
         self._sources = [sources[index] for index in order]
         self._options = options
         self._extractor = Extractor(catalogue, machine_code=self._machine_code)
-        for index in order:
-            self._extractor.expect(scanned[index])
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
 
@@ -656,9 +646,20 @@ class Pipeline:
         live = np.ones(count, np.int64)
         workers = min(count, os.cpu_count() or 1) if self._machine_code else 0
         pool = ThreadPoolExecutor(workers) if workers else None
-        waiting: list[Future[tuple[int, int, bool]] | None] = [
-            pool.submit(self._fill, n) if pool else None for n in range(count)
-        ]
+        waiting: list[Future[tuple[int, int, bool]] | None] = []
+
+        def after(before: Future[tuple[int, int, bool]] | None, number: int) -> tuple[int, int, bool]:
+            """The first chunks one after the other: names and hosts are numbered in the order in which they
+            are met, and which of two threads is first would be luck.
+            """
+            if before:
+                before.result()
+            return self._fill(number)
+
+        first = None
+        for n in range(count):
+            first = pool.submit(after, first, n) if pool else None
+            waiting.append(first)
         try:
             while True:
                 needy = self._joiner.step(self._segments.events, self._segments.pool, cursor, limit, live)
