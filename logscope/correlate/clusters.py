@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from logscope.correlate.closing import finish_screen
+from logscope.correlate.closing import finish_screen, settle_screen
 from logscope.correlate.hidden import find_hidden, watch_visit
 from logscope.correlate.layout import *
 from logscope.correlate.links import join_screen, link_visit
@@ -229,9 +229,22 @@ def link_smtpd(m: Memory, p: int, s: int, method: int, confidence: int, probabil
     m[p + P_CONFIDENCE] = confidence
     m[p + P_PROBABILITY] = probability
     m[s + S_P] = p
-    if m[s + S_KEY2] >= 0 and m[p + P_KEY2] < 0 and m[p + P_B] < 0:
+    if m[s + S_B] >= 0 and m[p + P_B] < 0:
+        hand_balancer_over(m, p, s)
+    elif m[s + S_KEY2] >= 0 and m[p + P_KEY2] < 0 and m[p + P_B] < 0:
         hand_header_over(m, p, s)
     finish_screen(m, p)
+
+
+@kernel
+def hand_balancer_over(m: Memory, p: int, s: int) -> None:
+    """The header that smtpd was sent named the balancer's session before it was known whose smtpd it is."""
+    b = m[s + S_B]
+    m[s + S_B] = -1
+    m[b + B_S] = -1
+    m[b + B_P] = p
+    m[p + P_B] = b
+    settle_screen(m, p)
 
 
 @kernel

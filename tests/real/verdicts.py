@@ -169,7 +169,8 @@ def _misdated(
     if run.get("changed_at") is None or target["verdict"] != "mixed":
         return
     records = [json.loads(line) for line in (capture / "truth.jsonl").read_text().splitlines()]
-    moments = [one["accepted_at"] for one in records if one.get("mta_host") == item["server"]]
+    here = [one for one in records if one.get("mta_host") == item["server"]]
+    moments = [one["accepted_at"] for one in here if "accepted_at" in one]  # the balancer logged it
     begun = [one for one in target["evidence"]["states"] if one["verdict"] == item["after"]]
     if not begun:
         yield f"{item['frontend']}/{item['server']}: it is not said when it became {item['after']}"
