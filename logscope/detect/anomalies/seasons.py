@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 DAY_S = 86_400
 _STEPS_S = (600, 900, 1200, 1800, 3600, 7200, 14_400)
 _COUNTS_A_STEP = 40.0
+_FEW_A_STEP = 3.0
+"""With fewer in the longest step, the median over the days is far from the mean, or 0."""
 _LEAST_DAYS = 1.9
 _ENOUGH_DAYS = 5
 """Days of which the median does not depend on one."""
@@ -92,7 +94,7 @@ def rate_season(counts: Floats, first_tick: int, tick_s: int, begin_s: int = 0) 
     """The season of a series of counts, with days that begin at some time."""
     span_s = len(counts) * tick_s
     mean = float(counts.sum()) / max(span_s, 1)
-    if not has_season(len(counts), tick_s):
+    if not has_season(len(counts), tick_s) or mean * _STEPS_S[-1] < _FEW_A_STEP:
         return flat(mean)
     step_s = next((s for s in _STEPS_S if mean * s >= _COUNTS_A_STEP), _STEPS_S[-1])
     table, weekdays = by_day(counts, first_tick - begin_s // tick_s, tick_s, step_s)
@@ -151,20 +153,21 @@ def _days(table: Floats, weekdays: NDArray[np.int64]) -> Floats:
     few = len(table) < _ENOUGH_DAYS
     shape = np.ones(steps)
     level = np.ones(len(table))
-    for _ in range(
-        3
-    ):  # levels and shape in turn; each is a median, so that one bad hour or day moves nothing
+    # Levels and shape in turn; each is a median, so that one bad hour or day moves nothing.
+    for _ in range(3):
         with np.errstate(invalid="ignore", divide="ignore"):
             level = _level(table, shape)
             ratios = table / level[:, None]
             shape = _nanmedian(_with_neighbours(ratios) if few else ratios)
         shape = _filled(shape)
         shape /= max(shape.mean(), 1e-12)
+    if not np.nan_to_num(level).any():  # every step's median is 0, as when all came on two days of seven
+        return np.full((7, steps), max(float(np.nanmean(table)), 1e-12))
     usual = np.empty((7, steps))
     free = weekdays >= 5
     for kind, days in ((0, ~free), (1, free)):
         known = days & np.isfinite(level)
-        height = float(np.median(level[known])) if known.any() else float(np.nanmedian(level))
+        height = float(np.median(level[known if known.any() else np.isfinite(level)]))
         own = shape
         if kind and not few and known.sum() >= 2:
             with np.errstate(invalid="ignore", divide="ignore"):

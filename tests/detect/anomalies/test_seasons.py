@@ -69,3 +69,16 @@ def test_two_days_do_not_take_a_surge_on_one_of_them_for_usual() -> None:
     counts = drawn(expected)
     counts[1440 + 660 : 1440 + 680] *= 3
     assert usual(counts)[1440 + 670] == pytest.approx(expected[1440 + 670], rel=0.15)
+
+
+@pytest.mark.parametrize("a_day", [1, 3, 20])
+def test_what_is_seldom_is_usual_at_its_mean_rate(a_day: int) -> None:
+    counts = np.zeros(7 * 1440)
+    counts[np.random.default_rng(4).choice(len(counts), 7 * a_day, replace=False)] = 1
+    assert usual(counts).mean() == pytest.approx(a_day / 1440, rel=0.5)
+
+
+def test_what_came_on_two_days_of_seven_is_usual_at_its_mean_rate() -> None:
+    counts = np.zeros(7 * 1440)
+    counts[1440:1500] = counts[5000:5060] = 5
+    assert usual(counts).mean() == pytest.approx(600 / len(counts))
