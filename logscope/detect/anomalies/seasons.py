@@ -8,6 +8,7 @@ level of the last minutes is all there is to go by.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +99,12 @@ def rate_season(counts: Floats, first_tick: int, tick_s: int, begin_s: int = 0) 
         return flat(mean)
     step_s = next((s for s in _STEPS_S if mean * s >= _COUNTS_A_STEP), _STEPS_S[-1])
     table, weekdays = by_day(counts, first_tick - begin_s // tick_s, tick_s, step_s)
-    return Season(step_s, _days(table / step_s, weekdays), begin_s)
+    days = _days(table / step_s, weekdays)
+    if (
+        not float(days.mean()) > 1e-6 * mean
+    ):  # every step's median is 0, as when all came on two days of seven
+        return flat(mean)
+    return Season(step_s, days, begin_s)
 
 
 def share_season(counts: Floats, trials: Floats, first_tick: int, tick_s: int) -> Season:
@@ -161,13 +167,12 @@ def _days(table: Floats, weekdays: NDArray[np.int64]) -> Floats:
             shape = _nanmedian(_with_neighbours(ratios) if few else ratios)
         shape = _filled(shape)
         shape /= max(shape.mean(), 1e-12)
-    if not np.nan_to_num(level).any():  # every step's median is 0, as when all came on two days of seven
-        return np.full((7, steps), max(float(np.nanmean(table)), 1e-12))
     usual = np.empty((7, steps))
     free = weekdays >= 5
     for kind, days in ((0, ~free), (1, free)):
         known = days & np.isfinite(level)
-        height = float(np.median(level[known if known.any() else np.isfinite(level)]))
+        heights = level[known] if known.any() else level[np.isfinite(level)]
+        height = float(np.median(heights)) if len(heights) else math.nan
         own = shape
         if kind and not few and known.sum() >= 2:
             with np.errstate(invalid="ignore", divide="ignore"):
