@@ -48,6 +48,12 @@ _NOT_LOGS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"%PDF-", "a PDF document", "logscope reads logs."),
     (257, b"ustar", "a tar archive", "Unpack it: tar -xOf FILE | logscope -"),
 )
+_STAMP = re.compile(
+    rb"(?:<\d{1,3}>)?(?:[A-Z][a-z]{2} [ \d]\d (?:\d{4} )?[\d:]{8}(?:\.\d+)?|\d{4}-\d\d-\d\d[T ][\d:.,+Z-]+) "
+)
+_LINES_RETOLD = 3
+"""So many lines that are the same but for their stamps are no chance: they have ports, pids, queue ids."""
+
 _LEAST_JUDGED = 32
 _CONTROLS_OF_BINARY = 0.05
 """Share of control characters above which bytes are no text: random bytes have 0.1, a damaged log fewer."""
@@ -93,6 +99,7 @@ def open_inputs(names: Sequence[str | os.PathLike[str]], stdin: BinaryIO | None 
         for path in _expanded(os.fspath(name), inputs):
             _open_one(path, inputs, stdin)
     _drop_copies(inputs)
+    _tell_retold(inputs)
     return inputs
 
 
@@ -267,6 +274,26 @@ def _drop_copy(one: Source, other: Source, inputs: Inputs) -> None:
     inputs.notes.append(f"{shorter.name}: its lines are all in {longer.name} too, read once")
     inputs.sources.remove(shorter)
     shorter.close()
+
+
+def _tell_retold(inputs: Inputs) -> None:
+    """Say which files begin with the same lines in another form of stamp, as when a log daemon writes each
+    line to a traditional file and to one with RFC 3339 stamps. Whether they are the same to the end is not
+    looked at, so both are read.
+    """
+    seen: dict[tuple[bytes, ...], Source] = {}
+    for source in inputs.sources:
+        lines = source.head.split(b"\n", _LINES_RETOLD)[:_LINES_RETOLD]
+        stamps = [_STAMP.match(line) for line in lines]
+        bare = tuple(line[stamp.end() :] for line, stamp in zip(lines, stamps, strict=True) if stamp)
+        if len(bare) < _LINES_RETOLD:
+            continue
+        other = seen.setdefault(bare, source)
+        if other is not source:
+            inputs.notes.append(
+                f"{source.name}: begins with the lines of {other.name} in other stamps; if it is the same "
+                "log, give one of the two: its sessions are counted twice"
+            )
 
 
 def shorter_copy(one: Source, other: Source) -> Source | None:

@@ -169,6 +169,18 @@ def test_copies_are_read_once_also_compressed_or_made_earlier() -> None:
     ]
 
 
+@pytest.mark.parametrize("clock", ["2026-07-26T10:00:{:02d}.123456+02:00", "<22>Jul 26 2026 10:00:{:02d}"])
+def test_the_same_lines_in_other_stamps_are_told(clock: str) -> None:
+    texts = [f"mx-a postfix/smtpd[7]: connect from x[192.0.2.{i}]" for i in range(5)]
+    write("mail.log", "".join(f"Jul 26 10:00:{i:02d} {text}\n" for i, text in enumerate(texts)))
+    write("other", "".join(f"{clock.format(i)} {text}\n" for i, text in enumerate(texts)))
+    write("next", "".join(f"Jul 26 10:01:{i:02d} {text}\n" for i, text in enumerate(reversed(texts))))
+    inputs = open_inputs(["mail.log", "other", "next"])
+    assert names(inputs) == ["mail.log", "other", "next"]
+    (note,) = inputs.notes
+    assert note.startswith("other: begins with the lines of mail.log in other stamps; ")
+
+
 def test_files_with_the_same_first_line_only_are_both_read() -> None:
     write("a.log", LINE + "Jul 26 10:00:01 mx-a x\n")
     write("b.log", LINE + "Jul 26 10:00:01 mx-b x\n")
