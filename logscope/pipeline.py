@@ -38,6 +38,7 @@ from logscope.grammar.scan import Scanner
 from logscope.syslog import envelopes, records
 from logscope.syslog.clock import Clock
 from logscope.syslog.years import Reference, best_reference
+from logscope.syslog.zone_names import offset_name
 from logscope.syslog.zones import Zones
 
 MACHINE_CODE_FROM = 6 << 20
@@ -597,7 +598,9 @@ class Pipeline:
         self._extractor = Extractor(catalogue, machine_code=self._machine_code)
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
+        from logscope.correlate.zones_apart import ZonesApart
 
+        self._zones_apart = ZonesApart()
         self._joiner = Joiner(
             machine_code=self._machine_code, events=events, deliveries=deliveries, text=text
         )
@@ -632,6 +635,7 @@ class Pipeline:
                     machine_code=self._machine_code,
                 )
                 self._joined += np.bincount(batch.joined, minlength=len(JOIN_CLASSES))
+                self._zones_apart.note(batch)
                 yield batch
 
         for _ in self._steps():
@@ -730,7 +734,23 @@ class Pipeline:
             notes.append(
                 f"The stamps of {', '.join(assumed)} have no zone: UTC was assumed. Use --tz to name it."
             )
-        return notes
+        return [*notes, *self._apart(set(assumed))]
+
+    def _apart(self, assumed: set[str]) -> Iterator[str]:
+        _, names = self._extractor.texts()
+        for apart in self._zones_apart.found():
+            balancer, mta = names[apart.balancer_host], names[apart.mta_host]
+            hours = f"{abs(apart.ahead_s) / 3600:g} h {'ahead of' if apart.ahead_s > 0 else 'behind'}"
+            if mta in assumed:
+                cure = f"Use --tz {mta}={offset_name(apart.ahead_s)} if {balancer}'s are right."
+            elif balancer in assumed:
+                cure = f"Use --tz {balancer}={offset_name(-apart.ahead_s)}."
+            else:
+                cure = "One of the two has a wrong clock, or was named a wrong zone."
+            yield (
+                f"The stamps of {mta} are {hours} those of {balancer} for the same clients "
+                f"({apart.sessions} sessions), which are not joined for that reason. {cure}"
+            )
 
     @property
     def balancers(self) -> Any:

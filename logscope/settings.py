@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, available_timezones
 
 from logscope.errors import Place, SettingsError, UsageError, did_you_mean
 from logscope.syslog.envelopes import NAMES as ENVELOPES
+from logscope.syslog.zone_names import zone as zone_named
 
 if TYPE_CHECKING:
     from logscope.site import Site
@@ -84,7 +84,7 @@ class Settings:
         Raises:
             UsageError: it is none.
         """
-        zone = ZoneInfo(self.zone_of(DEFAULT_ZONE))
+        zone = zone_named(self.zone_of(DEFAULT_ZONE))
         return parse_moment(text, self.now or datetime(1970, 1, 1, tzinfo=UTC), zone)
 
     @cached_property
@@ -147,7 +147,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, 
     settings = replace(settings, **_checked(flags, _flag_error))
     if flags.get("where") is not None:
         settings = replace(settings, where=flags["where"], now=now)
-    zone = ZoneInfo(settings.zone_of(DEFAULT_ZONE))
+    zone = zone_named(settings.zone_of(DEFAULT_ZONE))
     if flags.get("since") is not None:
         settings = replace(settings, since=parse_moment(flags["since"], now, zone))
     if flags.get("until") is not None:
@@ -287,13 +287,10 @@ def _zone_problem(value: Any) -> tuple[str, str | None] | None:
         return f"{value!r} names no zone", 'Give "Europe/Berlin", "HOST=ZONE", or a table of hosts.'
     for _, zone in zones:
         try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            return f"unknown time zone {zone!r}", did_you_mean(zone, available_timezones()) or _ZONE_HINT
+            zone_named(zone)
+        except UsageError as error:
+            return str(error), error.hint
     return None
-
-
-_ZONE_HINT = "Use a name of the IANA database, such as Europe/Berlin or UTC."
 
 
 def _converted(key: str, value: Any) -> Any:

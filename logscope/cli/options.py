@@ -50,7 +50,7 @@ Zone = Annotated[
         "--tz",
         metavar="[HOST=]ZONE",
         rich_help_panel=_TIME,
-        help="Zone of stamps that have none, for all hosts or one.",
+        help="Zone of stamps that have none, such as Europe/Berlin or +02:00, for all hosts or one.",
     ),
 ]
 Year = Annotated[

@@ -57,10 +57,9 @@ def prepare(settings: Settings) -> Preparation:
         GrammarError: a grammar is wrong.
         LogscopeError: a configuration given cannot be read.
     """
-    from zoneinfo import ZoneInfo
-
     from logscope.grammar import catalogue
     from logscope.pipeline import Options
+    from logscope.syslog.zone_names import zone
     from logscope.syslog.zones import Zones
 
     site = settings.site
@@ -73,9 +72,7 @@ def prepare(settings: Settings) -> Preparation:
     balancers = frozenset(map(_halves, site.peer_addresses))
     named = dict(settings.zones)
     default = named.pop("", None)
-    zones = Zones(
-        {host: ZoneInfo(zone) for host, zone in named.items()}, ZoneInfo(default) if default else None
-    )
+    zones = Zones({host: zone(name) for host, name in named.items()}, zone(default) if default else None)
     options = Options(zones=zones, year=settings.year, balancers=balancers, envelope=settings.envelope)
     return Preparation(catalogue.load(grammars), options, tuple(notes))
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import TypeAlias
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +75,7 @@ class Clock:
         self._last: int | None = None  # the last year-less stamp, as if of the year 2000
         self._year = 0  # and its year
         self._anchored = False
-        self._latest: dict[ZoneInfo, int] = {}
+        self._latest: dict[tzinfo, int] = {}
         self._stamp_offsets: dict[int, OffsetTracker] = {}
         self._accept_offsets: dict[int, OffsetTracker] = {}
         self.year_origins: set[YearOrigin] = set()
@@ -188,7 +188,7 @@ class Clock:
             self._note_zone(host_name(code) if code >= 0 else "", ZoneOrigin.ASSUMED)
         return True
 
-    def _named(self, code: int, host_name: Callable[[int], str]) -> ZoneInfo | None:
+    def _named(self, code: int, host_name: Callable[[int], str]) -> tzinfo | None:
         return self._zones.of(host_name(code) if code >= 0 else "")
 
     def _utc(
@@ -227,7 +227,7 @@ class Clock:
         known = self.zone_origins.get(name, origin)
         self.zone_origins[name] = max(known, origin, key=weakest)
 
-    def _in_order(self, zone: ZoneInfo, local: Times) -> Times:
+    def _in_order(self, zone: tzinfo, local: Times) -> Times:
         """UTC of local times; in an hour that exists twice, the second one once the first would be a step
         back."""
         if zone is UTC_ZONE:
@@ -248,7 +248,7 @@ class Clock:
         return utc
 
     def _accept_offset(
-        self, code: int, named: ZoneInfo | None, logged_at: Times, ended: Times, duration: Times
+        self, code: int, named: tzinfo | None, logged_at: Times, ended: Times, duration: Times
     ) -> Times:
         """How far the accept dates of one host are ahead of UTC."""
         if named is not None:

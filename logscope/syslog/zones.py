@@ -10,15 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from typing import TypeAlias
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-
-from logscope.errors import UsageError, did_you_mean
 
 Times: TypeAlias = NDArray[np.int64]
 """Nanoseconds since 1970."""
@@ -32,19 +30,6 @@ _LONGEST_OFFSET = 26 * HOUR
 UTC_ZONE = ZoneInfo("UTC")
 
 
-def zone(name: str) -> ZoneInfo:
-    """The zone of an IANA name such as Europe/Berlin.
-
-    Raises:
-        UsageError: there is none such here.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        hint = did_you_mean(name, available_timezones()) or "Give an IANA name such as UTC or Europe/Berlin."
-        raise UsageError(f"unknown time zone {name!r}", hint=hint) from None
-
-
 @dataclass(frozen=True, slots=True)
 class Zones:
     """The zones the user named: one for hosts of a name, one for all others.
@@ -54,32 +39,10 @@ class Zones:
         default: the zone of every other host; None when the user named none, and UTC is assumed.
     """
 
-    by_host: Mapping[str, ZoneInfo] = field(default_factory=dict)
-    default: ZoneInfo | None = None
+    by_host: Mapping[str, tzinfo] = field(default_factory=dict)
+    default: tzinfo | None = None
 
-    @classmethod
-    def parse(cls, options: list[str]) -> Zones:
-        """Zones of `--tz` options: `ZONE` for all hosts, `HOST=ZONE` for one.
-
-        Raises:
-            UsageError: a zone is unknown, or two options contradict each other.
-        """
-        default: ZoneInfo | None = None
-        by_host: dict[str, ZoneInfo] = {}
-        for option in options:
-            host, equals, name = option.rpartition("=")
-            found = zone(name)
-            if equals and by_host.setdefault(host, found) != found:
-                raise UsageError(f"--tz names two zones for host {host}")
-            if not equals:
-                if default not in (None, found):
-                    raise UsageError(
-                        "--tz names two zones for all hosts", hint="Name hosts: --tz mx-a=Europe/Berlin."
-                    )
-                default = found
-        return cls(by_host, default)
-
-    def of(self, host: str) -> ZoneInfo | None:
+    def of(self, host: str) -> tzinfo | None:
         """The zone the user named for a host, or None."""
         named = self.by_host.get(host) or self.by_host.get(host.partition(".")[0])
         return named or self.default
@@ -105,7 +68,7 @@ class Periods:
         return end + self.offset
 
 
-def offset_at(name: ZoneInfo, utc: Times) -> Times:
+def offset_at(name: tzinfo, utc: Times) -> Times:
     """How far local time is ahead of UTC, in nanoseconds, at each instant."""
     if utc.size == 0 or name is UTC_ZONE:
         return np.zeros_like(utc)
@@ -113,7 +76,7 @@ def offset_at(name: ZoneInfo, utc: Times) -> Times:
     return periods.offset[np.searchsorted(periods.start, utc, side="right") - 1]
 
 
-def to_utc(name: ZoneInfo, local: Times) -> tuple[Times, Times]:
+def to_utc(name: tzinfo, local: Times) -> tuple[Times, Times]:
     """UTC of local times, and how much later each could be as well: 0, or the width of the fold it falls
     into."""
     if local.size == 0 or name is UTC_ZONE:
@@ -129,7 +92,7 @@ def to_utc(name: ZoneInfo, local: Times) -> tuple[Times, Times]:
     return earliest, np.where(in_fold, periods.offset[before] - periods.offset[at], 0)
 
 
-def _periods(name: ZoneInfo, near: Times) -> Periods:
+def _periods(name: tzinfo, near: Times) -> Periods:
     low, high = int(near.min()) - _LONGEST_OFFSET, int(near.max()) + _LONGEST_OFFSET
     years = range(_year(low), _year(high) + 1)
     parts = [_periods_of_year(name, year) for year in years]
@@ -144,7 +107,7 @@ def _year(nanoseconds: int) -> int:
 
 
 @cache
-def _periods_of_year(name: ZoneInfo, year: int) -> Periods:
+def _periods_of_year(name: tzinfo, year: int) -> Periods:
     """The offsets of one year (UTC). Zones change at whole minutes and keep an offset for days."""
     day = datetime(year, 1, 1, tzinfo=UTC)
     starts, offsets = [day], [_offset(name, day)]
@@ -161,7 +124,7 @@ def _periods_of_year(name: ZoneInfo, year: int) -> Periods:
     )
 
 
-def _change(name: ZoneInfo, low: datetime, high: datetime) -> datetime:
+def _change(name: tzinfo, low: datetime, high: datetime) -> datetime:
     """The first whole minute after `low` at which the offset is no longer that of `low`."""
     while high - low > timedelta(minutes=1):
         middle = low + (high - low) // 2
@@ -175,7 +138,7 @@ def _change(name: ZoneInfo, low: datetime, high: datetime) -> datetime:
     return high
 
 
-def _offset(name: ZoneInfo, moment: datetime) -> timedelta:
+def _offset(name: tzinfo, moment: datetime) -> timedelta:
     offset = moment.astimezone(name).utcoffset()
-    assert offset is not None, "a ZoneInfo knows its offset"
+    assert offset is not None, "a zone knows its offset"
     return offset

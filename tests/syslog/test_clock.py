@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from logscope.syslog.clock import NULL, YEARLESS, ZONED, Clock, OffsetTracker, ZoneOrigin
 from logscope.syslog.years import Reference, YearOrigin, best_reference, in_years, rotation_date
-from logscope.syslog.zones import DAY, HOUR, SECOND, Zones, offset_at, zone
+from logscope.syslog.zone_names import zone
+from logscope.syslog.zones import DAY, HOUR, SECOND, Zones, offset_at
 
 HOSTS = ["lb", "mx-a", "mx-b"]
 
@@ -152,14 +153,14 @@ def test_both_passes_of_the_hour_that_exists_twice_are_told_apart():
 def test_each_host_has_its_zone():
     moments = np.array([at(2026, 7, 1, 12), at(2026, 7, 1, 12, 0, 1), at(2026, 7, 1, 12, 0, 2)])
     local = moments + np.array([2 * HOUR, 0, -4 * HOUR])
-    zones = Zones.parse(["Europe/Berlin", "mx-a=UTC", "mx-b=America/New_York"])
+    zones = Zones({"mx-a": zone("UTC"), "mx-b": zone("America/New_York")}, zone("Europe/Berlin"))
     logged, _ = resolve(Clock(Reference.year(2026), zones), without_year(local), host=[0, 1, 2])
     assert logged.tolist() == moments.tolist()
 
 
 def test_stamps_with_a_zone_or_a_year_keep_them():
     stamps = [at(2026, 7, 1, 12), at(2000, 7, 1, 14, 0, 1), at(2026, 7, 1, 14, 0, 2), NULL]
-    clock = Clock(Reference.year(2026), Zones.parse(["Europe/Berlin"]))
+    clock = Clock(Reference.year(2026), Zones(default=zone("Europe/Berlin")))
     logged, _ = resolve(clock, stamps, kind=[ZONED, YEARLESS, 0, 0])
     assert logged.tolist() == [at(2026, 7, 1, 12), at(2026, 7, 1, 12, 0, 1), at(2026, 7, 1, 12, 0, 2), NULL]
     assert clock.year_origins == {YearOrigin.STAMP, YearOrigin.OPTION}
