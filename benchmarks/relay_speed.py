@@ -9,16 +9,16 @@ It needs aiosmtpd (and uvloop): `pip install -e '.[bench]'`.
 What is compared, with the same client, the same seven exchanges and one message in each session:
 
     relay       all of it in one process: its balancer takes the connection and sends a PROXY header to its
-                mail server, whose screen lets the client pass; the message is written to a file of its own,
-                file and directory are synced, and only then comes the 250; it is delivered (to nowhere) and
-                removed; ten lines are logged. Every byte goes through the kernel twice, over three sockets.
+                mail server, whose screen lets the client pass; the message is written to the spool and
+                synced, and only then comes the 250; it is delivered (to nowhere) and removed; ten lines are
+                logged. Every byte goes through the kernel twice, over three sockets.
     server      the same without the balancer: the client sends the PROXY header itself
     aiosmtpd    parses the dialogue, throws the message away, and logs nothing
 
 What counts is the server's time on the processor, its threads' included, as the kernel tells it; a server is
 kept on one core, so that it cannot do two things at once. Time that the disk takes is not in it: while one
 message is synced others are talked about, and those that come meanwhile are synced together. What the kernel
-does to create, sync and remove files is in it, about a tenth of the whole.
+does to write and sync is in it.
 
 A loop written in C does little for the relay, which reads its sockets itself, and much for aiosmtpd. So the
 relay always runs in asyncio's own, and `--uvloop` gives aiosmtpd the better one.

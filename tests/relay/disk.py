@@ -57,6 +57,13 @@ class MemoryDisk:
             del self._names[path]
             raise
 
+    def begin(self, path: Path) -> MemoryTail:
+        self._step()
+        self._next += 1
+        self._names[path] = self._next
+        self._contents[self._next] = b""
+        return MemoryTail(self, self._next)
+
     def rename(self, path: Path, target: Path) -> None:
         self._step()
         self._names[target] = self._names.pop(path)
@@ -77,6 +84,9 @@ class MemoryDisk:
     def read(self, path: Path) -> bytes:
         return self._contents[self._names[path]]
 
+    def read_part(self, path: Path, offset: int, length: int) -> bytes:
+        return self.read(path)[offset : offset + length]
+
     def names(self, directory: Path) -> list[str]:
         self._directories.add(directory)
         return sorted(path.name for path in self._names if path.parent == directory)
@@ -86,22 +96,59 @@ class MemoryDisk:
         return [self.read(path) for path in sorted(self._names) if path.parent.name == "new"]
 
     def power_cut(self) -> Iterator[MemoryDisk]:
-        """Every disk that may be found afterwards: each name that was not synced is old or new."""
+        """Every disk that may be found afterwards.
+
+        Each name that was not synced is old or new. A file whose content was not synced has any part of it:
+        what was synced, half of the rest, or all.
+        """
         paths = sorted(self._durable_names.keys() | self._names.keys())
         unsure = [path for path in paths if self._durable_names.get(path) != self._names.get(path)]
         for choice in product((False, True), repeat=len(unsure)):
-            found = MemoryDisk()
-            found._next = self._next
-            found._names = dict(self._durable_names)
+            names = dict(self._durable_names)
             for path, is_new in zip(unsure, choice, strict=True):
                 inode = self._names.get(path)
                 if is_new and inode is not None:
-                    found._names[path] = inode
+                    names[path] = inode
                 elif is_new:
-                    found._names.pop(path, None)
-            found._durable_names = dict(found._names)
-            for inode in found._names.values():
-                # A file whose content was not synced has any part of it; the worst is nothing.
-                content = self._durable_contents.get(inode, b"")
-                found._contents[inode] = found._durable_contents[inode] = content
-            yield found
+                    names.pop(path, None)
+            for contents in self._possible(sorted(set(names.values()))):
+                found = MemoryDisk()
+                found._next = self._next
+                found._names, found._durable_names = dict(names), dict(names)
+                found._contents, found._durable_contents = dict(contents), dict(contents)
+                yield found
+
+    def _possible(self, inodes: list[int]) -> Iterator[dict[int, bytes]]:
+        """What may be in these files."""
+        possible = []
+        for inode in inodes:
+            synced, written = self._durable_contents.get(inode, b""), self._contents[inode]
+            half = written[: (len(synced) + len(written)) // 2]
+            possible.append(list(dict.fromkeys((synced, half, written))))
+        for contents in product(*possible):
+            yield dict(zip(inodes, contents, strict=True))
+
+
+class MemoryTail:
+    """The end of a file that grows, on such a disk."""
+
+    def __init__(self, disk: MemoryDisk, inode: int) -> None:
+        self._disk, self._inode = disk, inode
+
+    def append(self, data: bytes) -> None:
+        before = self._disk._contents[self._inode]
+        self._disk._step()
+        self._disk._contents[self._inode] = before + data[: len(data) // 2]  # as far as it got
+        self._disk._step()
+        self._disk._contents[self._inode] = before + data
+
+    def sync(self) -> None:
+        self._disk._step()
+        self._disk._durable_contents[self._inode] = self._disk._contents[self._inode]
+
+    def truncate(self, size: int) -> None:
+        self._disk._step()
+        self._disk._contents[self._inode] = self._disk._contents[self._inode][:size]
+
+    def close(self) -> None:
+        """Nothing is kept open."""

@@ -14,7 +14,10 @@ from typing import Any
 
 from logscope.relay import config
 from logscope.relay.header import Endpoint, Header, encode_v1
+from logscope.relay.queue.message import Message
+from logscope.relay.rim.disk import RealDisk
 from logscope.relay.rim.run import Relay
+from logscope.relay.rim.spool import Spool
 from logscope.relay.rim.witness import Witness
 
 PUBLIC = Endpoint("203.0.113.25", 25)
@@ -140,3 +143,8 @@ def lines(directory: Path, name: str = "mail.log") -> list[str]:
 def mails(directory: Path, host: str = "mx-a") -> list[bytes]:
     """What is in the mailboxes of a server."""
     return [path.read_bytes() for path in sorted((directory / "mail" / host).glob("*/*/new/*"))]
+
+
+def queued(directory: Path, host: str = "mx-a") -> tuple[Message, ...]:
+    """What is in the queue of a server, also of one that runs."""
+    return Spool(directory / "spool" / host, RealDisk()).recover().messages

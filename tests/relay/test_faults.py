@@ -15,19 +15,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock, Thread
 
 import pytest
 
 from logscope.relay import config
-from logscope.relay.rim.disk import RealDisk
+from logscope.relay.rim.disk import RealDisk, RealTail, Tail
 from logscope.relay.rim.run import Relay
 from logscope.relay.rim.spool import Spool
 
 from .disk import MemoryDisk, PowerCutError
-from .running import Caller, free_ports, lines, mails, until, with_ports
+from .running import Caller, free_ports, lines, mails, queued, until, with_ports
 
 SERVER = """\
 drain = "1s"
@@ -87,7 +87,8 @@ async def play(disk: CutDisk, directory: Path) -> list[int]:
             acknowledged.append(number)
     if not disk.is_dead:
         await until(lambda: disk.is_dead or len(disk.mails()) == 2, "two mails")
-        await relay.__aexit__()
+        with suppress(PowerCutError):  # it may come as late as in the tidying up at the end
+            await relay.__aexit__()
     else:
         (server,) = relay.servers
         server.stop_listening()
@@ -125,11 +126,28 @@ def test_the_power_is_cut_at_every_step_of_the_relay(tmp_path: Path) -> None:
 # --- a full disk --------------------------------------------------------------------------------------------
 
 
+class FullTail(RealTail):
+    """The end of a file on it: what comes last is written in part."""
+
+    def __init__(self, disk: FullDisk, path: Path) -> None:
+        super().__init__(path)
+        self._is_full = lambda: disk.is_full and disk.where in path.parts
+
+    def append(self, data: bytes) -> None:
+        if self._is_full():
+            super().append(data[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super().append(data)
+
+
 class FullDisk(RealDisk):
     """One that is full for some time, below one directory."""
 
     def __init__(self, where: str) -> None:
         self.where, self.is_full = where, False
+
+    def begin(self, path: Path) -> Tail:
+        return FullTail(self, path)
 
     def create(self, path: Path, data: bytes) -> None:
         if self.is_full and self.where in path.parts:
@@ -163,7 +181,7 @@ def test_a_message_that_has_no_room_is_refused_for_now(tmp_path: Path) -> None:
     assert second.startswith("250 ")
     assert [b"<client1.example@" in mail for mail in mails(tmp_path)] == [True]
     assert any(line.endswith("write queue file: No space left on device") for line in lines(tmp_path))
-    assert list((tmp_path / "spool/mx-a/incoming").iterdir()) == []
+    assert list((tmp_path / "spool").glob("*/*/*")) == []
 
 
 def test_a_mailbox_that_has_no_room_gets_its_mail_later(tmp_path: Path) -> None:
@@ -172,7 +190,7 @@ def test_a_mailbox_that_has_no_room_gets_its_mail_later(tmp_path: Path) -> None:
     assert second.startswith("250 ")
     assert sum(b"<client0.example@" in mail for mail in mails(tmp_path)) == 1
     assert any("status=deferred (maildir delivery failed: No space" in line for line in lines(tmp_path))
-    assert list((tmp_path / "spool/mx-a/active").iterdir()) == []
+    assert list((tmp_path / "spool").glob("*/*/*")) == []
 
 
 # --- kill -9 ------------------------------------------------------------------------------------------------
@@ -245,8 +263,8 @@ def test_it_is_killed_and_killed_again(tmp_path: Path) -> None:
 
     with relay_process(tmp_path, port):
         for _ in range(400):
-            if not any((tmp_path / "spool/mx-a/active").iterdir()):
+            if not queued(tmp_path):
                 break
             time.sleep(0.05)
     assert set(acknowledged) - arrived() == set()
-    assert list((tmp_path / "spool/mx-a/active").iterdir()) == []
+    assert queued(tmp_path) == ()

@@ -21,7 +21,7 @@ from logscope.relay.rim.run import Relay
 from logscope.relay.rim.sinks import SocketSink
 from logscope.relay.rim.wire import PIECE
 
-from .running import Caller, free_ports, lines, mails, run, until
+from .running import Caller, free_ports, lines, mails, queued, run, until
 
 CLIENT, PUBLIC = Endpoint("192.0.2.10", 41522), Endpoint("203.0.113.25", 25)
 SERVER = """\
@@ -426,8 +426,7 @@ screen = false
             assert process.wait(30) == 0
         finally:
             process.kill()
-    queued = list((tmp_path / "spool/mx-a/active").iterdir())
-    assert len(queued) + len(mails(tmp_path)) == 1
+    assert len(queued(tmp_path)) + len(mails(tmp_path)) == 1
 
 
 def test_a_reset_in_the_middle_is_no_trouble(tmp_path: Path) -> None:

@@ -4,14 +4,19 @@ at."""
 from __future__ import annotations
 
 import errno
+import resource
+import signal
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from logscope.relay.queue.message import Message, Recipient
+from logscope.relay.queue.message import Message, Recipient, pack
 from logscope.relay.rim.disk import RealDisk
 from logscope.relay.rim.spool import Spool
+from logscope.relay.smtp.content import Content
 
 from .disk import MemoryDisk, PowerCutError
 from .memory import START
@@ -56,10 +61,7 @@ def run(spool: Spool, acknowledged: list[str]) -> None:
             spool.update(later(MESSAGES[0]))
     except OSError:
         pass
-    try:
-        spool.remove("A1")
-    except OSError:
-        pass
+    spool.remove(["A1"])
 
 
 def later(message: Message) -> Message:
@@ -73,7 +75,7 @@ def test_what_was_stored_is_found_again() -> None:
     assert found(disk) == {message.queue_id: message for message in MESSAGES}
     assert spool.load("A1") == MESSAGES[1]
     spool.update(later(MESSAGES[0]))
-    spool.remove("A1")
+    spool.remove(["A1"])
     assert found(disk) == {"A0": later(MESSAGES[0]), "A2": MESSAGES[2]}
 
 
@@ -129,26 +131,127 @@ def test_the_test_can_see_a_spool_that_does_not_sync() -> None:
     assert any(not found(world) for world in disk.power_cut())
 
 
-def test_a_damaged_file_is_put_aside() -> None:
+def test_a_damaged_piece_is_put_aside() -> None:
+    """What comes behind it is read all the same, and a second look finds nothing else."""
     disk = MemoryDisk()
     spool = Spool(PLACE, disk)
     spool.store(MESSAGES)
-    disk._contents[disk._names[PLACE / "active/A1"]] = b"{}"
+    inode = disk._names[PLACE / "queue/00000001"]
+    data = disk._contents[inode]
+    begin = data.index(b'"queue_id": "A1"')
+    disk._contents[inode] = data[:begin] + b"?" + data[begin + 1 :]
+    for _ in range(2):
+        recovered = Spool(PLACE, disk).recover()
+        assert [message.queue_id for message in recovered.messages] == ["A0", "A2"]
+        (name,) = recovered.damaged
+        assert disk.names(PLACE / "corrupt") == [name]
+        assert b"Subject: 1" in disk.read(PLACE / "corrupt" / name)
+        assert b"Subject: 2" not in disk.read(PLACE / "corrupt" / name)
+
+
+@given(st.data())
+def test_whatever_is_damaged_the_rest_is_read(data: st.DataObject) -> None:
+    """A few bytes of a segment are changed: messages that they did not touch are there, and no other."""
+    disk = MemoryDisk()
+    Spool(PLACE, disk).store(MESSAGES)
+    inode = disk._names[PLACE / "queue/00000001"]
+    whole = disk._contents[inode]
+    at = data.draw(st.integers(0, len(whole) - 1))
+    piece = data.draw(st.binary(min_size=1, max_size=20))
+    disk._contents[inode] = (whole[:at] + piece + whole[at + len(piece) :])[: len(whole)]
+    kept = found(disk)
+    third = len(whole) / len(MESSAGES)
+    touched = {int(at // third), int((at + len(piece) - 1) // third)}
+    expected = {f"A{number}": message for number, message in enumerate(MESSAGES) if number not in touched}
+    assert expected.items() <= kept.items()
+    assert kept.items() <= {message.queue_id: message for message in MESSAGES}.items()
+
+
+def test_a_message_cannot_pass_for_a_record() -> None:
+    """Not even next to damage: content that looks like a record is none, as its lines end in CR LF."""
+    forged = b"".join(pack(MESSAGES[1]).partition(b"\n"))
+    segment = MemoryDisk()
+    Spool(PLACE, segment).store([replace(MESSAGES[1], content=forged)])
+    record = segment.read(PLACE / "queue/00000001")
+    taken = Content(limit=1 << 20)
+    assert taken.dotted(bytearray(b"Subject: x\r\n\r\n" + record + b"\r\n.\r\n"))
+    disk = MemoryDisk()
+    Spool(PLACE, disk).store([replace(MESSAGES[0], content=taken.lines(dotted=True))])
+    inode = disk._names[PLACE / "queue/00000001"]
+    disk._contents[inode] = b"?" + disk._contents[inode][1:]
     recovered = Spool(PLACE, disk).recover()
-    assert recovered.damaged == ("A1",)
-    assert [message.queue_id for message in recovered.messages] == ["A0", "A2"]
-    assert disk.names(PLACE / "corrupt") == ["A1"]
+    assert recovered.messages == ()
+    assert len(recovered.damaged) == 1
+
+
+def test_segments_go_when_nothing_in_them_is_wanted() -> None:
+    """In order, so that what was removed does not come back; the disk holds little more than the queue."""
+    disk = MemoryDisk()
+    spool = Spool(PLACE, disk, segment_bytes=400)
+    for number in range(50):
+        message = replace(MESSAGES[0], queue_id=f"B{number}")
+        assert spool.store([message]) == {message.queue_id: None}
+        if number:
+            spool.remove([message.queue_id])
+    assert [*found(disk)] == ["B0"]
+    assert spool.load("B0").content == MESSAGES[0].content
+    many = len(disk.names(PLACE / "queue"))
+    spool.update(replace(MESSAGES[0], queue_id="B0", attempts=1))
+    spool.remove(["B0"])
+    spool.close()
+    assert (many > 10, disk.names(PLACE / "queue")) == (True, [])
+
+
+def test_a_disk_that_is_full_does_not_keep_what_was_delivered() -> None:
+    """The removal is told when there is room again."""
+    disk = MemoryDisk()
+    spool = Spool(PLACE, disk)
+    spool.store(MESSAGES)
+    disk._fails_at, disk._how = disk.operations, errno.ENOSPC
+    spool.remove(["A1"])
+    assert [*found(disk)] == ["A0", "A1", "A2"]
+    spool.remove(["A0"])
+    assert [*found(disk)] == ["A2"]
 
 
 def test_the_real_disk_does_the_same(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "deep/spool", RealDisk())
     assert spool.recover().messages == ()
     assert spool.store(MESSAGES) == {"A0": None, "A1": None, "A2": None}
+    assert spool.load("A1") == MESSAGES[1]
     spool.update(later(MESSAGES[0]))
-    spool.remove("A1")
-    (tmp_path / "deep/spool/incoming/A9").write_bytes(b"half")
-    again = Spool(tmp_path / "deep/spool", RealDisk()).recover()
-    assert again.messages == (later(MESSAGES[0]), MESSAGES[2])
-    assert not (tmp_path / "deep/spool/incoming/A9").exists()
-    assert (tmp_path / "deep/spool/active").stat().st_mode & 0o077 == 0
-    assert (tmp_path / "deep/spool/active/A2").stat().st_mode & 0o077 == 0
+    spool.remove(["A1"])
+    segment = tmp_path / "deep/spool/queue/00000001"
+    with segment.open("ab") as file:
+        file.write(segment.read_bytes()[:70])  # a crash in the middle of a record
+    recovered = Spool(tmp_path / "deep/spool", RealDisk()).recover()
+    assert (recovered.messages, recovered.damaged) == ((MESSAGES[2], later(MESSAGES[0])), ())
+    assert segment.parent.stat().st_mode & 0o077 == 0
+    assert segment.stat().st_mode & 0o077 == 0
+    spool.remove(["A0", "A2"])
+    spool.close()
+    assert list(segment.parent.iterdir()) == []
+
+
+def test_a_real_file_that_cannot_grow_is_cut_back(tmp_path: Path) -> None:
+    """A write that fails in the middle costs its own messages, and the next ones go elsewhere."""
+    spool = Spool(tmp_path / "spool", RealDisk())
+    spool.recover()
+    assert spool.store(MESSAGES[:1]) == {"A0": None}
+    size = (tmp_path / "spool/queue/00000001").stat().st_size
+    large = replace(MESSAGES[1], content=b"x" * 10_000)
+    former = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, former[1]))
+    try:
+        results = spool.store([large, MESSAGES[2]])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, former)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert results["A2"] is None
+    assert isinstance(results["A1"], OSError)
+    assert (tmp_path / "spool/queue/00000001").stat().st_size == size
+    assert [entry.queue_id for entry in Spool(tmp_path / "spool", RealDisk()).recover().messages] == [
+        "A0",
+        "A2",
+    ]

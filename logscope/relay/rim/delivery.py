@@ -318,14 +318,9 @@ class Postman:
     def _remove(self, queue_id: str) -> None:
         """A message is done with."""
 
-        def told(error: OSError | None) -> None:
-            if error is None:
-                self._queue_ids.taken.discard(queue_id)
-                self._qmgr("qmgr.removed", queue_id=queue_id)
-                return
-            self._warn(error)
-            if not self._stopping:
-                self._loop.call_later(_DISK_PAUSE_S, self._remove, queue_id)
+        def told(_error: OSError | None) -> None:
+            self._queue_ids.taken.discard(queue_id)
+            self._qmgr("qmgr.removed", queue_id=queue_id)
 
         self._keeper.remove(queue_id, told)
 

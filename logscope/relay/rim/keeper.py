@@ -101,14 +101,7 @@ class Keeper:
                 self._loop.call_soon_threadsafe(self._failed, error)
 
     def _do(self, messages: list[Message], queue_ids: list[str]) -> dict[str, OSError | None]:
+        if queue_ids:
+            self._spool.remove(queue_ids)  # first, as what is synced then comes behind it
         results = self._spool.store(messages) if messages else {}
-        for queue_id in queue_ids:
-            results[queue_id] = self._remove(queue_id)
-        return results
-
-    def _remove(self, queue_id: str) -> OSError | None:
-        try:
-            self._spool.remove(queue_id)
-        except OSError as error:
-            return error
-        return None
+        return results | dict.fromkeys(queue_ids)

@@ -134,6 +134,7 @@ class MailServer:
             task.cancel()
         await self.keeper.idle()
         self.keeper.stop()
+        self.spool.close()
         self._hashers.shutdown()
         self._master("master.stopped", signal=15)
 
