@@ -732,7 +732,8 @@ class Pipeline:
         assumed = sorted(name for name, origin in zones.items() if str(origin) == "assumed")
         if assumed:
             notes.append(
-                f"The stamps of {', '.join(assumed)} have no zone: UTC was assumed. Use --tz to name it."
+                f"The stamps of {', '.join(name or 'lines without a host' for name in assumed)} have no "
+                "zone: UTC was assumed. Use --tz to name it."
             )
         return [*notes, *self._apart(set(assumed))]
 
@@ -741,6 +742,8 @@ class Pipeline:
         for apart in self._zones_apart.found():
             balancer, mta = names[apart.balancer_host], names[apart.mta_host]
             hours = f"{abs(apart.ahead_s) / 3600:g} h {'ahead of' if apart.ahead_s > 0 else 'behind'}"
+            if not (balancer and mta):
+                continue  # lines without a host: no option could name it
             if mta in assumed:
                 cure = f"Use --tz {mta}={offset_name(apart.ahead_s)} if {balancer}'s are right."
             elif balancer in assumed:
