@@ -43,7 +43,7 @@ from logscope.syslog.clock import Clock
 if TYPE_CHECKING:
     import pyarrow as pa
 
-GRACE = SECOND // 5
+GRACE = 3 * SECOND // 20
 """How long a line waits for lines of silent inputs, unless told otherwise."""
 FOREVER = 2**62
 AHEAD = 1 << 16
@@ -169,7 +169,7 @@ class _Stream:
         self.follows = True
         self.feed: Feed
         self.heard_at = now
-        self.caught_up = False
+        self.caught_up = self.brought = False
         self.order = NULL
         self.key: tuple[int, bytes] | None = None
         self.held: list[Held] = []
@@ -179,7 +179,8 @@ class _Stream:
         count = self.source.read_into(buffer, at)
         self.follows, self.position = self.source.follows, self.source.position
         self.problem = self.source.problem
-        self.caught_up = count == 0
+        self.brought = self.brought or count > 0
+        self.caught_up = count == 0 or not self.source.ready()
         if count and self.source.lines_before is not None:
             self.feed.lines = self.source.lines_before
         return count
@@ -195,6 +196,10 @@ class _Stream:
     def has_more(self) -> bool:
         """Whether there is something that has not been read, or a rest to be read when it ends."""
         return not self.feed.ended and not self.caught_up
+
+    def ripe_at(self, grace: int) -> int | None:
+        """When the first that waits has waited long enough; None where nothing waits."""
+        return min((part.came_at + grace for part in self.held), default=None)
 
     def ripe(self, before: int) -> int | None:
         """The time of the last event that came before a moment; None without any."""
@@ -431,6 +436,20 @@ class Live:
         """Whether there is more to read at once."""
         return any(stream.has_more and stream.waiting <= AHEAD for stream in self._streams)
 
+    @property
+    def heard_at(self) -> int | None:
+        """When something last came, by the clock that `pump` is told."""
+        return max((stream.heard_at for stream in self._streams), default=None)
+
+    def due_at(self, now: int) -> int | None:
+        """When there is something to do if nothing comes, None for never; `now`: when it was last pumped."""
+        moments = [stream.ripe_at(self._grace) for stream in self._streams]
+        deadline = self._joiner.first_deadline
+        ahead = [stream.order - stream.heard_at for stream in self._streams if stream.order != NULL]
+        if deadline is not None and ahead:
+            moments.append(deadline + 1 + self._grace - max(ahead))
+        return min((moment for moment in moments if moment is not None and moment > now), default=None)
+
     # --- what is known so far -------------------------------------------------------------------------------
 
     @property
@@ -469,8 +488,9 @@ class Live:
     # --- reading --------------------------------------------------------------------------------------------
 
     def _read(self, stream: _Stream, now: int) -> None:
+        stream.brought = False
         chunk = stream.feed.next_chunk()
-        if not stream.caught_up:
+        if stream.brought:
             stream.heard_at = now
         rows = chunk.rows
         if not rows.count:
@@ -499,18 +519,23 @@ class Live:
     def _join(self, now: int, over: bool = False) -> Iterator[Any]:
         ranked = sorted(self._streams, key=lambda stream: stream.key or (0, b""))
         until = (FOREVER, 0) if over else self._decided(ranked, now)
-        taken = [
-            part for rank, stream in enumerate(ranked) for part in stream.take(until[0], rank <= until[1])
-        ]
-        self._lines += [part.lines for part in taken if part.lines is not None and len(part.lines.order)]
-        if any(len(part.events) for part in taken):
-            yield from self._step(*_in_order(taken, self._extractor.plans))
+        if any(stream.held for stream in ranked):
+            yield from self._take(ranked, until)
         quiet = min(self._earliest_waiting(), self._quiet_since(now))
         if any(stream.has_more for stream in self._streams):
             quiet = min(quiet, until[0])
         if not over and self._joiner.is_due(quiet - 1):
             self._joiner.advance(quiet - 1)
             yield from self._flush()
+
+    def _take(self, ranked: Sequence[_Stream], until: tuple[int, int]) -> Iterator[Any]:
+        """Join what waits up to a time and a rank."""
+        taken = [
+            part for rank, stream in enumerate(ranked) for part in stream.take(until[0], rank <= until[1])
+        ]
+        self._lines += [part.lines for part in taken if part.lines is not None and len(part.lines.order)]
+        if any(len(part.events) for part in taken):
+            yield from self._step(*_in_order(taken, self._extractor.plans))
 
     def _decided(self, ranked: Sequence[_Stream], now: int) -> tuple[int, int]:
         """Up to where no input brings an earlier event: time, and rank of the last input that it includes."""

@@ -180,15 +180,15 @@ class Hosts:
         Args:
             raw: the name of a code.
         """
-        present = np.unique(codes)
-        places = np.searchsorted(present, codes)
+        wanted = codes.tolist()
         with self._lock:
-            numbers = [
-                self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1
-                for code in present.tolist()
-            ]
-        hashes = [crc32(raw(code)) if code >= 0 else 0 for code in present.tolist()]
-        return np.array(numbers, np.int64)[places], np.array(hashes, np.int64)[places]
+            known = {
+                code: self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1
+                for code in sorted(set(wanted))
+            }
+        hashes = {code: crc32(raw(code)) if code >= 0 else 0 for code in known}
+        numbers = [known[code] for code in wanted]
+        return np.array(numbers, np.int64), np.array([hashes[code] for code in wanted], np.int64)
 
     def names(self, texts: Sequence[str]) -> list[str]:
         return [texts[code] for code in self._numbers]

@@ -219,6 +219,7 @@ class Alerts:
     """
 
     wants_evidence = False
+    rest_s = 1.0
 
     def __init__(
         self, post: Post, condition: Condition | None, tell: Callable[[str], None], gate: Gate | None = None

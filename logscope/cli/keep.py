@@ -130,6 +130,11 @@ class Keeper:
         ended = time.monotonic()
         self._next = ended + max(_LEAST_S, _SHARE * (ended - started))
 
+    @property
+    def due_s(self) -> float:
+        """In how many seconds it is time to save."""
+        return self._next - time.monotonic()
+
     def is_due(self) -> bool:
         """Whether it is time to."""
         waiting = self._stream.tell() if self._output else 0

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
     from logscope.sources.reading import Preparation
     from logscope.where import Condition
 
-IDLE_S = 0.05
-"""How long nothing is done where nothing wakes the loop. Files are looked at as often."""
+GATHER_S = 0.075
+"""From one look at what has come to the next: lines that come one by one are taken together. Half
+of the grace, so that what has waited long enough is joined with what has come."""
+REST_S = 1.0
+"""How long nothing is done where nothing wakes the loop, and nothing is due."""
+_LEAST_REST_S = 0.002
 _WARM_UP = 1 << 18
 """Bytes before the end of a file that are read to know what is open; what they tell of is not shown."""
 _LAST_WORDS_S = 5.0
@@ -295,12 +299,16 @@ class Shows(Protocol):
     Attributes:
         since: only what happened after this time is shown, ns since 1970; None for all.
         wants_evidence: whether the lines of a session are shown with it.
+        rest_s: how long it may be left alone at most where nothing happens.
     """
 
     since: int | None
 
     @property
     def wants_evidence(self) -> bool: ...
+
+    @property
+    def rest_s(self) -> float: ...
 
     def show(self, batch: Any, live: Live) -> None: ...
 
@@ -329,6 +337,11 @@ class Together:
     def wants_evidence(self) -> bool:
         """Whether one of them does."""
         return any(view.wants_evidence for view in self.views)
+
+    @property
+    def rest_s(self) -> float:
+        """How long the most restless of them may be left alone."""
+        return min(view.rest_s for view in self.views)
 
     def show(self, batch: Any, live: Live) -> None:
         """Finished sessions for all."""
@@ -432,6 +445,7 @@ class Loop:
         self._open_after = open_after
         self._look_for_open = time.monotonic() + OPEN_S
         self._machine_code_from = _machine_code_from()
+        self._unsaved = False
 
     def warm_up(self, stop: Stop) -> None:
         """Read what the files have already, to know what is open; nothing of it is shown."""
@@ -481,8 +495,22 @@ class Loop:
             if live.busy:
                 self._consider_machine_code()
             else:
-                following.wait(IDLE_S)
+                self._rest(now)
         return True
+
+    def _rest(self, began_at: int) -> None:
+        """Wait until something comes or is due, after a turn that began at a time."""
+        live = self._live
+        if live.heard_at == began_at:
+            self._unsaved = True
+            time.sleep(max(0.0, GATHER_S - (time.monotonic_ns() - began_at) / 1e9))
+        rest = min(REST_S, self._view.rest_s)
+        due_at = live.due_at(began_at)
+        if due_at is not None:
+            rest = min(rest, (due_at - time.monotonic_ns()) / 1e9)
+        if self._keeper is not None and self._unsaved:
+            rest = min(rest, self._keeper.due_s)
+        self._following.wait(max(rest, _LEAST_REST_S))
 
     def _show_open(self, now: int) -> None:
         """Show what has been open for long, now and then."""
@@ -536,11 +564,12 @@ class Loop:
         while any(one.follows for one in self._following.received) and time.monotonic() < until:
             for batch in self._live.pump(time.monotonic_ns()):
                 self._view.show(batch, self._live)
-            self._following.wait(IDLE_S)
+            self._following.wait(GATHER_S)
 
     def _keep(self, *, at_once: bool = False, over: bool = False) -> None:
         if self._keeper is not None and (at_once or self._keeper.is_due()):
             self._keeper.keep(self._live, self._following, self._view.since, over=over)
+            self._unsaved = False
 
     def _say(self) -> None:
         for note in self._following.notes():

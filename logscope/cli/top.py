@@ -132,6 +132,7 @@ class Top:
     """
 
     wants_evidence = True
+    rest_s = DRAW_S
 
     def __init__(
         self,

@@ -30,6 +30,7 @@ class Unusual:
     """
 
     wants_evidence = False
+    rest_s = 1.0
 
     def __init__(self, finder: LiveFinder, tell: Callable[[str], None], alerts: Alerts | None = None) -> None:
         self._finder, self._tell, self._alerts = finder, tell, alerts

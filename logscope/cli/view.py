@@ -27,6 +27,8 @@ class View:
         continues: rows have been written before, with what stands above them.
     """
 
+    rest_s = 60.0
+
     def __init__(
         self,
         target: Target,

@@ -29,6 +29,8 @@ class Watch:
         as_json: lines are the targets as JSON, with `at`.
     """
 
+    rest_s = 1.0
+
     def __init__(self, judge: Judge, stream: IO[bytes], *, as_json: bool) -> None:
         self._judge, self._stream, self._as_json = judge, stream, as_json
         self._told: dict[tuple[Any, ...], str] = {}

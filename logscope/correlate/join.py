@@ -199,10 +199,17 @@ class Joiner:
         """The time up to which everything has been decided; NULL at the beginning."""
         return int(self._memory[NOW])
 
+    @property
+    def first_deadline(self) -> int | None:
+        """When the first deadline falls due; None without any."""
+        memory = self._memory
+        first = (int(memory[TIMERS_FIRST + 2 * kind]) for kind in range(TIMER_KINDS))
+        return min((int(memory[timer + T_AT]) for timer in first if timer >= 0), default=None)
+
     def is_due(self, until: int) -> bool:
         """Whether a deadline falls before a moment, or at it."""
-        first = (int(self._memory[TIMERS_FIRST + 2 * kind]) for kind in range(TIMER_KINDS))
-        return any(timer >= 0 and self._memory[timer + T_AT] <= until for timer in first)
+        first = self.first_deadline
+        return first is not None and first <= until
 
     def advance(self, until: int) -> None:
         """Decide what falls due up to a moment before which no more lines are expected."""

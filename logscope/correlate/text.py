@@ -29,9 +29,9 @@ def code_texts(words: Sequence[str] | pa.Array, codes: NDArray[np.integer[Any]])
 
 def dsn_texts(values: Codes) -> pa.Array:
     """string[n]: enhanced status codes (RFC 3463) such as 4.7.1."""
-    unique, inverse = np.unique(values, return_inverse=True)
-    words = [None if value == NULL else dsn_text(value) for value in unique.tolist()]
-    return as_texts(words).take(as_arrow(inverse.reshape(-1)))
+    found = as_arrow(values).dictionary_encode()
+    words = [None if value == NULL else dsn_text(value) for value in found.dictionary.to_pylist()]
+    return as_texts(words).take(found.indices)
 
 
 COUNTER_MAP = pa.map_(pa.string(), pa.list_(pa.int64()))

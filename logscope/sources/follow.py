@@ -96,6 +96,11 @@ class Followed:
         else:
             self._begin(from_end)
 
+    @property
+    def identity(self) -> Identity | None:
+        """Of the file at the path, as far as it is known."""
+        return self._parts[-1].position().identity if self._parts else None
+
     # --- reading --------------------------------------------------------------------------------------------
 
     def ready(self) -> bool:

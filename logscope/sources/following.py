@@ -6,6 +6,7 @@ import glob
 import os
 import selectors
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import compress
@@ -20,9 +21,12 @@ from logscope.sources.journal import PREFIX, Journal
 from logscope.sources.listen import Listening, Received
 from logscope.sources.parts import Position
 from logscope.sources.pipes import Piped, named_pipe, standard_input
+from logscope.sources.watching import Watching
 
 LOOK_NS = 50_000_000
-"""From one look at the files to the next."""
+"""From one look at the files to the next, at least."""
+POLL_S = 0.05
+"""How long to wait where the kernel does not tell of everything."""
 SEARCH_NS = 1_000_000_000
 """From one search for new files to the next."""
 
@@ -70,6 +74,12 @@ class Following:
         self._follow = follow
         self._told: set[int] = set()  # inputs whose problems are known
         self._selector = selectors.DefaultSelector()
+        self._watching = Watching()
+        if self._watching.descriptor is not None:
+            self._selector.register(self._watching.descriptor, selectors.EVENT_READ)
+        self._polls = False
+        """Something was read that the kernel had not told of."""
+        self._journals: dict[str, int] = {}
         self._listening: Listening | None = None
         self._ignored: set[Path] = set()
         self._looked_at = self._searched_at = -(2**62)
@@ -109,6 +119,8 @@ class Following:
             for source in self.inputs:
                 source.look(now)
                 self._note_problem(source)
+                if isinstance(source, Followed):
+                    self._watching.follow(source.path, source.identity)
             if self._listening is not None:
                 self._listening.look()
         if at_once or now - self._searched_at >= SEARCH_NS:
@@ -129,11 +141,35 @@ class Following:
         return list(compress(new, files)), [source for source in new if not isinstance(source, Followed)]
 
     def wait(self, seconds: float) -> None:
-        """Wait for something to happen. Journals are looked at as often as files."""
-        for key, _ in self._selector.select(seconds):
+        """Wait for something to happen, at most so long; less where files have to be looked at for it."""
+        files = [one for one in self.inputs if isinstance(one, Followed)]
+        told = self._watching.complete and not self._polls
+        for source in self.inputs:
+            if isinstance(source, Journal):
+                self._wake_by_journal(source)
+        found = self._selector.select(seconds if told or not files else min(seconds, POLL_S))
+        for key, _ in found:
             ended = [one for one in self.inputs if isinstance(one, Piped) and one.descriptor == key.fd]
             if ended and not ended[0].follows:
                 self._selector.unregister(key.fd)
+        if self._watching.take():
+            self._looked_at = -(2**62)
+        elif told and not found and any(one.ready() for one in files):
+            time.sleep(0.001)  # what is being written is told of at once, but not before
+            self._polls = not self._watching.take()
+
+    def _wake_by_journal(self, journal: Journal) -> None:
+        """Its child may be another one than before."""
+        before, now = self._journals.get(journal.name), journal.waits_for
+        if before == now:
+            return
+        if before is not None:
+            with suppress(KeyError, OSError):
+                self._selector.unregister(before)
+            del self._journals[journal.name]
+        if now is not None:
+            self._selector.register(now, selectors.EVENT_READ)
+            self._journals[journal.name] = now
 
     @property
     def over(self) -> bool:
@@ -196,6 +232,7 @@ class Following:
         for source in self.inputs:
             source.close()
         self._selector.close()
+        self._watching.close()
 
     # --- names ----------------------------------------------------------------------------------------------
 

@@ -120,6 +120,11 @@ class Journal:
         assert self._child.stdout is not None
         return self._child.stdout.fileno()
 
+    @property
+    def waits_for(self) -> int | None:
+        """The descriptor by which new records are noticed; None while there is no child."""
+        return self.descriptor if self.follows and self._again_at is None else None
+
     def ready(self) -> bool:
         """Whether there is something to read, if it is only the end."""
         if not self.follows or self._again_at is not None:

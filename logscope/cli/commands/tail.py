@@ -61,7 +61,7 @@ def tail(
             "--grace",
             metavar="SPAN",
             rich_help_panel=_HOW,
-            help="How late a line may come and still be put in its place: 200ms (unless told otherwise), 5s.",
+            help="How late a line may come and still be put in its place: 150ms (unless told otherwise), 5s.",
         ),
     ] = None,
     open_after: Annotated[
