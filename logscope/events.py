@@ -22,6 +22,7 @@ from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers
 from logscope.postfix.secrets import redacted, redacted_line
 from logscope.schema import EVENTS
 from logscope.syslog import envelopes
+from logscope.syslog.structured import STRUCTURED_DATA, says_nothing, structured_data
 
 _Longs = NDArray[np.int64]
 _STAMP_BYTES = 64
@@ -49,6 +50,7 @@ _HEAD = {
     "kind": pa.string(),
     "structured": pa.bool_(),
     "repeat_count": pa.int64(),
+    "structured_data": STRUCTURED_DATA,
 }
 _TAIL = {"reason": pa.string(), "raw": pa.string()}
 
@@ -128,6 +130,7 @@ class EventTable:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._fields = message_fields(catalogue)
+        self._fields += [info for info in catalogue.fields if info.name == "reason"]
         # Two more for rows of no template, whose numbers are negative: -2 is FOREIGN, -1 is UNPARSED.
         self._kinds = as_texts([*catalogue.kinds, "foreign", "unparsed"])
         self._kind_of = np.append(catalogue.kind_of, len(catalogue.kinds) + np.arange(2)).astype(np.int64)
@@ -161,23 +164,30 @@ class EventTable:
             "structured": Sparse(None, as_arrow(self._structured[rows.template])),
             "repeat_count": Sparse(None, as_arrow(rows.repeat_count.copy())),
         }
+        numbers, data = structured_data(rows)
+        if len(numbers):
+            columns["structured_data"] = Sparse(None if len(numbers) == count else numbers, data)
         for info, (numbers, first, second) in self._present(rows, machine_code=machine_code):
             if info.name == "accepted_at":  # whose zone may have to be found out
                 columns[info.name] = _known(chunk.accepted_at, TIMES)
             elif len(numbers):
                 values = self._column(rows, info, numbers, first, second, machine_code=machine_code)
                 columns[info.name] = Sparse(None if len(numbers) == count else numbers, values)
+        reason = columns.pop("reason", None)  # comes behind the fields, see `schema`
         for name in _QUOTED:
             if name in columns:
                 columns[name] = _without_secrets(columns[name], [columns.get(after) for after in _SAID_AFTER])
         ununderstood = np.flatnonzero(rows.template < 0)
         if len(ununderstood):
-            columns["reason"] = _reasons(rows)
+            why = _reasons(rows)
+            reason = why if reason is None else _merged(reason, why)
             starts, ends = rows.line_start[ununderstood], rows.line_end[ununderstood]
             raw = rows.texts(starts << ops.SPAN_SHIFT | ends - starts, ununderstood)
             if pc.any(_names_login(raw)).as_py():
                 raw = _replaced(raw, redacted_line)
-            columns["raw"] = Sparse(ununderstood, raw)
+            columns |= {"reason": reason, "raw": Sparse(ununderstood, raw)}
+        elif reason is not None:
+            columns["reason"] = reason
         return SparseBatch(count, columns)
 
     def _learn(self, names: Names) -> None:
@@ -277,6 +287,16 @@ def _without_secrets(quoted: Sparse, said_after: Sequence[Sparse | None]) -> Spa
     return quoted if without == texts else Sparse(quoted.rows, as_texts(without))
 
 
+def _merged(one: Sparse, other: Sparse) -> Sparse:
+    """Texts of two columns that no row has both of."""
+    parts = [part for part in (one, other) if len(part.values)]
+    if len(parts) == 1:
+        return parts[0]
+    rows = np.concatenate([part.rows for part in parts if part.rows is not None])
+    texts = pa.concat_arrays([part.values.cast(pa.string()) for part in parts])
+    return Sparse(np.sort(rows), texts.take(as_arrow(np.argsort(rows))))
+
+
 def _by_row(column: Sparse) -> dict[int, str]:
     rows = range(len(column.values)) if column.rows is None else column.rows.tolist()
     return dict(zip(rows, column.values.to_pylist(), strict=True))
@@ -291,9 +311,15 @@ def _replaced(texts: pa.Array, replace: Callable[[str], str]) -> pa.Array:
 
 
 def _reasons(rows: Rows) -> Sparse:
-    words = (envelopes.NOT_RECOGNISED, "no template of its program matches", "of another program")
+    words = (
+        envelopes.NOT_RECOGNISED,
+        "no template of its program matches",
+        "of another program",
+        "it has no message",
+    )
     bare = (rows.service < 0) & (rows.stamp == NULL)
-    reason = np.where(rows.template == FOREIGN, 2, np.where(bare, 0, 1))
+    silent = ~bare & says_nothing(rows)
+    reason = np.where(rows.template == FOREIGN, 2, np.where(bare, 0, np.where(silent, 3, 1)))
     localised = [
         row
         for row in np.flatnonzero(bare & (rows.template == UNPARSED)).tolist()

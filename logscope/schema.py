@@ -51,8 +51,13 @@ EVENTS = (
     Column("kind", "text", "what the line says: <program>.<what>, unparsed or foreign"),
     Column("structured", "bool", "every part that varies is a typed field"),
     Column("repeat_count", "int", "more than 1 for `message repeated N times`"),
+    Column(
+        "structured_data",
+        "list of {id: text, name: text, value: text}",
+        "what a line of RFC 5424 has before its message; name and value are null of an element without any",
+    ),
     Column("fields", "map", "the typed fields of the kind"),
-    Column("reason", "text", "why the line was not understood"),
+    Column("reason", "text", "why the line was not understood; of others the reason that they give"),
     Column("raw", "text", "the line itself, for lines that were not understood"),
 )
 

@@ -76,6 +76,7 @@ def build(grammars: Iterable[GrammarSource]) -> tuple[Tables, list[Detail]]:
         code=code,
         text=text,
         slot_of=_slots(drafts, registry),
+        tags={tag: whose for grammar in grammars for tag, whose in grammar.tags.items()},
     )
     return tables, [
         Detail(draft.sequence, draft.source.samples, draft.source.near_misses) for draft in drafts

@@ -42,6 +42,7 @@ class Catalogue:
     Attributes:
         templates: in the order of their ids.
         fields: in the order of their ids.
+        tags: whose lines come under a name that a site chose: `haproxy` or `*` for Postfix.
         kinds: the template kinds, each once.
         kind_of: int32[templates], index into `kinds`.
         slot_of: int16[templates, fields], -1 where a template lacks the field.
@@ -54,6 +55,7 @@ class Catalogue:
         self.fields: list[FieldInfo] = tables.fields
         self.enum_texts: list[str] = tables.enum_texts
         self.programs: Mapping[str, int] = tables.programs
+        self.tags: Mapping[str, str] = tables.tags
         self.code, self.text, self.slot_of = tables.code, tables.text, tables.slot_of
         self.kinds: list[str] = list(dict.fromkeys(template.kind for template in self.templates))
         self._details = details

@@ -8,10 +8,23 @@ through.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from logscope.grammar.catalogue import Catalogue
-from logscope.grammar.model import ANY_POSTFIX, ENVELOPE, HAPROXY, ONE_ENVELOPE, RAW, REST, SESSION
+from logscope.grammar.model import (
+    ANY_POSTFIX,
+    ENVELOPE,
+    HAPROXY,
+    ONE_ENVELOPE,
+    RAW,
+    REST,
+    SESSION,
+    STRUCTURED,
+)
+
+Programs: TypeAlias = tuple[int, list[int], int]
+"""Whose line a tag announces (POSTFIX_LINE, HAPROXY_LINE, OTHER_LINE), where matching starts, and where it
+starts for a message together with the structured data before it (-1 for never)."""
 
 MOST_STARTS: Final = 4
 
@@ -42,34 +55,40 @@ class Dispatcher:
     def __init__(self, catalogue: Catalogue, envelope: str = "") -> None:
         self._catalogue = catalogue
         self._daemons = {program for template in catalogue.templates for program in template.programs}
-        self._daemons -= {ENVELOPE, ANY_POSTFIX, HAPROXY}
+        self._daemons -= {ENVELOPE, ANY_POSTFIX, HAPROXY, STRUCTURED}
+        self._structured = catalogue.programs.get(STRUCTURED, -1)
         any_kind = catalogue.programs.get(ENVELOPE, 0)
         own = ONE_ENVELOPE.format(envelope)
         self.envelope = 0 if envelope == RAW else catalogue.programs.get(own, any_kind)
 
-    def without_service(self) -> tuple[int, list[int]]:
+    def without_service(self) -> Programs:
         """For a line without a tag: HAProxy writes such lines (`format raw`, `short`); no other is
         foreign for sure.
         """
-        return HAPROXY_LINE, search_order(self._catalogue, HAPROXY)
+        return HAPROXY_LINE, search_order(self._catalogue, HAPROXY), self._structured
 
     def names(self, tag: str | None) -> set[str]:
         """Programs of grammar files whose templates are tried for a tag."""
-        daemon = tag.rpartition("/")[2] if tag else HAPROXY
-        return {HAPROXY} if daemon == HAPROXY else {daemon, ANY_POSTFIX}
+        if not tag or self._is_haproxy(tag):
+            return {HAPROXY}
+        return {tag.rpartition("/")[2], ANY_POSTFIX}
 
-    def programs(self, tag: str) -> tuple[int, list[int]]:
-        """Whose line a tag announces (POSTFIX_LINE, HAPROXY_LINE, OTHER_LINE), and where matching starts."""
+    def _is_haproxy(self, tag: str) -> bool:
+        return tag.rpartition("/")[2] == HAPROXY or self._catalogue.tags.get(tag) == HAPROXY
+
+    def programs(self, tag: str) -> Programs:
+        """What to do with the lines of a tag."""
         catalogue = self._catalogue
         first, slash, _ = tag.partition("/")
         daemon = tag.rpartition("/")[2]
-        if daemon == HAPROXY:
-            return HAPROXY_LINE, search_order(catalogue, HAPROXY)
+        if self._is_haproxy(tag):
+            return self.without_service()
         if daemon in self._daemons:
-            return POSTFIX_LINE, search_order(catalogue, daemon)
+            return POSTFIX_LINE, search_order(catalogue, daemon), -1
         if slash and daemon:
             # A daemon nobody described: Postfix if its first name says so, else perhaps under another
             # syslog_name.
-            whose = POSTFIX_LINE if first.startswith("postfix") else OTHER_LINE
-            return whose, search_order(catalogue, daemon)
-        return OTHER_LINE, [catalogue.programs[SESSION]] if SESSION in catalogue.programs else []
+            ours = first.startswith("postfix") or catalogue.tags.get(tag.removesuffix(daemon)) == ANY_POSTFIX
+            return POSTFIX_LINE if ours else OTHER_LINE, search_order(catalogue, daemon), -1
+        sessions = [catalogue.programs[SESSION]] if SESSION in catalogue.programs else []
+        return OTHER_LINE, sessions, self._structured

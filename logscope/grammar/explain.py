@@ -18,6 +18,8 @@ from logscope.grammar.model import ENVELOPE, HAPROXY, Template
 from logscope.grammar.reference import Mismatch, Reference
 from logscope.grammar.surface import captured
 
+NO_MESSAGE = (b"", b"-")
+"""What stands where a line of RFC 5424 says nothing."""
 _NEAREST = 3
 
 
@@ -62,10 +64,19 @@ def explain(line: str | bytes, catalogue: Catalogue) -> Explanation:
     dispatcher = Dispatcher(catalogue)
     envelope, outer = _match(catalogue, data, [dispatcher.envelope])
     service = outer.get("service")
-    whose, words = dispatcher.without_service() if service is None else dispatcher.programs(service)
-    start, end = _message(catalogue, data, dispatcher)
+    whose, words, structured = (
+        dispatcher.without_service() if service is None else dispatcher.programs(service)
+    )
+    spans = _spans(catalogue, data, dispatcher)
+    start, end = spans.get("message", (0, len(data)))
     message = data[start:end]
-    template, values = _match(catalogue, message, words)
+    template: Template | None = None
+    values: dict[str, Any] = {}
+    if structured >= 0 and "structured_data" in spans:
+        from_bracket = spans["structured_data"][0] - 1
+        template, values = _match(catalogue, data[from_bracket:end], [structured])
+    if template is None:
+        template, values = _match(catalogue, message, words)
     common = (text_of(data), envelope, outer, text_of(message), start + 1, template, values)
     if template is not None:
         return Explanation(*common, kind=template.kind)
@@ -76,6 +87,9 @@ def explain(line: str | bytes, catalogue: Catalogue) -> Explanation:
     tried = list(_tried(catalogue, service, dispatcher))
     nearest = _nearest(catalogue, message, tried)
     reason = "no syslog envelope; " if envelope is None else ""
+    is_data = envelope is not None and envelope.kind == "envelope.rfc5424" and "structured_data" not in spans
+    if message in NO_MESSAGE or (is_data and message.startswith(b"[")):
+        reason += "it has no message; "
     reason += f"none of {len(tried)} templates of {_daemon(service)} matches"
     return Explanation(*common, kind="unparsed", reason=reason, nearest=nearest)
 
@@ -93,14 +107,16 @@ def _match(catalogue: Catalogue, data: bytes, words: list[int]) -> tuple[Templat
     return None, {}
 
 
-def _message(catalogue: Catalogue, data: bytes, dispatcher: Dispatcher) -> tuple[int, int]:
+def _spans(catalogue: Catalogue, data: bytes, dispatcher: Dispatcher) -> dict[str, tuple[int, int]]:
+    """Where the message, and the structured data before it, begin and end."""
     log: Log = []
     catalogue.machine.match(data, 0, len(data), dispatcher.envelope, log)
-    number = catalogue.field_id("message")
-    for captured_field, value, _ in log:
-        if captured_field == number:
-            return value >> 32, (value >> 32) + (value & 0xFFFF_FFFF)
-    return 0, len(data)
+    numbers = {catalogue.field_id(name): name for name in ("message", "structured_data")}
+    return {
+        numbers[number]: (value >> 32, (value >> 32) + (value & 0xFFFF_FFFF))
+        for number, value, _ in log
+        if number in numbers
+    }
 
 
 def _tried(catalogue: Catalogue, service: str | None, dispatcher: Dispatcher) -> Iterator[Template]:

@@ -24,6 +24,11 @@ ANY_POSTFIX: Final = "*"
 SESSION: Final = "haproxy session"
 """HAProxy's lines about one client, tried under tags that are no known program (`log-tag`)."""
 
+STRUCTURED: Final = "haproxy structured data"
+"""Lines of HAProxy whose structured data have fields of their own (`log-format-sd`): matched from there
+on.
+"""
+
 REST: Final = "{} (rest)"
 """The catch-alls of a program (`structured = false`), tried when nothing else matched."""
 
@@ -83,6 +88,7 @@ class Tables:
         programs: program name to the word of `code` where its templates begin.
         slot_of: int16[templates, fields], slot of a field in the arena row of a template, -1 when it has
             none.
+        tags: whose lines come under a name that a site chose (see `source`).
     """
 
     templates: list[Template]
@@ -92,3 +98,4 @@ class Tables:
     code: NDArray[np.int32]
     text: NDArray[np.uint8]
     slot_of: NDArray[np.int16]
+    tags: Mapping[str, str]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from logscope import engine
 from logscope.grammar import ops
 from logscope.grammar.catalogue import Catalogue
-from logscope.grammar.dispatch import Dispatcher
+from logscope.grammar.dispatch import Dispatcher, Programs
 from logscope.grammar.interpret import Log
 from logscope.grammar.machine import layout, lines
 from logscope.grammar.machine import names as name_table
@@ -30,6 +30,7 @@ _ENVELOPE_FIELDS = {
     layout.SERVICE: "service",
     layout.PID: "pid",
     layout.REPEAT_COUNT: "repeat_count",
+    layout.STRUCTURED_DATA: "structured_data",
     layout.MESSAGE: "message",
 }
 
@@ -93,9 +94,10 @@ class _Kernel:
         self._in_table = 0
         self._enter(0, dispatcher.without_service())
 
-    def _enter(self, row: int, programs: tuple[int, list[int]]) -> None:
-        whose, words = programs
+    def _enter(self, row: int, programs: Programs) -> None:
+        whose, words, data = programs
         self._starts[row, layout.KNOWN] = 1
+        self._starts[row, layout.DATA_START] = data
         self._starts[row, layout.WHOSE] = whose
         self._starts[row, layout.FIRST_START : layout.FIRST_START + len(words)] = words
 
@@ -230,7 +232,7 @@ class _Interpreter:
         self._captures = catalogue.captures.tolist()
         self._widths = catalogue.widths.tolist()
         self._slot_of: dict[int, list[int]] = {}
-        self._programs: dict[bytes, tuple[int, int, list[int]]] = {}
+        self._programs: dict[bytes, tuple[int, Programs]] = {}
 
     def scan(self, buffer: NDArray[np.uint8], start: int, end: int, final: bool) -> Rows:
         """See `Scanner.scan`."""
@@ -252,7 +254,8 @@ class _Interpreter:
         line = data[position:line_end].rstrip(b" \t\r")
         end = position + len(line)
         stamp, kind, host, pid, repeats = ops.NULL, 0, -1, ops.NULL, 1
-        service, whose, words = -1, *self._dispatcher.without_service()
+        service, (whose, words, data_start) = -1, self._dispatcher.without_service()
+        structured_data = -1
         message, message_end = position, end
         log: Log = []
         if self._machine.match(data, position, end, self._dispatcher.envelope, log) >= 0:
@@ -263,15 +266,22 @@ class _Interpreter:
                 elif name == "host":
                     host = self._names.intern(_cut(data, value))
                 elif name == "service":
-                    service, whose, words = self._service(_cut(data, value))
+                    service, (whose, words, data_start) = self._service(_cut(data, value))
                 elif name == "pid":
                     pid = value
                 elif name == "repeat_count":
                     repeats = value
+                elif name == "structured_data":
+                    structured_data = (value >> ops.SPAN_SHIFT) - 1  # the bracket before it
                 elif name == "message":
                     message = value >> ops.SPAN_SHIFT
                     message_end = message + (value & ops.SPAN_LENGTH)
-        template, captures = self._message(data, message, message_end, words)
+        template = ops.UNPARSED
+        captures: Log = []
+        if structured_data >= 0 and data_start >= 0:
+            template, captures = self._message(data, structured_data, message_end, [data_start])
+        if template < 0:
+            template, captures = self._message(data, message, message_end, words)
         start = len(arena)
         if template >= 0:
             self._store(template, captures, data, arena)
@@ -294,11 +304,11 @@ class _Interpreter:
             invalid,
         )
 
-    def _service(self, tag: bytes) -> tuple[int, int, list[int]]:
+    def _service(self, tag: bytes) -> tuple[int, Programs]:
         known = self._programs.get(tag)
         if known is None:
             code = self._names.intern(tag)
-            known = self._programs[tag] = (code, *self._dispatcher.programs(self._names.text(code)))
+            known = self._programs[tag] = (code, self._dispatcher.programs(self._names.text(code)))
         return known
 
     def _message(self, data: bytes, start: int, end: int, words: list[int]) -> tuple[int, Log]:

@@ -5,13 +5,15 @@ last part of the syslog tag; "*" any Postfix daemon, "haproxy", "envelope" use =
 grammars whose [macros] are visible here [macros]                               name = 'template text'
 [[template]]                           kind, text, since, until, severity, source, structured, samples,
 near_misses
+[tags]                                 balancer = 'haproxy': whose lines come under a name of the site's own,
+a log-tag, or with 'name/' = '*' a syslog_name
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,11 @@ class GrammarSource:
     use: tuple[str, ...]
     macros: Mapping[str, str]
     templates: tuple[TemplateSource, ...]
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
-_KEYS = {"name", "title", "programs", "use", "macros", "template"}
+_KEYS = {"name", "title", "programs", "use", "macros", "template", "tags"}
+_WHOSE = ("haproxy", "*")
 _TEMPLATE_KEYS = set(TemplateSource.__slots__)
 _REQUIRED = ("kind", "text")
 
@@ -103,6 +107,7 @@ def from_mapping(content: Mapping[str, Any], file: str) -> GrammarSource:
         templates=tuple(
             _template(entry, number, file) for number, entry in enumerate(content.get("template", []), 1)
         ),
+        tags=_tags(content.get("tags", {}), file),
     )
 
 
@@ -130,6 +135,13 @@ def _sample(sample: Mapping[str, Any], place: str) -> Sample:
     if "line" not in sample or "values" not in sample:
         raise GrammarError("a sample is { line = '...', values = { ... } }", place=Place(place))
     return Sample(_text(sample, "line", place), dict(sample["values"]))
+
+
+def _tags(content: Any, file: str) -> Mapping[str, str]:
+    if not isinstance(content, Mapping) or not set(content.values()) <= set(_WHOSE):
+        hint = f"Write  name = 'WHOSE'  below [tags], with one of {', '.join(_WHOSE)}."
+        raise GrammarError("tags do not say whose lines they are", place=Place(file), hint=hint)
+    return dict(content)
 
 
 def _text(content: Mapping[str, Any], key: str, place: str) -> str:

@@ -9,15 +9,22 @@ those of the configuration manual.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from logscope.errors import Place
 from logscope.haproxy.endpoints import Endpoint
-from logscope.haproxy.log_format import ENVIRONMENT, LogFormatError, Translated, as_grammar, translate
-from logscope.haproxy.proxies import Bind, Proxy, SendProxy, Server, proxies
+from logscope.haproxy.log_format import (
+    ENVIRONMENT,
+    LogFormatError,
+    Translated,
+    as_grammar,
+    translate,
+    with_structured_data,
+)
+from logscope.haproxy.proxies import NO_DATA, Bind, Proxy, SendProxy, Server, proxies
 from logscope.haproxy.sections import Directive, Reader, Section
 from logscope.haproxy.words import ConfigError
 
@@ -41,6 +48,21 @@ STEP = "haproxy.session_step"
 """The kind of a line that a log profile has written before the session's end."""
 
 _AT_THE_END = ("close", "any")
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A format of a configuration, who has it, and what its lines are."""
+
+    who: str
+    log_format: str | None
+    structured_format: str | None
+    kind: str | None = None
+
+
+def _behind(words: Sequence[str], keyword: str) -> str | None:
+    """The argument of one of several `keyword argument` pairs."""
+    return dict(zip(words[::2], words[1::2], strict=False)).get(keyword)
 
 
 @dataclass(frozen=True)
@@ -82,39 +104,51 @@ class Config:
         return frozenset(source.address for source in sources if source and source.address)
 
     @cached_property
-    def _formats(self) -> tuple[tuple[Translated, ...], tuple[str, ...]]:
-        translated: list[Translated] = []
+    def _formats(self) -> tuple[tuple[Translated, ...], tuple[Translated, ...], tuple[str, ...]]:
+        plain: list[Translated] = []
+        structured: list[Translated] = []
         problems: list[str] = []
-        for who, log_format, kind in (*self._formats_of_frontends(), *self._formats_of_profiles()):
+        for entry in (*self._formats_of_frontends(), *self._formats_of_profiles()):
             try:
-                translated.append(translate(log_format, kind))
+                if entry.log_format is not None:
+                    plain.append(translate(entry.log_format, entry.kind))
+                if entry.structured_format is not None:
+                    # A message that says nothing is left out, or was never there.
+                    plain.append(with_structured_data("", entry.structured_format, entry.kind))
+                    structured.append(
+                        with_structured_data(entry.log_format or "-", entry.structured_format, entry.kind)
+                    )
             except LogFormatError as error:
-                problems.append(f"{who}: {error}")
-        return tuple(translated), tuple(problems)
+                problems.append(f"{entry.who}: {error}")
+        return tuple(plain), tuple(structured), tuple(problems)
 
-    def _formats_of_frontends(self) -> Iterator[tuple[str, str, str | None]]:
+    def _formats_of_frontends(self) -> Iterator[_Format]:
         for proxy in self.frontends:
             who = f"{proxy.place}: {proxy.kind} {proxy.name}"
-            if proxy.log_format is not None:
-                yield who, proxy.log_format, None
+            structured = proxy.structured_format
+            if proxy.log_format is not None or structured is not None:
+                yield _Format(who, proxy.log_format, structured)
             if proxy.error_log_format is not None:
-                yield who, proxy.error_log_format, ERROR
+                yield _Format(who, proxy.error_log_format, structured, ERROR)
 
-    def _formats_of_profiles(self) -> Iterator[tuple[str, str, str | None]]:
-        """Formats of `on STEP format …` (section 8.3.5, since 3.1).
+    def _formats_of_profiles(self) -> Iterator[_Format]:
+        """Formats of `on STEP format … sd …` (section 8.3.5, since 3.1).
 
         Only what is logged at the end is a session's line; a line of another step is not another session.
         """
-        found: list[tuple[int, tuple[str, str, str | None]]] = []
+        found: list[tuple[int, _Format]] = []
         for section in self.sections:
             for line in section.directives if section.kind == "log-profile" else ():
-                words = line.arguments
-                if line.keyword == "on" and "format" in words[1:-1]:
-                    log_format = words[words.index("format", 1) + 1]
-                    step = words[0]
+                if line.keyword != "on" or not line.arguments:
+                    continue
+                step, *words = line.arguments
+                log_format, structured = _behind(words, "format"), _behind(words, "sd")
+                structured = None if structured == NO_DATA else structured
+                if log_format is not None or structured is not None:
                     kind = None if step in _AT_THE_END else ERROR if step == "error" else STEP
                     who = f"{line.place}: log-profile {section.name}"
-                    found.append((step not in _AT_THE_END, (who, log_format, kind)))
+                    entry = _Format(who, log_format, structured, kind)
+                    found.append((step not in _AT_THE_END, entry))
         # A format of two steps is read as what it is at the end.
         yield from (entry for _, entry in sorted(found, key=lambda one: one[0]))
 
@@ -124,9 +158,14 @@ class Config:
         return self._formats[0]
 
     @property
+    def structured_formats(self) -> tuple[Translated, ...]:
+        """The formats before which structured data stand (`log-format-sd`), both as one template."""
+        return self._formats[1]
+
+    @property
     def format_problems(self) -> tuple[str, ...]:
         """Formats whose lines cannot be read, each with its place and reason."""
-        return self._formats[1]
+        return self._formats[2]
 
     @property
     def grammar(self) -> dict[str, object]:

@@ -136,7 +136,22 @@ def _translate_object(
     return Translated(text, kind or _kind(values), tuple(dict.fromkeys(names.used)), log_format)
 
 
-def as_grammar(formats: Iterable[Translated], name: str = "haproxy-configured") -> dict[str, Any]:
+def with_structured_data(log_format: str, structured_format: str, kind: str | None = None) -> Translated:
+    """The same for the structured data of RFC 5424 (`log-format-sd`) and the message behind them.
+
+    Both are formats of their own, in which flags begin anew.
+
+    Raises:
+        LogFormatError: as `translate`; columns count from the beginning of the structured data.
+    """
+    flags = ",".join(f"-{flag}" for flag in ("Q", "E", "X", "json", "bin"))
+    joined = f"{structured_format} %{{{flags},+M}}o {log_format}" if log_format else structured_format
+    return replace(translate(joined, kind), log_format=f"{structured_format} {log_format}".rstrip())
+
+
+def as_grammar(
+    formats: Iterable[Translated], name: str = "haproxy-configured", program: str = "haproxy"
+) -> dict[str, Any]:
     """Translated formats as the content of a grammar file, for
     `logscope.grammar.catalogue.load(extra=[…])`."""
     distinct = {(entry.text, entry.kind): entry for entry in formats}
@@ -144,7 +159,7 @@ def as_grammar(formats: Iterable[Translated], name: str = "haproxy-configured") 
         {"kind": entry.kind, "text": entry.text, "source": f"log-format {entry.log_format}"}
         for entry in distinct.values()
     ]
-    return {"name": name, "title": "HAProxy log-format", "programs": ["haproxy"], "template": templates}
+    return {"name": name, "title": "HAProxy log-format", "programs": [program], "template": templates}
 
 
 # --- reading the format -------------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ class Proxy:
         options: names after `option` that are on (`tcplog`, `dontlognull`, `logasap`, …).
         log_format: the format of its session lines; None for the default `Connect from …` line.
         error_log_format: the format of connection errors; None for HAProxy's fixed one.
+        structured_format: `log-format-sd`, the structured data before a line of RFC 5424; None for none.
         default_backend: empty when it has none.
         backends: every backend it may choose (`default_backend`, `use_backend`), without names computed at
             run time.
@@ -83,6 +84,7 @@ class Proxy:
     options: frozenset[str]
     log_format: str | None
     error_log_format: str | None
+    structured_format: str | None
     default_backend: str
     backends: tuple[str, ...]
     directives: tuple[Directive, ...]
@@ -94,6 +96,8 @@ class Proxy:
         return self.kind in ("frontend", "listen")
 
 
+NO_DATA = "-"
+"""The nil value of structured data."""
 _MOST_SERVERS = 65_536  # of one `server-template`
 
 
@@ -133,6 +137,7 @@ def _proxy(section: Section, inherited: tuple[Directive, ...]) -> Proxy:
         options=_options(directives),
         log_format=_log_format(directives),
         error_log_format=_last(directives, "error-log-format") or None,
+        structured_format=_structured_format(directives),
         default_backend=default_backend,
         backends=tuple(dict.fromkeys(backends)),
         directives=directives,
@@ -177,6 +182,11 @@ def _log_format(directives: Iterable[Directive]) -> str | None:
         elif entry.keyword == "option" and stock:
             found = None if entry.negated else ENVIRONMENT[stock]
     return found
+
+
+def _structured_format(directives: Iterable[Directive]) -> str | None:
+    found = _last(directives, "log-format-sd")
+    return found if found not in ("", NO_DATA) else None
 
 
 def _bind(directive: Directive) -> Bind:

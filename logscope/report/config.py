@@ -43,7 +43,7 @@ def document(site: Site) -> dict[str, Any]:
         }
         for route in site.routes
     ]
-    plain["formats"] = [{"log_format": one.log_format, "template": one.text} for one in site.formats]
+    plain["formats"] = [{"log_format": one.log_format, "template": one.text} for one in _formats(site)]
     return plain
 
 
@@ -116,6 +116,8 @@ def _format(logged: LogOptions) -> str:
         chosen = stock if is_stock else "own format"
         if not is_stock and logged.logs_source_port:
             chosen += " with %bp"
+    if logged.structured_format:
+        chosen += " behind structured data"
     others = [name for name in logged.options if name not in ("tcplog", "httplog")]
     return ", ".join([chosen, *others])
 
@@ -203,13 +205,22 @@ def _learnt(site: Site) -> Section:
         for one in site.balancer_addresses
     ]
     items: list[Item] = [Facts(tuple(pairs))] if pairs else []
-    if site.formats:
-        read = plural(len(site.formats), "log format")
-        items.append(Note(f"{read} of the balancer can be read: {_shown(site.formats)}", "good"))
+    formats = _formats(site)
+    if formats:
+        read = plural(len(formats), "log format")
+        items.append(Note(f"{read} of the balancer can be read: {_shown(formats)}", "good"))
+    for tag, whose in site.tags.items():
+        program = "HAProxy" if whose == "haproxy" else "Postfix"
+        name = f"{tag}…" if tag.endswith("/") else tag
+        items.append(Note(f"Lines that begin with {name} are taken for {program}'s.", "good"))
     items += [Note(note, "warn") for note in site.notes]
     if not items:
         items.append(Note("Nothing else was learnt.", "quiet"))
     return Section("The balancer's addresses and formats", tuple(items))
+
+
+def _formats(site: Site) -> tuple[Any, ...]:
+    return (*site.formats, *site.structured_formats)
 
 
 def _shown(formats: Iterable[Any]) -> str:

@@ -90,8 +90,8 @@ def _where(row: Row) -> str:
 
 
 def _fields(row: Row) -> str:
-    if row["reason"]:
-        return f"{row['reason']}: {row['raw'] or ''}"
+    if row["raw"] is not None:  # a line that was not understood
+        return f"{row['reason']}: {row['raw']}"
     return " ".join(f"{name}={_word(value)}" for name, value in json.loads(row["fields"] or "{}").items())
 
 

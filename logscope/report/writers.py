@@ -225,8 +225,9 @@ WRITERS: dict[str, Callable[[Wanted], TableWriter]] = {
     "parquet": _parquet,
 }
 
-EVENT_COLUMNS = frozenset(column.name for column in EVENTS) - {"fields", "reason", "raw"}
-"""Columns that each event has. The typed fields of its kind come on top, or why it has no kind, and the line.
+EVENT_COLUMNS = frozenset(column.name for column in EVENTS) - {"structured_data", "fields", "reason", "raw"}
+"""Columns that each event has. Structured data and the typed fields of its kind come on top, or why it has no
+kind, and the line.
 """
 ALWAYS = {"events": EVENT_COLUMNS, "live_sessions": frozenset(column.name for column in SESSIONS)}
 """Columns that each row of a table has in JSON, where others are left out if they are null."""

@@ -98,6 +98,7 @@ class LogOptions:
     Attributes:
         log_format: the format as HAProxy sees it; None for its default, the `Connect from …` line.
         format_place: the line that chose it; None for the default.
+        structured_format: `log-format-sd`, the structured data before each line; None for none.
         options: of `dontlognull`, `logasap`, `dontlog-normal`, `log-separate-errors`, `tcplog`, `httplog`
             those that are on, each with its line.
         logs_source_port: whether the format has `%bi` and `%bp`, by which masked sessions are joined.
@@ -107,6 +108,7 @@ class LogOptions:
     frontend: str
     mode: str
     log_format: str | None
+    structured_format: str | None
     format_place: Place | None
     options: Mapping[str, Place]
     logs_source_port: bool
@@ -297,16 +299,41 @@ class Site:
     routes: tuple[Route, ...] = ()
     balancer_addresses: tuple[BalancerAddress, ...] = ()
     formats: tuple[Translated, ...] = ()
+    structured_formats: tuple[Translated, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def grammars(self) -> list[dict[str, Any]]:
-        """The log formats as grammars, for `logscope.grammar.catalogue.load`."""
-        if not self.formats:
-            return []
-        from logscope.haproxy.log_format import as_grammar  # loads pyparsing
+        """The log formats and the names that log lines come under as grammars, for
+        `logscope.grammar.catalogue.load`."""
+        found: list[dict[str, Any]] = []
+        if self.formats:
+            from logscope.grammar.model import STRUCTURED
+            from logscope.haproxy.log_format import as_grammar  # loads pyparsing
 
-        return [as_grammar(self.formats)]
+            found.append(as_grammar(self.formats))
+            if self.structured_formats:
+                name = "haproxy-structured-data"
+                found.append(as_grammar(self.structured_formats, name, STRUCTURED))
+        if self.tags:
+            found.append({"name": "configured-tags", "tags": dict(self.tags)})
+        return found
+
+    @cached_property
+    def tags(self) -> Mapping[str, str]:
+        """Whose lines come under names other than the usual ones: HAProxy's `log-tag`, and Postfix's
+        `syslog_name` (`name/`), of all its services.
+        """
+        from logscope.grammar.model import ANY_POSTFIX, HAPROXY  # loads NumPy
+
+        own = {one.log_tag: HAPROXY for one in self.balancers if one.log_tag != HAPROXY}
+        names = {server.syslog_name for server in self.mail_servers}
+        for server in self.mail_servers:
+            services = (*server.listeners, *server.behind_postscreen)
+            names |= {one.tag.rpartition("/")[0] for one in services}
+        return own | {
+            f"{one}/": ANY_POSTFIX for one in sorted(names) if one and not one.startswith("postfix")
+        }
 
     @cached_property
     def listeners(self) -> tuple[Listener, ...]:

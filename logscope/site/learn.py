@@ -72,6 +72,9 @@ def combined(
         routes=tuple(_route(target, listeners, mail_servers) for target in targets),
         balancer_addresses=tuple(_addresses(named, mail_servers)),
         formats=tuple(dict.fromkeys(entry for _, config in named for entry in config.formats)),
+        structured_formats=tuple(
+            dict.fromkeys(entry for _, config in named for entry in config.structured_formats)
+        ),
         notes=tuple(
             dict.fromkeys(note for _, config in named for note in (*config.notes, *config.format_problems))
         ),
@@ -194,12 +197,13 @@ def _log_options(balancer: Balancer, config: haproxy.Config) -> Iterator[LogOpti
                 places[option] = entry.place
             if entry.keyword == "log-format" or option in _FORMAT_OPTIONS:
                 format_place = entry.place
-        log_format = proxy.log_format or ""
+        log_format = f"{proxy.structured_format or ''} {proxy.log_format or ''}"
         yield LogOptions(
             balancer=balancer.name,
             frontend=proxy.name,
             mode=proxy.mode,
             log_format=proxy.log_format,
+            structured_format=proxy.structured_format,
             format_place=format_place if proxy.log_format is not None else None,
             options=MappingProxyType({name: at for name, at in places.items() if name in proxy.options}),
             logs_source_port=any(name in log_format for name in ("%bp", "%[bc_src_port]", "}bp")),

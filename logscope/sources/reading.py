@@ -65,9 +65,14 @@ def prepare(settings: Settings) -> Preparation:
     site = settings.site
     grammars: list[Any] = [*grammar_files(settings.grammars), *site.grammars]
     if settings.log_formats:
+        from logscope.grammar.model import STRUCTURED
         from logscope.haproxy.log_format import as_grammar, translate
 
-        grammars.append(as_grammar(map(translate, settings.log_formats), "haproxy-log-format"))
+        formats = [translate(one) for one in settings.log_formats]
+        grammars.append(as_grammar(formats, "haproxy-log-format"))
+        behind_data = [one for one in formats if one.log_format.startswith("[")]
+        if behind_data:
+            grammars.append(as_grammar(behind_data, "haproxy-log-format-sd", STRUCTURED))
     notes = [*site.notes, *_join_notes(site)]
     balancers = frozenset(map(_halves, site.peer_addresses))
     named = dict(settings.zones)

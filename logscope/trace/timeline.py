@@ -19,7 +19,7 @@ _HOPS = {"haproxy": "balancer", "postscreen": "screen", "dnsblog": "screen", "sm
 _ACCEPTED = "accepted "
 _COMMON = {
     "source", "line_number", "logged_at", "resolution", "host", "service", "program", "pid", "kind",
-    "structured", "repeat_count", "reason", "raw", "queue_id",
+    "structured", "repeat_count", "structured_data", "raw", "queue_id",
 }  # fmt: skip
 _CLIENT = {"client_address", "client_port", "client_name"}
 """Said where a session begins; not again in each of its lines."""

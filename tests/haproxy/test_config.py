@@ -205,6 +205,33 @@ def test_variables_come_from_the_environment_and_from_haproxy():
     assert unset.notes == ("haproxy.cfg:2:1: the variable ADDRESS is not set here; HAProxy may know it",)
 
 
+def test_structured_data_are_read_alone_and_with_the_format_behind_them():
+    config = parse(
+        "defaults\n mode tcp\n log-format-sd '[a@1 ci=\"%ci\"]'\n"
+        "frontend one\n bind :25\n option tcplog\n"
+        "frontend two\n bind :26\n log-format %cp\n no log-format-sd\n"
+        "frontend three\n bind :27\n log-format-sd %{+Q,+E}o\\ [b@1\\ src=%[src]]\n log-format %[src]\n"
+        "log-profile p\n on close format '%cp' sd '[c@1 x=%B]'\n"
+    )
+    alone = ['[a@1 ci="%ci"]', "%{+Q,+E}o [b@1 src=%[src]]", "[c@1 x=%B]"]
+    assert [one.log_format for one in config.formats] == [
+        TCPLOG,
+        alone[0],
+        "%cp",
+        "%[src]",
+        *alone[1:2],
+        "%cp",
+        alone[2],
+    ]
+    assert [one.log_format for one in config.structured_formats] == [
+        f"{alone[0]} {TCPLOG}", f"{alone[1]} %[src]", f"{alone[2]} %cp"
+    ]  # fmt: skip
+    assert not config.format_problems
+    flags_begin_anew = config.structured_formats[1].text
+    assert flags_begin_anew.startswith('[b@1 src="')
+    assert not flags_begin_anew.endswith('"')
+
+
 def test_log_profiles_have_formats_too():
     config = parse(
         "log-profile steps\n"

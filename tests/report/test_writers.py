@@ -122,7 +122,7 @@ def written_events(output: str, canvas: Canvas = PIPE) -> bytes:
 def test_an_event_has_the_common_columns_and_its_own_fields() -> None:
     rows = [json.loads(line) for line in written_events("jsonl").splitlines()]
     assert json.loads(written_events("json")) == rows
-    common = {column.name for column in schema.EVENTS} - {"fields", "reason", "raw"}
+    common = {column.name for column in schema.EVENTS} - {"structured_data", "fields", "reason", "raw"}
     assert [set(row) - common for row in rows] == [{"client_port"}, {"reason", "raw"}, {"helo"}]
     assert all(common <= set(row) for row in rows)
     assert rows[1]["raw"] == EVIL

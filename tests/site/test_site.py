@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from logscope.errors import SettingsError
+from logscope.grammar import catalogue
+from logscope.grammar.explain import explain
 from logscope.settings import Settings, read_file
 from logscope.site import Site
 from logscope.site.learn import learn
@@ -239,3 +241,25 @@ def test_what_cannot_be_read_is_named(
 def test_a_directory_without_configurations(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="no configuration"):
         learn([str(tmp_path)])
+
+
+def test_lines_under_names_of_their_own_are_those_of_the_daemons_configured(site: Site) -> None:
+    assert site.tags == {"lb": "haproxy"}
+    grammars = catalogue.load(site.grammars)
+    assert (
+        explain("Nov 22 08:41:56 edge1 lb[3]: Proxy ft_smtp started.", grammars).kind == "haproxy.proxy_state"
+    )
+    assert explain("Nov 22 08:41:56 edge1 lb[3]: what is this", grammars).kind == "unparsed"
+    assert explain("Nov 22 08:41:56 edge1 other[3]: what is this", grammars).kind == "foreign"
+
+
+def test_a_syslog_name_tells_postfix_from_others(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text("syslog_name = haproxy\n")
+    (tmp_path / "master.cf").write_text("587 inet n - n - - smtpd\n  -o syslog_name=mail/msa\n")
+    site = learn((), [str(tmp_path)])
+    assert site.tags == {"haproxy/": "*", "mail/msa/": "*"}
+    grammars = catalogue.load(site.grammars)
+    line = "Nov 22 08:41:56 mx-a {}[3]: what is this"
+    assert explain(line.format("mail/msa/policyd"), grammars).kind == "unparsed"
+    assert explain(line.format("mail/policyd"), grammars).kind == "foreign"
+    assert explain(line.format("haproxy"), grammars).reason.endswith("of haproxy matches")

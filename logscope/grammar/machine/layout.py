@@ -35,7 +35,8 @@ STAMP_LINE = 16
 STAMP_LENGTH = 17
 STAMP_VALUE = 18
 STAMP_VALUE_KIND = 19
-LEARNT = 20
+STRUCTURED_DATA = 20
+LEARNT = 21
 """For each first byte of a line: one more than the form of the stamp of such lines (0: not known), and in the
 next byte how many blanks stand between stamp and message.
 """
@@ -60,8 +61,10 @@ SMALL_COLUMNS = 2
 # Columns of `starts`, one row for each name code after row 0, which is for lines without a service.
 KNOWN = 0
 WHOSE = 1
-FIRST_START = 2
-START_COLUMNS = 6
+DATA_START = 2
+"""Where messages are matched together with the structured data before them; -1 for never."""
+FIRST_START = 3
+START_COLUMNS = 7
 NAMES_A_LINE = MAX_CAPTURES
 """No line adds more names than this."""
 # Words of `work` behind captures and stack: what `match` noted on its way, see `envelopes`.

@@ -17,6 +17,7 @@ from logscope.grammar.machine.base import BLANK, CR, LF, SPARE, TAB, Bytes, Numb
 from logscope.grammar.machine.envelopes import recall, remember
 from logscope.grammar.machine.layout import (
     ARENA_USED,
+    DATA_START,
     DONE,
     ENVELOPE_START,
     FINAL,
@@ -59,6 +60,7 @@ from logscope.grammar.machine.layout import (
     STAMPS_READ,
     START,
     START_COLUMNS,
+    STRUCTURED_DATA,
     TEMPLATE,
     WENT_BACK,
     WHOSE,
@@ -191,6 +193,7 @@ def scan(
         repeats = np.int64(1)
         message = position
         message_end = end
+        data = np.int64(-1)
         place, after_envelope = recall(buffer, position, end, control, memory)
         if place >= 0:
             message = after_envelope
@@ -230,14 +233,22 @@ def scan(
                     pid = value
                 elif field == control[REPEAT_COUNT]:
                     repeats = value
-            if stamp != NULL and repeats == 1 and message_end == end:
-                remember(buffer, position, end, message, host, service, pid, control, memory, work)
+                elif field == control[STRUCTURED_DATA]:
+                    data = (value >> 32) - 1  # the bracket before it
         if service + 1 >= len(starts) or starts[service + 1, KNOWN] == 0:
             control[SERVICE_CODE] = service
             return NEED_SERVICE
+        if starts[service + 1, DATA_START] < 0:
+            data = np.int64(-1)
+        if template >= 0 and stamp != NULL and repeats == 1 and message_end == end and data < 0:
+            remember(buffer, position, end, message, host, service, pid, control, memory, work)
 
         template = np.int64(-1)
         attempt = FIRST_START
+        if data >= 0:
+            template, count = match(
+                buffer, data, message_end, np.int64(starts[service + 1, DATA_START]), code, text, work
+            )
         while template < 0 and attempt < START_COLUMNS and starts[service + 1, attempt] >= 0:
             template, count = match(
                 buffer, message, message_end, np.int64(starts[service + 1, attempt]), code, text, work
