@@ -383,22 +383,27 @@ def _with_distinct_totals(nodes: Iterable[_Node]) -> list[_Node]:
 
 
 def _collapsed(nodes: Iterable[_Node]) -> Iterator[_Node]:
-    """Print blanks the way HAProxy does: none at the start, one for a run, none of its own beside a value
-    that vanishes.
+    """Print blanks the way HAProxy does: none at the start, one for a run, and one for those on both sides of
+    a value that vanishes.
 
-    Such a value takes along the blank before it; at the very start, where there is none, the one behind it.
+    Such a value takes along the blank before it when there is one behind it, or nothing; at the very start,
+    where there is none before it, the one behind it.
     """
+    nodes = list(nodes)
     blank: _Blank | None = None
     waiting: _Value | None = None
     started = False
-    for node in nodes:
+    for place, node in enumerate(nodes):
         if waiting:
             yield replace(waiting, after=" ") if isinstance(node, _Blank) else waiting
             waiting = None
         if isinstance(node, _Blank):
             blank = node if started else None
         elif isinstance(node, _Value) and node.can_vanish:
-            if started:
+            if started and blank and _touches(nodes[place + 1 :]):
+                yield blank
+                yield node
+            elif started:
                 yield replace(node, before=" " if blank else "")
             else:
                 waiting = node
@@ -410,6 +415,16 @@ def _collapsed(nodes: Iterable[_Node]) -> Iterator[_Node]:
             blank, started = None, True
     if waiting:
         yield waiting
+
+
+def _touches(rest: Iterable[_Node]) -> bool:
+    """Whether something that is always printed comes next, with no blank before it."""
+    for node in rest:
+        if isinstance(node, _Blank):
+            return False
+        if not (isinstance(node, _Value) and node.can_vanish):
+            return True
+    return False
 
 
 def _fused(nodes: Iterable[_Node]) -> Iterator[_Node]:
@@ -612,9 +627,11 @@ def _value(value: _Value, names: _Names) -> str:
 
 
 def _hexadecimal(value: _Value, names: _Names) -> str:
-    """Under `+X` an address is 8 or 32 digits (kept as text), a port and the like a hexadecimal number."""
+    """Under `+X` an address is 8 or 32 digits, milliseconds have leading zeros (both are kept as text), a port
+    and the like is a hexadecimal number.
+    """
     name = value.alias.field
-    if value.alias.shape is Shape.ADDRESS:
+    if value.alias.shape in (Shape.ADDRESS, Shape.PADDED):
         return f"{{{names(f'{name}_hex')}:word}}"
     if value.alias.shape is Shape.PORT:
         return _choice(value, f"{{{names(name)}:hex}}")

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logscope.grammar import language, syntax
+from logscope.grammar.build import build
+from logscope.grammar.catalogue import grammar_directory, read_sources
 from logscope.haproxy import log_format as lf
 from logscope.haproxy.aliases import ALIASES, REMOVED, Shape
 
@@ -49,6 +51,16 @@ def test_every_alias_translates_under_every_flag(name, flags):
     assert fields_of(translated.text) == set(translated.fields)
 
 
+def test_all_of_them_can_be_read_with_all_others():
+    """A field is of one kind in all formats and grammars, or one odd format would make all others useless."""
+    flags = ("", "{+Q}", "{-M}", "{+X}", "{+E}", "{+json}", "{+Q,+X}", "{+json,+X}")
+    items = [f"%{flag}{name}" for name in sorted({*ALIASES, *REMOVED} - {"o"}) for flag in flags]
+    items += [f"%{flag}[{name}]" for name in ("src", "bc_src_port", "fe_name", "rand(5)") for flag in flags]
+    formats = [lf.translate(f"a {item} b") for item in items]
+    stock = [one for one in grammar_directory().glob("*.toml") if one.name in ("haproxy.toml", "syslog.toml")]
+    build(read_sources(stock, [lf.as_grammar(formats)]))
+
+
 def test_removed_spellings_are_todays_fields():
     for old, new in REMOVED.items():
         assert lf.translate(f"%{old}").text == lf.translate(f"%{new}").text
@@ -62,7 +74,10 @@ def test_removed_spellings_are_todays_fields():
         ("%{+Q}o  %Tw", "{queue_ms:int}"),
         # what prints nothing does not leave two blanks behind
         ("%Tw %hr %Tc", "{queue_ms:int}{[ {{{request_headers:text}}}]} {connect_ms:int}"),
-        ("|%hr %hs|", "|{[{{{request_headers:text}}}]}{[ {{{response_headers:text}}}]}|"),
+        ("|%hr %hs|", "|{[{{{request_headers:text}}}]} {[{{{response_headers:text}}}]}|"),
+        ("%Tw %hs> %Tc", "{queue_ms:int} {[{{{response_headers:text}}}]}> {connect_ms:int}"),
+        ("%Tw %hr %hs> ", "{queue_ms:int}{[ {{{request_headers:text}}}]} {[{{{response_headers:text}}}]}>"),
+        ("%Tw %hr", "{queue_ms:int}{[ {{{request_headers:text}}}]}"),
         ("%hr %Tc", "{[{{{request_headers:text}}} ]}{connect_ms:int}"),
         ("%hr|%Tc", "{[{{{request_headers:text}}}]}|{connect_ms:int}"),
         # flags: on one item, on all that follow, taken back
