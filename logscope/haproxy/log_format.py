@@ -627,8 +627,8 @@ def _value(value: _Value, names: _Names) -> str:
 
 
 def _hexadecimal(value: _Value, names: _Names) -> str:
-    """Under `+X` an address is 8 or 32 digits, milliseconds have leading zeros (both are kept as text), a port
-    and the like is a hexadecimal number.
+    """Under `+X` an address is 8 or 32 digits and milliseconds have leading zeros (both are kept as text); a
+    port and the like is a hexadecimal number.
     """
     name = value.alias.field
     if value.alias.shape in (Shape.ADDRESS, Shape.PADDED):
