@@ -161,7 +161,9 @@ def check_lines(seed: int, count: int) -> None:
             rows.message(row)
     for line in data[: count // 20]:
         first = line.partition(b"\n")[0]
-        explain(first, CATALOGUE)
+        message = explain(first, CATALOGUE).message
+        if not message.strip():
+            continue  # there is nothing to draft a template from
         draft = suggest(first.decode("utf-8", "surrogateescape"), "smtpd", CATALOGUE)
         assert parse(draft.text)
         assert read_text(draft.toml, "draft").templates[0].text == draft.text

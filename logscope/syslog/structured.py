@@ -23,8 +23,12 @@ STRUCTURED_DATA: Final = pa.list_(
     pa.struct([("id", pa.string()), ("name", pa.string()), ("value", pa.string())])
 )
 
-_OPENING, _CLOSING, _DASH, _LESS, _ONE = b"[]-<1"
-_HEAD: Final = re.compile(rb"(?:<\d{1,3}>)?1 (?:\S+ ){5}")
+_OPENING, _CLOSING, _DASH, _LESS, _ZERO, _NINE = b"[]-<09"
+_HEAD: Final = re.compile(
+    rb"(?:\d{4}-\S+ (?:std(?:out|err) [FP] )?)?"  # of a container
+    rb"(?:<\d{1,3}>)?1 (?:\S+ ){5}"
+)
+_LAST_OF_MARK: Final = b"\xef\xbb\xbf"[2]  # of UTF-8, before a message
 _WORD: Final = rb'[^\s"\]=\[]+'
 _PARAMETER: Final = re.compile(
     rb"\s*(?P<name>" + _WORD + rb')=(?:"(?P<quoted>(?:\\.|[^"\\])*)"|(?P<plain>[^\s"\]]*))', re.DOTALL
@@ -59,10 +63,13 @@ def _candidates(rows: Rows) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
     first = rows.buffer[rows.line_start]
     start = rows.message_start
-    behind = (start - rows.line_start > 2) & (rows.buffer[start - 2] == _CLOSING)
+    length = start - rows.line_start
+    before = start - 2 - 3 * ((length > 5) & (rows.buffer[start - 1] == _LAST_OF_MARK))
+    behind = (length > 2) & (rows.buffer[before] == _CLOSING)
     alone = rows.buffer[np.minimum(start, len(rows.buffer) - 1)] == _OPENING
     likely = (rows.stamp != NULL) | (rows.service >= 0)
-    return np.flatnonzero(likely & ((first == _LESS) | (first == _ONE)) & (behind | alone)).astype(np.int64)
+    begins = (first == _LESS) | ((first >= _ZERO) & (first <= _NINE))
+    return np.flatnonzero(likely & begins & (behind | alone)).astype(np.int64)
 
 
 def _of_line(rows: Rows, row: int) -> list[dict[str, Any]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import logscope
 from logscope.events import events
 from logscope.grammar import catalogue
 from logscope.grammar.catalogue import Catalogue
@@ -38,6 +41,21 @@ frontend alone
     log-format-sd "%{+Q,+E}o [smtp@32473 ci=%ci cp=\"%cp\" t=\"%t\" fe=%f be=%b srv=%s tt=\"%Tt\" ts=%ts]"
 """
 
+SAMPLE = Path(__file__).resolve().parents[2] / "samples" / "proxy-v1"
+TCPLOG = re.compile(
+    r"Nov (?P<day>\d\d) (?P<clock>[\d:]+) (?P<host>\S+) haproxy\[(?P<pid>\d+)\]: (?P<ci>\S+):(?P<cp>\d+) "
+    r"\[(?P<t>[^]]+)\] (?P<fe>\S+) (?P<be>\S+)/(?P<srv>\S+) (?P<times>\S+) (?P<bytes>\d+) (?P<ts>..) .*"
+)
+AS_DATA = (
+    '<134>1 2026-11-{day}T{clock}+00:00 {host} lb {pid} - [smtp@1 ci="{ci}" cp="{cp}" t="{t}" fe="{fe}" '
+    'be="{be}" srv="{srv}" times="{times}" bytes="{bytes}" ts={ts}] -\n'
+)
+ALONE = (
+    "global\n log-tag lb\nfrontend ft_smtp\n mode tcp\n bind :25\n log-format -\n log-format-sd '[smtp@1 "
+    'ci="%ci" cp="%cp" t="%t" fe="%ft" be="%b" srv="%s" times="%Tw/%Tc/%Tt" bytes="%B" ts=%ts]'
+    "'\n"
+)
+
 
 def rows(text: str, grammars: Catalogue = PLAIN, *, machine_code: bool = False) -> list[dict[str, Any]]:
     source = Source("log", io.BytesIO(text.encode()))
@@ -59,6 +77,21 @@ def test_each_parameter_is_read() -> None:
         {"id": "meta", "name": "sequenceId", "value": "7"},
         {"id": "empty", "name": None, "value": None},
     ]
+
+
+@pytest.mark.parametrize(
+    ("before", "mark"),
+    [("", "\ufeff"), ("2026-11-22T08:41:57.1Z stdout F ", ""), ("2026-11-22T08:41:57.1Z ", "")],
+)
+@pytest.mark.parametrize("machine_code", [False, True])
+def test_they_stand_in_lines_of_containers_and_before_marked_messages(
+    before: str, mark: str, machine_code: bool
+) -> None:
+    line = f'{before}{HEAD}[meta sequenceId="7"] {mark}{SESSION}\n'
+    for row in rows(line + line, machine_code=machine_code):
+        assert row["kind"] == "haproxy.tcp_session"
+        assert row["host"] == "edge1"
+        assert row["structured_data"] == [{"id": "meta", "name": "sequenceId", "value": "7"}]
 
 
 @pytest.mark.parametrize(
@@ -103,6 +136,28 @@ def test_a_session_can_be_all_in_structured_data(message: str, machine_code: boo
     (row,) = rows(f'{HEAD}{data} tt="8312" ts=--]{message}\n', grammars, machine_code=machine_code)
     assert row["kind"] == "haproxy.tcp_session"
     assert (row["client_address"], row["server"], row["duration_ms"]) == ("192.0.2.10", "mx1", 8312)
+
+
+def test_sessions_logged_in_structured_data_are_joined_as_those_of_messages(tmp_path: Path) -> None:
+    (tmp_path / "haproxy.cfg").write_text(ALONE)
+    with (tmp_path / "haproxy.log").open("w") as log:
+        for line in (SAMPLE / "haproxy.log").read_text().splitlines():
+            session = TCPLOG.fullmatch(line)
+            log.write(AS_DATA.format(**session.groupdict()) if session else line + "\n")
+    mail = str(SAMPLE / "mail.log")
+    settings = {"haproxy_cfg": str(tmp_path / "haproxy.cfg")}
+    of_data = logscope.read_sessions(str(tmp_path / "haproxy.log"), mail, **settings)
+    of_messages = logscope.read_sessions(str(SAMPLE / "haproxy.log"), mail)
+    for column in (
+        "client_address",
+        "server",
+        "outcome",
+        "join_confidence",
+        "bytes_to_client",
+        "duration_ms",
+    ):
+        assert of_data[column].tolist() == of_messages[column].tolist()
+    assert set(of_data["join_confidence"]) == {"exact"}
 
 
 def test_lines_of_other_shapes_are_read_as_ever_under_a_configuration() -> None:

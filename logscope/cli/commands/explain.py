@@ -69,7 +69,8 @@ def _drafts(found: Sequence[Explanation], catalogue: Catalogue) -> dict[int, Sug
     rough = {
         place: one
         for place, one in enumerate(found)
-        if one.kind == "unparsed" or (one.template is not None and not one.template.structured)
+        if one.message.strip()
+        and (one.kind == "unparsed" or (one.template is not None and not one.template.structured))
     }
     return {
         place: suggest(
