@@ -138,6 +138,7 @@ def test_a_session_can_be_all_in_structured_data(message: str, machine_code: boo
     assert (row["client_address"], row["server"], row["duration_ms"]) == ("192.0.2.10", "mx1", 8312)
 
 
+@pytest.mark.filterwarnings("ignore:The stamps of")
 def test_sessions_logged_in_structured_data_are_joined_as_those_of_messages(tmp_path: Path) -> None:
     (tmp_path / "haproxy.cfg").write_text(ALONE)
     with (tmp_path / "haproxy.log").open("w") as log:
