@@ -501,7 +501,8 @@ class Live:
         stream.order = int(order[-1])
         data = rows.buffer[: rows.consumed].copy()
         events = np.empty((rows.count, E_WIDTH), np.int64)
-        count = self._extractor.extract(chunk, order, stream.feed.names, stream.number, data, 0, events)
+        numbers = self._extractor.number(rows)
+        count = self._extractor.extract(chunk, order, numbers, stream.number, data, 0, events)
         lines = None
         if self._event_table:
             table = self._event_table.batch(chunk, stream.name, machine_code=self.machine_code).dense()

@@ -46,7 +46,8 @@ _TEXT_COLUMNS = (  # kind of row, column
 
 @dataclass(frozen=True)
 class Taken:
-    """What is finished: facts as `handout` lists them. All of it is valid until the joiner's next move.
+    """What is finished: facts as `handout` lists them. All of it is valid until the joiner's next move after
+    the next one was taken.
 
     Attributes:
         sessions: int64[facts, sessions].
@@ -112,7 +113,7 @@ class Joiner:
         for kind, column in _TEXT_COLUMNS:
             columns[kind, np.argmin(columns[kind])] = column
         self._text_columns = columns
-        self._room: Room = _no_room()
+        self._room, self._other_room = _no_room(), _no_room()  # one may be read while the other is filled
 
     def take(self) -> Taken | None:
         """Some of what is finished; None when nothing is left."""
@@ -120,7 +121,9 @@ class Joiner:
         while True:
             self._move(COLLECT)
             if any(self._counts()):
-                return self._taken(self._room)
+                taken = self._taken(self._room)
+                self._room, self._other_room = self._other_room, self._room
+                return taken
             if not (memory[SESSIONS_COUNT] or memory[MESSAGES_COUNT] or memory[DELIVERIES_COUNT]):
                 return None
             self._room = self._room_for(ENOUGH, self._room)
@@ -161,7 +164,7 @@ class Joiner:
 
     def without_room(self) -> dict[str, Any]:
         """The attributes when everything finished has been taken; room is made anew."""
-        return vars(self) | {"_room": _no_room()}
+        return vars(self) | {"_room": _no_room(), "_other_room": _no_room()}
 
     def skews(self) -> dict[tuple[int, int], tuple[float, int]]:
         """{(balancer host, mail host): (seconds the mail host is ahead, samples)}."""

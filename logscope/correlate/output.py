@@ -55,7 +55,7 @@ class Finished(FinishedSessions):
         """list<struct<source, line_number>>: balancer, screen, smtpd, then the messages' lines."""
         session, sources, lines = self.taken.events.T
         struct = pa.StructArray.from_arrays(
-            [code_texts(self.source_texts, sources), as_arrow(lines)], names=["source", "line_number"]
+            [code_texts(self.source_texts, sources), as_arrow(lines.copy())], names=["source", "line_number"]
         )
         return as_lists(self._bounds(session), struct)
 

@@ -9,7 +9,6 @@ import lzma
 import re
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Lock
 from typing import Any
 
 import pyarrow as pa
@@ -20,6 +19,7 @@ from hypothesis import strategies as st
 from logscope import pipeline
 from logscope.grammar import catalogue
 from logscope.pipeline import Options
+from logscope.pipeline.numbering import Dictionary, Hosts
 from logscope.schema import SESSIONS
 from logscope.sources.source import Source
 
@@ -199,36 +199,18 @@ def test_counts_close(name: str) -> None:
 
 @pytest.mark.parametrize("name", CAPTURES[1:])
 def test_numbers_that_names_happen_to_get_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names are numbered as they come, from several threads: which is first differs from run to run."""
+    """Names are numbered as they come, and another file that comes first has others."""
     expected = sessions(capture(name), machine_code=True)
-    begin = pipeline.Dictionary.__init__
+    begin = Dictionary.__init__
 
-    def with_others_first(self: pipeline.Dictionary) -> None:
+    def with_others_first(self: Dictionary) -> None:
         begin(self)
         for number in range(17):
             self._names.intern(b"another %d" % number)
 
-    def number_others_first(self: pipeline.Hosts) -> None:
-        self._lock, self._numbers = Lock(), {code: code for code in range(5)}
+    def number_others_first(self: Hosts) -> None:
+        self._numbers = {code: code for code in range(5)}
 
-    monkeypatch.setattr(pipeline.Dictionary, "__init__", with_others_first)
-    monkeypatch.setattr(pipeline.Hosts, "__init__", number_others_first)
+    monkeypatch.setattr(Dictionary, "__init__", with_others_first)
+    monkeypatch.setattr(Hosts, "__init__", number_others_first)
     assert sessions(capture(name), machine_code=True) == expected
-
-
-def test_first_chunks_are_numbered_in_the_order_of_sources(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though two threads scan them."""
-    fill, begun, done = pipeline.Pipeline._fill, Event(), []
-
-    def noted(self: pipeline.Pipeline, number: int) -> tuple[int, int, bool]:
-        if number == 1:
-            begun.set()
-        elif not done:
-            begun.wait(0.2)  # time for the other thread to come first
-        found = fill(self, number)
-        done.append(number)
-        return found
-
-    monkeypatch.setattr(pipeline.Pipeline, "_fill", noted)
-    sessions(capture(CAPTURES[0]), machine_code=True)
-    assert done[:2] == [0, 1]

@@ -1,0 +1,90 @@
+"""Numbers for names and hosts, one set for a run.
+
+Each scanner numbers names as it meets them. Some joins tell equals apart by number, so a run has to give the
+same ones however its threads take turns: it asks here in an order that its input alone decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logscope.grammar.rows import Names
+
+Codes = NDArray[np.int64]
+
+
+class Dictionary:
+    """One set of codes for the names of several scanners."""
+
+    def __init__(self) -> None:
+        self._names = Names()
+        self._known: dict[int, Codes] = {}
+
+    def translate(self, names: Names) -> Codes:
+        """int64[names]: this dictionary's codes of a scanner's names."""
+        known = self._known.get(id(names))
+        if known is not None and len(known) == len(names):
+            return known
+        start = 0 if known is None else len(known)
+        new = [self._names.intern(names.raw(code)) for code in range(start, len(names))]
+        known = np.concatenate([np.empty(0, np.int64) if known is None else known, np.array(new, np.int64)])
+        self._known[id(names)] = known
+        return known
+
+    def raw(self, code: int) -> bytes:
+        """The bytes of a code."""
+        return self._names.raw(code)
+
+    def text(self, code: int) -> str:
+        """The text of a code."""
+        return self._names.text(code)
+
+    def texts(self) -> list[str]:
+        """The texts of all codes."""
+        return self._names.texts()
+
+    def __getstate__(self) -> Names:
+        return self._names  # who asked for what goes by identity, which ends with the process
+
+    def __setstate__(self, names: Names) -> None:
+        self._names, self._known = names, {}
+
+
+class Hosts:
+    """Numbers hosts from 0 in the order in which they appear, so that pairs of hosts can be kept in small
+    tables.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[int, int] = {}
+
+    def number(self, codes: Codes, raw: Callable[[int], bytes]) -> tuple[Codes, Codes]:
+        """The numbers of some dictionary codes, where -1 stays -1; and hashes of their names.
+
+        The numbers depend on which name came first, the hashes do not.
+
+        Args:
+            raw: the name of a code.
+        """
+        wanted = codes.tolist()
+        known = {
+            code: self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1
+            for code in sorted(set(wanted))
+        }
+        hashes = {code: crc32(raw(code)) if code >= 0 else 0 for code in known}
+        numbers = [known[code] for code in wanted]
+        return np.array(numbers, np.int64), np.array([hashes[code] for code in wanted], np.int64)
+
+    def names(self, texts: Sequence[str]) -> list[str]:
+        """The names of all numbers, given the texts of all codes."""
+        return [texts[code] for code in self._numbers]
+
+    def __getstate__(self) -> dict[int, int]:
+        return self._numbers
+
+    def __setstate__(self, numbers: dict[int, int]) -> None:
+        self._numbers = numbers
