@@ -105,7 +105,9 @@ def events(
     machine_code = wants_machine_code(sources, options.machine_code)
     read = 0
     table = EventTable(catalogue)
-    for source, clock in zip(sources, clocks(sources, catalogue, options, now), strict=True):
+    for source, clock in zip(
+        sources, clocks(sources, catalogue, options, now, machine_code=machine_code), strict=True
+    ):
         feed = Feed(
             source,
             catalogue,

@@ -18,14 +18,14 @@ from logscope.syslog.years import Reference, best_reference
 _HEAD = 1 << 14
 
 
-def heads(sources: Sequence[Input], catalogue: Catalogue) -> list[Rows]:
-    """The first lines of each source, scanned in plain Python."""
+def heads(sources: Sequence[Input], catalogue: Catalogue, *, machine_code: bool = False) -> list[Rows]:
+    """The first lines of each source."""
     scanned = []
     for source in sources:
         head = source.head[:_HEAD]
         cut = head.rfind(b"\n") + 1
         lines, _ = records.decoded(head[:cut] or head, 2 * _HEAD)
-        scanned.append(Scanner(catalogue, compiled=False).scan_bytes(lines))
+        scanned.append(Scanner(catalogue, compiled=machine_code).scan_bytes(lines))
     return scanned
 
 
@@ -59,9 +59,13 @@ def references(
     ]
 
 
-def clocks(sources: Sequence[Input], catalogue: Catalogue, options: Options, now: int) -> list[Clock]:
+def clocks(
+    sources: Sequence[Input], catalogue: Catalogue, options: Options, now: int, *, machine_code: bool = False
+) -> list[Clock]:
     """One clock for each source, with what the heads of all of them tell about the year."""
-    known = references(sources, heads(sources, catalogue), catalogue, options.year, now)
+    known = references(
+        sources, heads(sources, catalogue, machine_code=machine_code), catalogue, options.year, now
+    )
     return [Clock(reference, options.zones) for reference in known]
 
 

@@ -25,7 +25,7 @@ def wants_machine_code(sources: Sequence[Input], choice: bool | None) -> bool:
 
 def has_machine_code() -> bool:
     """Whether scanner and joins are on disk as machine code, so that nobody waits for the compiler."""
-    from logscope.correlate.join import move
+    from logscope.correlate.moves import move
     from logscope.grammar.machine.lines import scan
 
     return engine.is_cached(scan) and engine.is_cached(move)

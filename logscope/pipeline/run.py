@@ -100,7 +100,7 @@ class Pipeline:
         self._machine_code = wants_machine_code(sources, options.machine_code)
         self._progress = progress or (lambda _position: None)
         self._catalogue = catalogue
-        scanned = heads(sources, catalogue)
+        scanned = heads(sources, catalogue, machine_code=self._machine_code)
         order = in_time_order(sources, scanned)
         known = references(sources, scanned, catalogue, options.year, now)
         self._sources = [sources[index] for index in order]
