@@ -383,6 +383,34 @@ def test_tls_in_the_dialogue() -> None:
     ]
 
 
+def test_a_client_that_speaks_as_soon_as_tls_is_on() -> None:
+    """Its first command may be there before the machine is told that the handshake is done."""
+    door = Door(replace(PLAIN, deny=networks("192.0.2.0/24"), tls=True))
+    door.wait(4)
+    door.send(b"EHLO x.example\r\n")
+    door.send(b"STARTTLS\r\n")
+    assert door.send(b"EHLO x.example\r\n") == []
+    door.screen.tls_started("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, 256, door.now)
+    assert door.said()[0] == "250-mx-a.example.com"
+    assert door.send(b"RCPT TO:<a@b.example>\r\n") == ["503 5.5.1 Error: need MAIL command"]
+
+
+def test_a_slow_handshake_is_no_command_that_is_late() -> None:
+    """tlsproxy(8) has a limit of its own; the one for commands begins anew when TLS is on."""
+    settings = replace(PLAIN, deny=networks("192.0.2.0/24"), tls=True, command_time_limit_s=10.0)
+    door = Door(settings)
+    door.wait(4)
+    door.send(b"EHLO x.example\r\n")
+    door.send(b"STARTTLS\r\n")
+    door.wait(20)
+    assert not door.screen.ended
+    door.screen.tls_started("TLSv1.3", "TLS_AES_256_GCM_SHA384", 256, 256, door.now)
+    door.wait(9)
+    assert not door.screen.ended
+    door.wait(2)
+    assert f"COMMAND TIME LIMIT from {PEER} after STARTTLS" in door.lines.texts
+
+
 def test_what_is_remembered_is_bounded() -> None:
     memory = Memory(limit=10)
     for number in range(50):

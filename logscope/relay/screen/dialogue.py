@@ -47,7 +47,8 @@ class Refusal:
             if line is None or self._screen.ended:
                 break
             self._on_line(line, now)
-            self.deadline = now + self._settings.command_time_limit_s
+            # While tlsproxy(8) shakes hands with the client, postscreen waits for no command.
+            self.deadline = None if self._waiting else now + self._settings.command_time_limit_s
 
     def wake(self, now: float) -> None:
         """A whole command did not come in time."""
@@ -58,6 +59,7 @@ class Refusal:
         self._tls, self._waiting = True, False
         self._helo, self._sender = "", None
         self.deadline = now + self._settings.command_time_limit_s
+        self.receive(b"", now)  # a quick client's first command may be there already
 
     def _line(self, now: float) -> bytes | None:
         end = self._buffer.find(b"\n")
