@@ -8,10 +8,11 @@ is said in the words that Postfix logs (haproxy_srvr.c), since that is what read
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import NamedTuple
 
 V1_PREFIX = b"PROXY "
 V1_LONGEST = 107
@@ -40,8 +41,7 @@ class Tlv(IntEnum):
     UNIQUE_ID = 0x05
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """One end of a TCP connection."""
 
     address: str
@@ -127,7 +127,7 @@ def _one_family(source: Endpoint, destination: Endpoint) -> tuple[Endpoint, Endp
 
 
 def _as_ipv6(end: Endpoint) -> Endpoint:
-    return end if end.is_ipv6 else replace(end, address=f"::ffff:{end.address}")
+    return end if end.is_ipv6 else end._replace(address=f"::ffff:{end.address}")
 
 
 # --- reading ----------------------------------------------------------------------------------------------

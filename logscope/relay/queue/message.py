@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -74,7 +74,9 @@ def pack(message: Message) -> bytes:
     for name in message.__slots__:
         if name != "content":
             envelope[name] = getattr(message, name)
-    envelope["recipients"] = [asdict(recipient) for recipient in message.recipients]
+    envelope["recipients"] = [
+        {name: getattr(recipient, name) for name in recipient.__slots__} for recipient in message.recipients
+    ]
     envelope["size"] = message.size
     return json.dumps(envelope, ensure_ascii=True).encode("ascii") + b"\n" + message.content
 

@@ -14,6 +14,7 @@ from logscope.relay.header import Endpoint
 from logscope.relay.rim.checks import Checker
 from logscope.relay.rim.exchange import ClientSide
 from logscope.relay.rim.journal import Journal
+from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import Listener
 from logscope.relay.rim.witness import Witness
 
@@ -37,15 +38,14 @@ class Balancer:
 
     # --- life ---------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, watch: Watch) -> None:
         """Listen and begin to check servers.
 
         Raises:
             OutputError: an address cannot be bound.
         """
-        loop = asyncio.get_running_loop()
         for frontend in self.frontends:
-            frontend.listen(loop)
+            frontend.listen(watch)
         for checker in self._checkers:
             checker.start()
 
@@ -178,30 +178,28 @@ class Frontend:
         self.connections = self.total = 0
         self._listeners: list[Listener] = []
 
-    def listen(self, loop: asyncio.AbstractEventLoop) -> None:
+    def listen(self, watch: Watch) -> None:
         """Bind and accept.
 
         Raises:
             OutputError: an address cannot be bound.
         """
         for number, bind in enumerate(self.settings.bind, 1):
-            accepted = partial(self._accept, loop, number)
-            self._listeners.append(Listener(loop, bind, accepted, self._is_full))
+            accepted = partial(self._accept, watch, number)
+            self._listeners.append(Listener(watch, bind, accepted, self._is_full))
 
     def addresses(self) -> list[Endpoint]:
         """Where it listens, ports chosen by the system included."""
         return [listener.address for listener in self._listeners]
 
-    def _accept(
-        self, loop: asyncio.AbstractEventLoop, number: int, sock: socket.socket, peer: Endpoint
-    ) -> None:
+    def _accept(self, watch: Watch, number: int, sock: socket.socket, peer: Endpoint) -> None:
         self.connections += 1
         self.total += 1
         self.balancer.total += 1
         self.balancer.connections += 1
         side = ClientSide(self, number, self.balancer.total)
         self.balancer.sessions.add(side)
-        side.begin(loop, sock, peer)
+        side.begin(watch, sock, peer)
 
     def _is_full(self) -> bool:
         balancer = self.balancer

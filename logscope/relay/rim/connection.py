@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from typing import Any
 
 from logscope.relay.machine import Machine
 from logscope.relay.rim.clock import Clock
+from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import TlsWire, Wire
 
 
@@ -17,12 +19,13 @@ class Connection:
     A subclass gives it its wire and its machine, and serves the machine's requests.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock) -> None:
-        self.loop, self.clock = loop, clock
+    def __init__(self, watch: Watch, clock: Clock) -> None:
+        self.watch, self.loop, self.clock = watch, watch.loop, clock
         self.machine: Machine | None = None
         self.wire: Wire | TlsWire | None = None
         self.is_lost = False
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf
 
     # --- the wire -----------------------------------------------------------------------------------------
 
@@ -106,15 +109,14 @@ class Connection:
 
     def _arm(self, deadline: float | None) -> None:
         """One timer, set anew only when it would come too late: most deadlines only ever move away."""
-        if deadline is None:
+        if deadline is None or deadline >= self._rings_at:
             return
-        at = self.loop.time() + deadline - self.clock.now()
-        if self._timer is None or self._timer.when() > at:
-            self._cancel()
-            self._timer = self.loop.call_at(at, self._ring)
+        self._cancel()
+        self._rings_at = deadline
+        self._timer = self.loop.call_later(deadline - self.clock.now(), self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._rings_at = None, math.inf
         machine = self.machine
         if machine is None or machine.deadline is None:
             return
@@ -128,4 +130,4 @@ class Connection:
     def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._rings_at = None, math.inf

@@ -22,6 +22,7 @@ from logscope.relay.rim.disk import Disk
 from logscope.relay.rim.journal import Daemons
 from logscope.relay.rim.keeper import Keeper
 from logscope.relay.rim.spool import Recovered, Spool
+from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import Wire, tcp_socket
 from logscope.relay.seconds import rounded
 from logscope.relay.settings import ServerSettings, Transport
@@ -77,6 +78,7 @@ class Postman:
         self._fresh: dict[str, Message] = {}
         self._fresh_bytes = 0
         self._running: set[asyncio.Task[None]] = set()
+        self._watch: Watch
         self._loop: asyncio.AbstractEventLoop
         self._wake: asyncio.Handle | None = None
         self._threads = ThreadPoolExecutor(4, f"deliver-{settings.host}")
@@ -88,9 +90,9 @@ class Postman:
 
     # --- the queue ----------------------------------------------------------------------------------------
 
-    def start(self, recovered: Recovered) -> None:
+    def start(self, recovered: Recovered, watch: Watch) -> None:
         """Begin with what a former run has left."""
-        self._loop = asyncio.get_running_loop()
+        self._watch, self._loop = watch, watch.loop
         for name in recovered.damaged:
             text = f"{name}: damaged queue file, saved in corrupt"
             self._qmgr("qmgr.message", severity="warning", message_text=text)
@@ -258,7 +260,7 @@ class Postman:
             sock.close()
             raise
         attempt.connected_at = self._clock.now()
-        connection = HopConnection(self._loop, self._clock, client)
+        connection = HopConnection(self._watch, self._clock, client)
         connection.begin(sock)
         await connection.done
 
@@ -367,14 +369,14 @@ class Postman:
 class HopConnection(Connection):
     """A connection to a next hop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Clock, client: SmtpClient) -> None:
-        super().__init__(loop, clock)
-        self.done: asyncio.Future[None] = loop.create_future()
+    def __init__(self, watch: Watch, clock: Clock, client: SmtpClient) -> None:
+        super().__init__(watch, clock)
+        self.done: asyncio.Future[None] = watch.loop.create_future()
         self._client = client
 
     def begin(self, sock: socket.socket) -> None:
         """Take over a connected socket."""
-        self.wire = Wire(self.loop, sock, self)
+        self.wire = Wire(self.watch, sock, self)
         self.machine = self._client
         self._client.start(self.clock.now())
         self.serve()

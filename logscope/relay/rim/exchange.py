@@ -13,6 +13,7 @@ from logscope.relay.balance.session import End, Phase, Session
 from logscope.relay.balance.settings import SendProxy, ServerSettings
 from logscope.relay.front import trusted
 from logscope.relay.header import Endpoint, Header, HeaderError, Tlv, decode, encode_v1, encode_v2, is_begun
+from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import Wire, connecting, is_connected
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class ClientSide:
         self._served_by: Server | None = None
         self.session: Session
         self._listener, self._number = listener, number
+        self._watch: Watch
         self._loop: asyncio.AbstractEventLoop
         self._wire: Wire
         self._early = bytearray()
@@ -56,15 +58,15 @@ class ClientSide:
         self._timer: asyncio.TimerHandle | None = None
         self._phase_timer: asyncio.TimerHandle | None = None
 
-    def begin(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, client: Endpoint) -> None:
+    def begin(self, watch: Watch, sock: socket.socket, client: Endpoint) -> None:
         """Take over an accepted connection."""
-        self._loop = loop
+        self._watch, self._loop = watch, watch.loop
         settings = self.frontend.settings
         public = Endpoint(*sock.getsockname()[:2])
         self._active_at = self.clock.now()
         self.session = Session(settings.name, settings.backend, client, public, self._active_at, self._number)
-        self._wire = Wire(loop, sock, self)
-        self._timer = loop.call_later(self._patience(), self._silence)
+        self._wire = Wire(watch, sock, self)
+        self._timer = self._loop.call_later(self._patience(), self._silence)
         if not self._header_pending:
             self._after_header()
         elif not trusted(client.address, settings.trusted_proxies):
@@ -286,7 +288,7 @@ class ClientSide:
         session.phase = Phase.DATA
         session.source = Endpoint(*sock.getsockname()[:2])
         session.server_end = server.settings.address
-        self._other = other = ServerSide(self._loop, sock, self)
+        self._other = other = ServerSide(self._watch, sock, self)
         if self.backend.settings.server_timeout_s < self.frontend.settings.client_timeout_s:
             self._watch_silence()
         header = self.header(server.settings)
@@ -429,9 +431,9 @@ class ServerSide:
 
     __slots__ = ("_client", "wire")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, client: ClientSide) -> None:
+    def __init__(self, watch: Watch, sock: socket.socket, client: ClientSide) -> None:
         self._client = client
-        self.wire = Wire(loop, sock, self)
+        self.wire = Wire(watch, sock, self)
 
     def received(self, data: bytes) -> None:
         self._client.to_client(data)

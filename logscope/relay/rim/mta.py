@@ -26,6 +26,7 @@ from logscope.relay.rim.keeper import Keeper
 from logscope.relay.rim.passwords import Users
 from logscope.relay.rim.resolver import SystemResolver, Zone
 from logscope.relay.rim.spool import Spool
+from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import Listener, Wire
 from logscope.relay.rim.witness import Served, Witness
 from logscope.relay.screen.session import HandOver, LookUp, Screen, answer
@@ -87,7 +88,7 @@ class MailServer:
 
     # --- life ---------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
+    async def start(self, watch: Watch) -> None:
         """Deliver what is left in the queue, and listen.
 
         Raises:
@@ -98,17 +99,14 @@ class MailServer:
         except OSError as error:
             raise OutputError(f"the spool of {self.settings.host} cannot be used: {error}") from None
         self.keeper.start()
-        loop = asyncio.get_running_loop()
         for listener in self.settings.listeners:
-            accepted = partial(self._accept, loop, listener)
-            self._listeners.append(Listener(loop, listener.bind, accepted))
+            accepted = partial(self._accept, watch, listener)
+            self._listeners.append(Listener(watch, listener.bind, accepted))
         self._master("master.started", postfix_version="3.7.11", configuration_directory="/etc/postfix")
-        self.postman.start(recovered)
+        self.postman.start(recovered, watch)
 
-    def _accept(
-        self, loop: asyncio.AbstractEventLoop, listener: ListenerSettings, sock: socket.socket, peer: Endpoint
-    ) -> None:
-        connection = MtaConnection(loop, self, listener)
+    def _accept(self, watch: Watch, listener: ListenerSettings, sock: socket.socket, peer: Endpoint) -> None:
+        connection = MtaConnection(watch, self, listener)
         self.connections.add(connection)
         connection.begin(sock, peer)
 
@@ -189,10 +187,8 @@ class MailServer:
 class MtaConnection(Connection):
     """A client of a mail server: first its PROXY header, then the screen, then the SMTP server."""
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, server: MailServer, listener: ListenerSettings
-    ) -> None:
-        super().__init__(loop, server.clock)
+    def __init__(self, watch: Watch, server: MailServer, listener: ListenerSettings) -> None:
+        super().__init__(watch, server.clock)
         self.server, self.listener = server, listener
         self._peer: Endpoint
         self._own: Endpoint
@@ -203,7 +199,7 @@ class MtaConnection(Connection):
     def begin(self, sock: socket.socket, peer: Endpoint) -> None:
         """Take over an accepted connection."""
         self._peer, self._own = peer, Endpoint(*sock.getsockname()[:2])
-        self.wire = Wire(self.loop, sock, self)
+        self.wire = Wire(self.watch, sock, self)
         if self.server.witness is not None:
             self._served = Served(self.server.settings.host, peer)
         if not self.listener.trusted_proxies:

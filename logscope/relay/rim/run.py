@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import signal
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from logscope.relay.rim.clock import Clock
 from logscope.relay.rim.disk import Disk
 from logscope.relay.rim.journal import Journal
 from logscope.relay.rim.mta import MailServer
+from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.witness import Witness
 from logscope.relay.settings import RelaySettings
 
@@ -35,6 +37,7 @@ class Relay:
     ) -> None:
         self.settings, self.witness = settings, witness
         self.clock = Clock()
+        self._watch: Watch
         settings.directory.mkdir(parents=True, exist_ok=True)
         hosts = [server.host for server in settings.servers]
         self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock, hosts)
@@ -47,11 +50,12 @@ class Relay:
         ]
 
     async def __aenter__(self) -> Relay:
+        self._watch = watch = Watch(asyncio.get_running_loop())
         try:
             for server in self.servers:
-                await server.start()
+                await server.start(watch)
             for balancer in self.balancers:
-                await balancer.start()
+                await balancer.start(watch)
         except BaseException:
             await self._stop()
             raise
@@ -101,6 +105,7 @@ class Relay:
             await server.stop()
         for balancer in self.balancers:
             await balancer.stop()
+        self._watch.close()
         self.journal.close()
 
 
@@ -133,6 +138,7 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with Relay(settings, witness) as relay:
+        gc.freeze()  # the grammars stay as they are: no need to look through them again and again
         loop.add_signal_handler(signal.SIGHUP, relay.journal.reopen)
         ready(relay)
         waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]

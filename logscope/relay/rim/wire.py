@@ -1,7 +1,7 @@
 """TCP connections and listening sockets in the event loop, without a transport in between.
 
 A session of the relay is three connections, and a transport of asyncio's costs a task, a future and some
-callbacks for each: with them a session took half as long again. Here the loop only says when a socket can be
+callbacks for each: with them a session took half as long again. Here `Watch` only says when a socket can be
 read or written. Under TLS a connection is one of asyncio's (`TlsWire`), with the same methods.
 """
 
@@ -18,6 +18,7 @@ from typing import Protocol
 
 from logscope.errors import OutputError
 from logscope.relay.header import Endpoint
+from logscope.relay.rim.watch import BROKEN, NO_MORE, READ, WRITE, Watch
 
 PIECE = 64 * 1024
 """Bytes that are read at once; and bytes that may wait to be sent before `stuck` is said."""
@@ -53,25 +54,43 @@ class Wire:
     """A connected socket. It is read from the beginning on."""
 
     __slots__ = (
-        "_closing", "_end", "_ending", "_fd", "_is_stuck", "_loop", "_reads", "_said_all", "_sock", "_unsent",
+        "_closing", "_end", "_ending", "_fd", "_is_stuck",
+        "_said_all", "_sock", "_unsent", "_wanted", "_watch",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, end: End) -> None:
-        self._loop, self._sock, self._end = loop, sock, end
+    def __init__(self, watch: Watch, sock: socket.socket, end: End) -> None:
+        self._watch, self._sock, self._end = watch, sock, end
         self._fd = sock.fileno()
         self._unsent = bytearray()
         self._ending = self._closing = self._is_stuck = self._said_all = False
-        self._reads = True
-        loop.add_reader(self._fd, self._readable)
+        self._wanted = 0
+        self._want(READ)
 
     @property
     def is_open(self) -> bool:
         """Whether it can still be sent to."""
         return self._fd >= 0 and not self._closing
 
+    def _want(self, wanted: int) -> None:
+        """Be told when the socket is ready for this; a socket that is ready for nothing is not watched."""
+        former, self._wanted = self._wanted, wanted
+        if not former:
+            if wanted:
+                self._watch.begin(self._fd, wanted, self._ready)
+        elif not wanted:
+            self._watch.end(self._fd)
+        elif wanted != former:
+            self._watch.change(self._fd, wanted)
+
+    def _ready(self, ready: int) -> None:
+        if self._wanted & READ and ready & (READ | BROKEN):
+            self._readable(ready & (NO_MORE | BROKEN) == NO_MORE)
+        if self._wanted & WRITE and ready & (WRITE | BROKEN):
+            self._writable()
+
     # --- reading ------------------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
+    def _readable(self, no_more: bool) -> None:
         try:
             data = self._sock.recv(PIECE)
         except (BlockingIOError, InterruptedError):
@@ -81,7 +100,9 @@ class Wire:
             return
         if data:
             self._end.received(data)
-        else:
+            # Who had closed its side, and has sent less than was asked for, has sent that as the last.
+            no_more = no_more and len(data) < PIECE and bool(self._wanted & READ)
+        if no_more or not data:
             self._said_all = True
             self.pause()
             self._end.ended()
@@ -95,15 +116,12 @@ class Wire:
 
     def pause(self) -> None:
         """Read no more for now."""
-        if self._reads:
-            self._reads = False
-            self._loop.remove_reader(self._fd)
+        self._want(self._wanted & ~READ)
 
     def resume(self) -> None:
         """Read again."""
-        if self.is_open and not self._reads and not self._said_all:
-            self._reads = True
-            self._loop.add_reader(self._fd, self._readable)
+        if self.is_open and not self._said_all:
+            self._want(self._wanted | READ)
 
     # --- writing ------------------------------------------------------------------------------------------
 
@@ -117,12 +135,12 @@ class Wire:
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
-                self._loop.call_soon(self._lose, error)
+                self._watch.loop.call_soon(self._lose, error)
                 return
             if sent == len(data):
                 return
             data = data[sent:]
-            self._loop.add_writer(self._fd, self._writable)
+            self._want(self._wanted | WRITE)
         self._unsent += data
         if len(self._unsent) > PIECE and not self._is_stuck:
             self._is_stuck = True
@@ -139,7 +157,7 @@ class Wire:
         del self._unsent[:sent]
         if self._unsent:
             return
-        self._loop.remove_writer(self._fd)
+        self._want(self._wanted & ~WRITE)
         if self._closing:
             self._lose(None)
             return
@@ -175,19 +193,19 @@ class Wire:
         self._closing = True
         self.pause()
         if self._unsent:
-            self._loop.call_later(LINGER_S, self._lose, None)
+            self._watch.loop.call_later(LINGER_S, self._lose, None)
             return
         if reset:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._release()
-        self._loop.call_soon(self._end.lost, None)
+        self._watch.loop.call_soon(self._end.lost, None)
 
     def drop(self) -> None:
         """Close at once; what was not sent is forgotten."""
         if self._fd >= 0:
             self._closing = True
             self._release()
-            self._loop.call_soon(self._end.lost, None)
+            self._watch.loop.call_soon(self._end.lost, None)
 
     def detach(self) -> socket.socket:
         """Give the socket away.
@@ -207,10 +225,8 @@ class Wire:
             self._end.lost(error)
 
     def _release(self) -> None:
-        self.pause()
-        if self._unsent:
-            self._loop.remove_writer(self._fd)
-            self._unsent.clear()
+        self._want(0)
+        self._unsent.clear()
         self._fd = -1
         self._sock.close()
 
@@ -304,12 +320,12 @@ class Listener:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        watch: Watch,
         bind: Endpoint,
         accepted: Callable[[socket.socket, Endpoint], None],
         is_full: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._loop, self._accepted, self._is_full = loop, accepted, is_full
+        self._watch, self._accepted, self._is_full = watch, accepted, is_full
         try:
             self._socket = _listening(bind)
         except OSError as error:
@@ -322,12 +338,12 @@ class Listener:
         """Accept again."""
         if not self._watches and not self._is_closed:
             self._watches = True
-            self._loop.add_reader(self._socket.fileno(), self._readable)
+            self._watch.begin(self._socket.fileno(), READ, self._readable)
 
     def _pause(self) -> None:
         if self._watches:
             self._watches = False
-            self._loop.remove_reader(self._socket.fileno())
+            self._watch.end(self._socket.fileno())
 
     def close(self) -> None:
         """Listen no more."""
@@ -336,7 +352,7 @@ class Listener:
             self._is_closed = True
             self._socket.close()
 
-    def _readable(self) -> None:
+    def _readable(self, _ready: int) -> None:
         for _ in range(_AT_ONCE):
             if self._is_full():
                 self._pause()
@@ -346,7 +362,7 @@ class Listener:
             except OSError as error:
                 if error.errno in _EXHAUSTED:
                     self._pause()
-                    self._loop.call_later(_PAUSE_S, self.resume)
+                    self._watch.loop.call_later(_PAUSE_S, self.resume)
                 return
             sock.setblocking(False)
             self._accepted(sock, Endpoint(peer[0], peer[1]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _WORD = re.compile(
     r"""\s*(
@@ -56,6 +57,7 @@ class Address:
         return f"{local}@{self.domain}" if self.domain else local
 
 
+@lru_cache(maxsize=4096)
 def address(path: str) -> Address | None:
     """The address of a path, with or without angle brackets; None when it is none.
 
