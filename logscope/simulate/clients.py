@@ -59,7 +59,7 @@ def names_of(
     run(put_addresses)(plan.streams, halves)
     halves[1, plan.clients :] = [address_number(host.address.encode()) & (1 << 63) - 1 for host in balancers]
     # Two networks that faults bring can be the same one.
-    unique, who = np.unique(halves, axis=1, return_inverse=True)
+    unique, who = _distinct(halves)
     addresses = address_texts(unique[0], unique[1], machine_code=machine_code)
     pool = np.empty(len(words.data) + texts.ROOM_NAME * plan.clients, np.uint8)
     pool[: len(words.data)] = words.data
@@ -72,7 +72,19 @@ def names_of(
     named[plan.clients :] = 1 + np.arange(len(balancers))
     first = as_texts(["unknown", *(f"{host.name}.{texts.DOMAIN}" for host in balancers)])
     of_clients = texts.to_arrow(pool, spans[own], None, run)
-    return Names(addresses, pa.concat_arrays([first, of_clients]), who.reshape(-1).astype(np.int32), named)
+    return Names(addresses, pa.concat_arrays([first, of_clients]), who, named)
+
+
+def _distinct(halves: Ints) -> tuple[Ints, Indices]:
+    """Each column once, in order, and where each one went: `numpy.unique` compares columns byte by byte,
+    which takes ten times as long."""
+    order = np.lexsort(halves[::-1])
+    ordered = halves[:, order]
+    is_new = np.ones(len(order), np.bool_)
+    is_new[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    who = np.empty(len(order), np.int32)
+    who[order] = np.cumsum(is_new) - 1
+    return ordered[:, is_new], who
 
 
 @kernel
