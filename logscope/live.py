@@ -49,6 +49,10 @@ FOREVER = 2**62
 AHEAD = 1 << 16
 """Events of one input that may wait for the others before it is read no further."""
 
+MOST_NAMES = 1 << 16
+"""Hosts, programs, servers and the like that one input may name. Somebody who makes up more is not given the
+memory: the rest are told as one.
+"""
 MOST_KEPT = 256 << 20
 """Bytes of open sessions: some 300,000 that wait for their ends."""
 UNHEARD = 30 * SECOND
@@ -244,9 +248,11 @@ class Live:
 
     Attributes:
         most_kept: bytes that open sessions may take; beyond it the older half of them is handed out.
+        most_names: see `MOST_NAMES`.
     """
 
     most_kept = MOST_KEPT
+    most_names = MOST_NAMES
 
     def __init__(
         self,
@@ -306,6 +312,7 @@ class Live:
                 [input_buffer(SMALL_CHUNK)],
                 machine_code=self.machine_code,
                 envelope=self.options.envelope,
+                most_names=self.most_names,
             )
             self._streams.append(stream)
 
@@ -460,6 +467,12 @@ class Live:
         for stream in self._streams:
             total.merge(stream.feed.counts)
         return total
+
+    def crowded(self) -> Iterator[tuple[str, int]]:
+        """Inputs that name more than may be told apart, and how often they did."""
+        for stream in self._streams:
+            if stream.feed.refused_names:
+                yield stream.name, stream.feed.refused_names
 
     @property
     def signals(self) -> Signals:

@@ -28,6 +28,7 @@ from logscope.report.wording import plural
 
 if TYPE_CHECKING:
     from logscope.detect.anomalies import Finding
+    from logscope.detect.masking import Judge
     from logscope.live import Live
     from logscope.where import Condition
 
@@ -48,6 +49,10 @@ _READS = (
     "message_count", "helo", "sasl_username",
 )  # fmt: skip
 _LOOK_S = 1.0
+JUDGE_S = 10.0
+"""How often the verdict on masking is looked at, at most; …"""
+_SHARE = 0.05
+"""… and so that this takes no more of the time."""
 
 Body = dict[str, Any]
 
@@ -215,6 +220,7 @@ class Alerts:
         post: delivers.
         condition: of which sessions it has to hold that are told of; None for none of them.
         tell: takes remarks for the user.
+        judge: takes in the sessions, for the verdict on masking; None where it is nobody's concern.
         gate: how often.
     """
 
@@ -222,10 +228,19 @@ class Alerts:
     rest_s = 1.0
 
     def __init__(
-        self, post: Post, condition: Condition | None, tell: Callable[[str], None], gate: Gate | None = None
+        self,
+        post: Post,
+        condition: Condition | None,
+        tell: Callable[[str], None],
+        judge: Judge | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self._post, self._condition, self._tell = post, condition, tell
+        self._judge = judge
         self._gate = gate or Gate()
+        self._verdicts: dict[str, str] = {}
+        self._to_judge = False
+        self._judged_at = time.monotonic() - JUDGE_S
         self._states: Mapping[tuple[str, str], str] = {}
         self._looked_at = 0.0
         self.since: int | None = None
@@ -233,23 +248,24 @@ class Alerts:
     def show(self, batch: Any, live: Live) -> None:
         """Look at finished sessions."""
         from logscope.cli.view import after
+        from logscope.detect import masking
 
         if not batch.count:
             return
-        condition = self._condition.columns if self._condition else ()
-        rows = batch.sessions(list(dict.fromkeys((*_READS, *condition))))
+        if self._judge is not None:
+            self._judge.add(batch.new(batch.sessions(masking.READS)))
+            self._to_judge = True
+        if self._condition is None:
+            return
+        rows = batch.sessions(list(dict.fromkeys((*_READS, *self._condition.columns))))
         if self.since is not None:
             rows = after(rows, self.since)
-        for row in _rows(rows):
-            if row["masked"]:
-                self._found("masked", "critical", _server(row), _MASKED.format(_server(row)), row)
-        if self._condition is not None:
-            for row in _rows(self._condition.select(rows)):
-                if live.closing and row["outcome"] == "open":
-                    continue  # it has not ended, the run has
-                scope = f"client {row['client_address'] or 'unknown'}"
-                what = f"a session of {scope} at {_server(row)}: {row['outcome']}"
-                self._found(f"session.{row['outcome']}", "warning", scope, what, row)
+        for row in _rows(self._condition.select(rows)):
+            if live.closing and row["outcome"] == "open":
+                continue  # it has not ended, the run has
+            scope = f"client {row['client_address'] or 'unknown'}"
+            what = f"a session of {scope} at {_server(row)}: {row['outcome']}"
+            self._found(f"session.{row['outcome']}", "warning", scope, what, row)
 
     def show_open(self, batch: Any) -> None:
         """Nobody is told of what goes on."""
@@ -260,6 +276,8 @@ class Alerts:
         if now - self._looked_at >= _LOOK_S or live.closing:
             self._looked_at = now
             self._look_at_servers(live.signals.servers)
+        if self._to_judge and (live.closing or (not live.busy and now - self._judged_at >= JUDGE_S)):
+            self._look_at_verdicts(live)
         while self._post.failures:
             self._tell(self._post.failures.popleft())
 
@@ -270,9 +288,28 @@ class Alerts:
                 self._found("server_state", "critical", scope, f"HAProxy says that {scope} is {state}")
         self._states = dict(states)
 
+    def _look_at_verdicts(self, live: Live) -> None:
+        """Tell of servers that do not see their clients, or did not a while ago."""
+        from logscope.cli.watch import name_of, state_of
+
+        assert self._judge is not None
+        began = time.monotonic()
+        self._to_judge = False
+        for target in self._judge.document(live.signals)["targets"]:
+            name, state = name_of(target), state_of(target)
+            if state != self._verdicts.get(name) and state not in ("passed", "unknown"):
+                self._found(state, "critical", name, f"{name}: {target['cause']}", details=target)
+            self._verdicts[name] = state
+        ended = time.monotonic()
+        self._judged_at = ended + (ended - began) / _SHARE
+
     def finding(self, finding: Finding) -> None:
         """Tell of something unusual."""
-        self._found(finding.kind, finding.severity, finding.scope, finding.explanation, None)
+        details = finding.document()
+        self._found(
+            finding.kind, finding.severity, finding.scope, finding.explanation,
+            finding_id=finding.finding_id, details=details,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Deliver what waits."""
@@ -285,19 +322,23 @@ class Alerts:
             )
 
     def _found(
-        self, kind: str, severity: str, scope: str, what: str, session: Mapping[str, Any] | None = None
+        self,
+        kind: str,
+        severity: str,
+        scope: str,
+        what: str,
+        session: Mapping[str, Any] | None = None,
+        *,
+        finding_id: str = "",
+        details: Mapping[str, Any] | None = None,
     ) -> None:
-        finding_id = hashlib.blake2b(f"{kind}\0{scope}".encode(), digest_size=8).hexdigest()
+        finding_id = finding_id or hashlib.blake2b(f"{kind}\0{scope}".encode(), digest_size=8).hexdigest()
         count = self._gate.count(finding_id, time.monotonic())
         if count:
-            body = {"finding_id": finding_id, "kind": kind, "severity": severity, "scope": scope}
+            body: Body = {"finding_id": finding_id, "kind": kind, "severity": severity, "scope": scope}
             told_at = datetime.now(UTC).isoformat(timespec="seconds")
-            self._post.send(
-                body | {"told_at": told_at, "count": count, "explanation": what, "session": session}
-            )
-
-
-_MASKED = "{} sees the balancer instead of the clients; `logscope masking` says why, and what to change"
+            body |= {"told_at": told_at, "count": count, "explanation": what}
+            self._post.send(body | {"session": session, "details": details})
 
 
 def _server(row: Mapping[str, Any]) -> str:

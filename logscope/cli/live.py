@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -17,6 +18,7 @@ from logscope.report.wording import number, plural, span
 
 if TYPE_CHECKING:
     from logscope.cli.alerts import Alerts, Receivers
+    from logscope.cli.compiling import Compiling
     from logscope.cli.keep import Keeper
     from logscope.cli.metrics import Metrics
     from logscope.cli.run import Run
@@ -168,6 +170,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
         loop = Loop(
             live, following, shown, tell=tell, complain=complain, keeper=keeper, open_after=wishes.open_after
         )
+        stack.enter_context(closing(loop))
         loop.reread = partial(_reread, run, keeper, wanted, loop)
         if keeper:
             shown.since = keeper.since
@@ -181,7 +184,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             loop.pause()
         else:
             loop.finish()
-        last_words = [summary(live, started_at), *losses(following)]
+        last_words = [summary(live, started_at), *losses(following), *crowds(live)]
     for words in last_words:
         run.note(words)
     if watch is not None:
@@ -235,11 +238,13 @@ def _alerts(
     run: Run, receivers: Receivers, where: str | None, tell: Callable[[str], None]
 ) -> Iterator[Alerts]:
     from logscope.cli.alerts import Alerts, Post
+    from logscope.detect.masking import Judge
     from logscope.sources.reading import condition_of
 
     wanted = replace(run.settings, where=where, now=datetime.now(UTC))
-    condition = condition_of(wanted, "sessions")
-    with closing(Alerts(Post(receivers), condition, tell)) as alerts:
+    condition = condition_of(wanted, "sessions") if where else None
+    judge = Judge(run.settings.site)
+    with closing(Alerts(Post(receivers), condition, tell, judge)) as alerts:
         yield alerts
 
 
@@ -446,6 +451,8 @@ class Loop:
         self._look_for_open = time.monotonic() + OPEN_S
         self._machine_code_from = _machine_code_from()
         self._unsaved = False
+        self._crowded = False
+        self._compiling: Compiling | None = None
 
     def warm_up(self, stop: Stop) -> None:
         """Read what the files have already, to know what is open; nothing of it is shown."""
@@ -492,9 +499,8 @@ class Loop:
             self._keep()
             if following.over and not live.busy:
                 return False
-            if live.busy:
-                self._consider_machine_code()
-            else:
+            self._consider_machine_code()
+            if not live.busy:
                 self._rest(now)
         return True
 
@@ -574,15 +580,46 @@ class Loop:
     def _say(self) -> None:
         for note in self._following.notes():
             self.tell(note)
+        if not self._crowded:
+            for note in crowds(self._live):
+                self._crowded = True
+                self.tell(note)
         problems, self._following.problems = self._following.problems, []
         for problem in problems:
             self._complain(problem)
 
     def _consider_machine_code(self) -> None:
+        """Go over to machine code where there is much to read, once it is there."""
         if self._live.machine_code or self._live.options.machine_code is False:
             return
-        if sum(one.position for one in self._following.inputs) >= self._machine_code_from:
+        if self._compiling is not None:
+            if self._compiling.is_over:
+                self._end_compiling()
+        elif sum(one.position for one in self._following.inputs) >= self._machine_code_from:
+            self._begin_compiling()
+
+    def _begin_compiling(self) -> None:
+        from logscope.cli.compiling import Compiling
+        from logscope.pipeline import can_keep_machine_code, has_machine_code
+
+        if has_machine_code() or not can_keep_machine_code():
             self._live.use_machine_code()
+        else:
+            self._compiling = Compiling()
+
+    def _end_compiling(self) -> None:
+        assert self._compiling is not None
+        if self._compiling.failed:
+            self.tell("machine code could not be compiled; lines are read in plain Python")
+            self._machine_code_from = sys.maxsize
+            self._compiling = None
+        else:
+            self._live.use_machine_code()
+
+    def close(self) -> None:
+        """End what is done beside the run."""
+        if self._compiling is not None:
+            self._compiling.close()
 
 
 def _machine_code_from() -> int:
@@ -617,6 +654,15 @@ def summary(live: Live, started_at: float) -> str:
         else "",
     ]
     return ", ".join(part for part in parts if part)
+
+
+def crowds(live: Live) -> Iterator[str]:
+    """Inputs that name more hosts, programs or servers than are told apart."""
+    for name, count in live.crowded():
+        yield (
+            f"{name}: more than {number(live.most_names)} hosts, programs and servers are named; further "
+            f"ones are called (other), {plural(count, 'time')} so far"
+        )
 
 
 def losses(following: Following) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Unusual:
         if live.closing:
             return
         if batch.count:
-            self._finder.add("sessions", batch.sessions(_sessions_read()))
+            self._finder.add("sessions", batch.new(batch.sessions(_sessions_read())))
             self._new = True
         for table, rows in (("messages", batch.message_table()), ("deliveries", batch.delivery_table())):
             if rows.num_rows:

@@ -50,7 +50,7 @@ class Watch:
         from logscope.detect.masking import READS
 
         if batch.count:
-            self._judge.add(batch.sessions(READS))
+            self._judge.add(batch.new(batch.sessions(READS)))
             self._new = True
 
     def show_open(self, batch: Any) -> None:

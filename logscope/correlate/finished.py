@@ -415,7 +415,13 @@ class FinishedSessions:
     @property
     def amendments(self) -> int:
         """How many of them were handed out before, in parts."""
-        return int(np.count_nonzero((self.balancer(B_SHOWN) == 1) | (self.by_mta(P_SHOWN, S_SHOWN) == 1)))
+        return int(np.count_nonzero(self.is_amendment))
+
+    @property
+    def is_amendment(self) -> Mask:
+        """Which of them were."""
+        amends: Mask = (self.balancer(B_SHOWN) == 1) | (self.by_mta(P_SHOWN, S_SHOWN) == 1)
+        return amends
 
     @cached_property
     def amended(self) -> NDArray[np.int64]:

@@ -42,6 +42,10 @@ class Finished(FinishedSessions):
         arrays = [_SESSION_COLUMNS[name](self) for name in wanted]
         return pa.RecordBatch.from_arrays(arrays, names=wanted)
 
+    def new(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Of rows of all sessions those not handed out before: who counts has counted the others."""
+        return rows.filter(pa.array(~self.is_amendment)) if self.amendments else rows
+
     def destination(self) -> pa.Array:
         hi, lo, port = self.screen(P_DEST_HI), self.screen(P_DEST_LO), self.screen(P_DEST_PORT)
         addresses = address_texts(hi, lo, machine_code=self.machine_code)

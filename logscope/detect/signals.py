@@ -21,6 +21,8 @@ from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import NULL, Rows
 
 MOST_CHANGES = 4096
+MOST_SERVERS = 4096
+MOST_HEADERS = 4096
 MOST_REASONS = 1000
 """Lines about headers that are read for why, of each listener."""
 _MINUTE = 60 * 10**9
@@ -151,7 +153,8 @@ class Collector:
             self._note_address(rows, row, address_lines.KINDS[kind], source, first_line)
         if tells & _STATE:
             values = rows.values(row)
-            if values.get("backend") and values.get("server"):
+            key = values.get("backend"), values.get("server")
+            if all(key) and (key in self.signals.servers or len(self.signals.servers) < MOST_SERVERS):
                 self.signals.servers[values["backend"], values["server"]] = str(values.get("server_state"))
         if tells & _CHANGE and at != NULL and len(self.signals.happened) < MOST_CHANGES:
             self.signals.happened.add(Change(at, _host(rows, row), _HAPPENED[kind]))
@@ -164,6 +167,8 @@ class Collector:
             rows.names.text(service) if service >= 0 else None,
         )
         lines = self._found.get(key)
+        if lines is None and len(self._found) >= MOST_HEADERS:
+            return
         if lines is None:
             lines = self._found[key] = HeaderLines(*key)
             self.signals.lines.append(lines)

@@ -26,9 +26,21 @@ FOREIGN = ops.FOREIGN
 
 
 class Names:
-    """The dictionary of dictionary-coded text of one scanner. Codes stay valid as it grows."""
+    """The dictionary of dictionary-coded text of one scanner. Codes stay valid as it grows.
 
-    def __init__(self) -> None:
+    Args:
+        most, room: how many names there may be, and of how many bytes together; what is more is called
+            `OTHER`. As many as there are if not given.
+
+    Attributes:
+        refused: how often a name had no room.
+    """
+
+    OTHER = b"(other)"
+
+    def __init__(self, most: int | None = None, room: int = 8 << 20) -> None:
+        self.most, self.room = (2**62, 2**62) if most is None else (most, room)
+        self.refused = 0
         self.table: NDArray[np.int32] = np.zeros(2048, np.int32)
         self.offsets: NDArray[np.int64] = np.zeros(1024, np.int64)
         self.data: NDArray[np.uint8] = np.zeros(1 << 16, np.uint8)
@@ -36,6 +48,8 @@ class Names:
         self._texts: list[str] = []
         self._codes: dict[bytes, int] = {}
         self._seen = 0
+        if most is not None:
+            self.intern(self.OTHER)  # whose code is 0
 
     def __len__(self) -> int:
         return self.count
@@ -64,6 +78,9 @@ class Names:
         """The code of some bytes, a new one if need be (the interpreter's way in)."""
         code = self._index().get(data)
         if code is None:
+            if self.count >= self.most or int(self.offsets[self.count]) + len(data) > self.room:
+                self.refused += 1
+                return 0
             self.reserve(1, len(data))
             end = int(self.offsets[self.count]) + len(data)
             self.data[self.offsets[self.count] : end] = np.frombuffer(data, np.uint8)

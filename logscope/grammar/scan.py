@@ -112,6 +112,8 @@ class _Kernel:
         control[layout.ROWS] = control[layout.ARENA_USED] = 0
         control[layout.STAMP_LINE] = -1  # it was in another buffer, or other bytes are there now
         control[layout.NAMES_COUNT], control[layout.NAMES_USED] = names.count, names.offsets[names.count]
+        control[layout.NAMES_MOST], control[layout.NAMES_ROOM] = names.most, names.room
+        control[layout.NAMES_REFUSED] = names.refused
         if self._in_table != names.count:
             self._refill()
         while (short := self._run(buffer)) != layout.DONE:
@@ -142,6 +144,7 @@ class _Kernel:
             self._memory,
         )
         names.count = self._in_table = int(self._control[layout.NAMES_COUNT])
+        names.refused = int(self._control[layout.NAMES_REFUSED])
         return short
 
     def _make_room(self, short: int, buffer: NDArray[np.uint8], start: int) -> None:
@@ -308,7 +311,9 @@ class _Interpreter:
         known = self._programs.get(tag)
         if known is None:
             code = self._names.intern(tag)
-            known = self._programs[tag] = (code, self._dispatcher.programs(self._names.text(code)))
+            known = code, self._dispatcher.programs(self._names.text(code))
+            if len(self._programs) < self._names.most:
+                self._programs[tag] = known
         return known
 
     def _message(self, data: bytes, start: int, end: int, words: list[int]) -> tuple[int, Log]:

@@ -29,3 +29,8 @@ def has_machine_code() -> bool:
     from logscope.grammar.machine.lines import scan
 
     return engine.is_cached(scan) and engine.is_cached(move)
+
+
+def can_keep_machine_code() -> bool:
+    """Whether what one process compiles can be loaded by another."""
+    return engine.cache_directory("grammars") is not None

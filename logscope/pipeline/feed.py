@@ -96,6 +96,7 @@ class Feed:
         buffers: where the bytes go, in turn. The rows of a chunk are valid until its buffer's turn comes
             again.
         envelope: what stands before each message, see `Options`.
+        most_names: how many hosts, programs, servers and the like may be told apart; None for all there are.
 
     Attributes:
         may_look_ahead: whether a chunk may be cut before the one before it was scanned. Where there are
@@ -111,6 +112,7 @@ class Feed:
         *,
         machine_code: bool,
         envelope: str = "",
+        most_names: int | None = None,
     ) -> None:
         self.source = source
         self.counts = Counts()
@@ -121,7 +123,7 @@ class Feed:
         self.may_look_ahead = envelope != envelopes.JSON
         self._catalogue = catalogue
         self._buffers = buffers
-        self._names = [Names() for _ in buffers]
+        self._names = [Names(most_names) for _ in buffers]
         self._all_names = Dictionary()
         self._turn = 0
         self._rest = b""
@@ -166,6 +168,11 @@ class Feed:
             Scanner(self._catalogue, compiled=machine_code, names=names, envelope=self._envelope)
             for names in self._names
         ]
+
+    @property
+    def refused_names(self) -> int:
+        """How often a name was one too many."""
+        return sum(names.refused for names in self._names)
 
     def use_machine_code(self) -> None:
         """Scan the rest in machine code."""

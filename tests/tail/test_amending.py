@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -176,3 +177,28 @@ def test_a_session_that_reached_no_server_waits_for_nobody() -> None:
     )
     (row,) = rows_of(live.pump(0), LIVE_COLUMNS)
     assert row["outcome"] == "no_server"
+
+
+def test_who_counts_leaves_amendments_out() -> None:
+    """The mail log comes ten minutes late: each session is counted when its first part is handed out."""
+    files = capture("proxy-v1")
+    inputs = [Arriving(name) for name in ("haproxy.log", "mail.log")]
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    live.add(inputs, 0, 0)
+    counted = handed_out = 0
+
+    def count(batches: Iterator[Any]) -> None:
+        nonlocal counted, handed_out
+        for batch in batches:
+            counted += batch.new(batch.sessions(["session_id"])).num_rows
+            handed_out += batch.count
+
+    inputs[0].data = files["haproxy.log"]
+    for moment in (0, 10 * MINUTE):
+        count(live.pump(moment))
+    inputs[1].data = files["mail.log"]
+    count(live.pump(10 * MINUTE + SECOND))
+    for one in inputs:
+        one.follows = False
+    count(live.finish(20 * MINUTE))
+    assert handed_out > counted == live.quality["sessions"]

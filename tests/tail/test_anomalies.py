@@ -40,7 +40,7 @@ def test_a_finding_is_told_once_to_the_user_and_to_whom_alerts_go() -> None:
         finished = SimpleNamespace(
             count=batch.num_rows, sessions=lambda wanted, rows=batch: rows.select(
                 [name for name in wanted if name in rows.schema.names]
-            ), message_table=lambda: NOTHING, delivery_table=lambda: NOTHING,
+            ), new=lambda rows: rows, message_table=lambda: NOTHING, delivery_table=lambda: NOTHING,
         )  # fmt: skip
         assert names
         view.show(finished, cast(Live, SimpleNamespace(closing=False)))
@@ -58,6 +58,32 @@ def test_what_cannot_be_together_is_refused(
     assert "--anomalies looks at sessions" in capsys.readouterr().err
 
 
-def test_a_baseline_without_the_question_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tail", "--baseline", "usual.json", "mail.log"]) == 2
+@pytest.mark.parametrize(
+    "how",
+    [
+        ["--baseline", "usual.json"],
+        ["--sensitivity", "high"],
+        ["--maintenance", "22:00/23:30"],
+        ["--allow-client", "192.0.2.9"],
+    ],
+)
+def test_how_to_judge_without_the_question_is_refused(
+    how: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tail", *how, "mail.log"]) == 2
     assert "Add --anomalies" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("how", "complaint"),
+    [
+        (["--allow-client", "nobody"], "--allow-client: 'nobody'"),
+        (["--sensitivity", "very"], "--sensitivity: 'very' is no level"),
+        (["--maintenance", "22:00"], "--maintenance: '22:00' has no end"),
+    ],
+)
+def test_how_to_judge_has_to_make_sense(
+    how: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tail", "--anomalies", *how, "mail.log"]) == 2
+    assert complaint in capsys.readouterr().err

@@ -140,7 +140,13 @@ def anomalies(
     return run.exit_code(ExitCode.FINDING if report.findings else ExitCode.FINE)
 
 
-def judging_options(sensitivity: str | None, allow: Sequence[str], maintenance: Sequence[str]) -> Options:
+def judging_options(
+    sensitivity: str | None,
+    allow: Sequence[str],
+    maintenance: Sequence[str],
+    *,
+    allow_option: str = "--allow",
+) -> Options:
     """What the options say about how to judge.
 
     Raises:
@@ -152,7 +158,7 @@ def judging_options(sensitivity: str | None, allow: Sequence[str], maintenance: 
         allowance(allow)
     except ValueError as error:
         raise UsageError(
-            f"--allow: {error}", hint="Give an address, or a network such as 192.0.2.0/24."
+            f"{allow_option}: {error}", hint="Give an address, or a network such as 192.0.2.0/24."
         ) from None
     return Options(_level(sensitivity), tuple(allow), tuple(_window(one) for one in maintenance))
 

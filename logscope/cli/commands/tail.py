@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from logscope.cli import options
+from logscope.cli.commands.anomalies import Maintenance, Sensitivity
 from logscope.cli.run import start
 from logscope.errors import UsageError
 from logscope.settings import parse_span
@@ -19,6 +20,7 @@ _FORMATS = ("table", "jsonl", "csv")
 _HOW = "How it is followed"
 _WATCHED = "How it is watched"
 _SYSLOG = "Syslog"
+_JUDGING = "How it is judged"
 
 
 def tail(
@@ -184,6 +186,17 @@ def tail(
             help="What is usual, as stored by `logscope anomalies --save-baseline`; else it is learnt.",
         ),
     ] = None,
+    sensitivity: Sensitivity = None,
+    maintenance: Maintenance = None,
+    allow_client: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-client",
+            metavar="ADDRESS",
+            rich_help_panel=_JUDGING,
+            help="An address or network that may do what it likes, such as a monitoring host.",
+        ),
+    ] = None,
     where: options.Where = None,
     tz: options.Zone = None,
     year: options.Year = None,
@@ -231,8 +244,12 @@ def tail(
     receivers = Receivers(tuple(alert_exec or ()), tuple(alert_webhook or ()))
     if alert_where and not (alert_exec or alert_webhook):
         raise UsageError("--alert-where alerts nobody", hint="Add --alert-exec or --alert-webhook.")
-    if baseline and not anomalies:
-        raise UsageError("--baseline says what is usual, which nobody asks for", hint="Add --anomalies.")
+    if (baseline or sensitivity or maintenance or allow_client) and not anomalies:
+        raise UsageError(
+            "--baseline, --sensitivity, --maintenance and --allow-client say how what is unusual is judged, "
+            "which nobody asks for",
+            hint="Add --anomalies.",
+        )
     if anomalies and (events or state):
         raise UsageError(
             "--anomalies looks at sessions, and its memory is not kept: --events and --state have no place",
@@ -251,7 +268,7 @@ def tail(
         top=top,
         alerts=receivers if alert_exec or alert_webhook else None,
         alert_where=alert_where,
-        anomalies=_finder(baseline) if anomalies else None,
+        anomalies=_finder(baseline, sensitivity, maintenance, allow_client) if anomalies else None,
         metrics=parse_address(metrics) if metrics else None,
         metrics_file=Path(metrics_file) if metrics_file else None,
     )
@@ -267,8 +284,14 @@ def _open_after(said: str | None, *, shown: bool) -> int | None:
     return None if said == "never" else parse_span(said, "--open-after")
 
 
-def _finder(baseline: str | None) -> LiveFinder:
-    from logscope.cli.commands.anomalies import read_baseline
+def _finder(
+    baseline: str | None,
+    sensitivity: str | None,
+    maintenance: list[str] | None,
+    allowed: list[str] | None,
+) -> LiveFinder:
+    from logscope.cli.commands.anomalies import judging_options, read_baseline
     from logscope.detect.anomalies.live import LiveFinder
 
-    return LiveFinder(baseline=None if baseline is None else read_baseline(Path(baseline)))
+    judging = judging_options(sensitivity, allowed or (), maintenance or (), allow_option="--allow-client")
+    return LiveFinder(judging, None if baseline is None else read_baseline(Path(baseline)))

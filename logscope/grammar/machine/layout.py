@@ -40,7 +40,11 @@ LEARNT = 21
 """For each first byte of a line: one more than the form of the stamp of such lines (0: not known), and in the
 next byte how many blanks stand between stamp and message.
 """
-CONTROL_WORDS = LEARNT + 256
+NAMES_MOST = LEARNT + 256
+"""How many names there may be; ROOM: of how many bytes; REFUSED: how often there was no room for one."""
+NAMES_ROOM = LEARNT + 257
+NAMES_REFUSED = LEARNT + 258
+CONTROL_WORDS = LEARNT + 259
 # Rows of the column matrices.
 LINE_START = 0
 LINE_END = 1

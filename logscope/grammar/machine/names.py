@@ -6,7 +6,7 @@ import numpy as np
 
 from logscope.engine import kernel
 from logscope.grammar.machine.base import Bytes, Number, Numbers, Words, at_index, first_bytes, same_text
-from logscope.grammar.machine.layout import NAMES_COUNT, NAMES_USED
+from logscope.grammar.machine.layout import NAMES_COUNT, NAMES_MOST, NAMES_REFUSED, NAMES_ROOM, NAMES_USED
 
 _ODD = np.uint64(0x9E37_79B9_7F4A_7C15)
 
@@ -27,7 +27,8 @@ def _hash(data: Bytes, start: Number, end: Number) -> Number:
 def intern_name(
     buffer: Bytes, start: Number, end: Number, table: Words, offsets: Numbers, data: Bytes, control: Numbers
 ) -> Number:
-    """The code of at_index(buffer, start:end) in the dictionary; there must be room for a new one.
+    """The code of at_index(buffer, start:end) in the dictionary; there must be room for a new one. Where
+    there are as many names as there may be, it is that of the first, which stands for all others.
 
     table: int32, a power of two long, code + 1 or 0; offsets: int64, name i is data[offsets[i]:offsets[i +
     1]].
@@ -45,6 +46,9 @@ def intern_name(
         place = (place + 1) & (size - 1)
     number = control[NAMES_COUNT]
     begin = control[NAMES_USED]
+    if number >= control[NAMES_MOST] or begin + length > control[NAMES_ROOM]:
+        control[NAMES_REFUSED] += 1
+        return np.int64(0)
     for index in range(length):
         data[begin + index] = at_index(buffer, start + index)
     offsets[number] = begin
