@@ -11,6 +11,6 @@ from logscope.pipeline.run import JOIN_CLASSES, Pipeline, Result, run, text_of
 
 __all__ = [
     "JOIN_CLASSES", "SMALL_CHUNK", "Chunk", "Counts", "Extractor", "Feed", "Input", "Options", "Pipeline",
-    "Result", "can_keep_machine_code", "chunk_buffers", "clocks", "has_machine_code", "heads", "input_buffer", "references", "run",
-    "running_order", "text_of", "wants_machine_code",
+    "Result", "can_keep_machine_code", "chunk_buffers", "clocks", "has_machine_code", "heads", "input_buffer",
+    "references", "run", "running_order", "text_of", "wants_machine_code",
 ]  # fmt: skip
