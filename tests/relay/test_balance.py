@@ -42,8 +42,9 @@ def test_round_robin_takes_turns() -> None:
 
 
 def test_weights_are_kept_smoothly() -> None:
+    """In HAProxy's own order: `tests/real/test_choices.py`."""
     group = backend(a=settings("a", 3), b=settings("b", 1))
-    assert chosen(group, 8) == "aabaaaba"
+    assert chosen(group, 8) == "aaabaaab"
 
 
 def test_the_least_busy_server_is_next() -> None:

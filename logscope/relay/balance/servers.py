@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from ipaddress import ip_address
+from math import gcd
 from typing import Any
 
 from logscope.relay.balance.settings import BackendSettings, Balance, ServerSettings
@@ -30,6 +31,8 @@ class Server:
         up: what its checks say.
         health: checks in a row: from 0 (down) to rise + fall - 1 (up, and well).
         total: sessions it was ever given.
+        moved: when, in order, its number of sessions last changed.
+        due, carried: in which turn it comes next, and what its weight has left over; None before its first.
     """
 
     settings: ServerSettings
@@ -38,7 +41,9 @@ class Server:
     connections: int = 0
     health: int = 0
     total: int = 0
-    credit: int = 0
+    moved: int = 0
+    due: int | None = None
+    carried: int = 0
 
     def __post_init__(self) -> None:
         # A server starts up, and the first check that fails takes it down.
@@ -65,7 +70,7 @@ class Server:
         elif self.up:
             self.health -= 1
             if self.health < self.settings.rise:
-                self.up, self.health = False, 0
+                self.up, self.health, self.due = False, 0, None
                 return False
         else:
             self.health = 0
@@ -89,6 +94,8 @@ class Backend:
     connections: int = 0
     total: int = 0
     queue: deque[Waiting] = field(default_factory=deque)
+    _moves: int = 0
+    _turn: int = 0
 
     def __post_init__(self) -> None:
         self.servers = [Server(entry) for entry in self.settings.servers]
@@ -107,16 +114,31 @@ class Backend:
             avoid: a server that was just tried, if there is another.
         """
         candidates = self.candidates
-        others = [server for server in candidates if server is not avoid]
         if self.settings.balance is Balance.SOURCE and candidates:
-            server = _by_source(others or candidates, client)
+            server = _by_source(candidates, client)  # whichever was tried before
             return None if server.full else server
+        others = [server for server in candidates if server is not avoid]
         free = [server for server in others or candidates if not server.full]
         if not free:
             return None
         if self.settings.balance is Balance.LEAST_CONN:
-            return self._in_turn(_least(free))
+            return min(free, key=_load)
         return self._in_turn(free)
+
+    def take(self, server: Server) -> None:
+        """A session goes to a server."""
+        server.connections += 1
+        server.total += 1
+        self._moved(server)
+
+    def give_back(self, server: Server) -> None:
+        """It has left it."""
+        server.connections -= 1
+        self._moved(server)
+
+    def _moved(self, server: Server) -> None:
+        self._moves += 1
+        server.moved = self._moves
 
     def may_redispatch(self, retries: int) -> bool:
         """Whether a session may now go to another server (`option redispatch`).
@@ -128,11 +150,25 @@ class Backend:
         return self.settings.redispatch and (retries == self.settings.retries or takes_turns)
 
     def _in_turn(self, servers: list[Server]) -> Server:
-        """Smooth weighted round robin: every server earns its weight, the richest pays for all."""
-        for server in servers:
-            server.credit += server.settings.weight
-        chosen = max(servers, key=lambda server: server.credit)
-        chosen.credit -= sum(server.settings.weight for server in servers)
+        """Weighted round robin as HAProxy does it, to the server.
+
+        The turns are numbered. Each server has the turn in which it is due next, and moves on by as many as
+        its share of the weights is small; what does not divide is carried over. Who has not had its first
+        turn fills the gaps, the heaviest first.
+        """
+        now, self._turn = self._turn, self._turn + 1
+        due = [server for server in servers if server.due is not None and server.due <= now]
+        new = [server for server in servers if server.due is None]
+        if due or not new:
+            chosen = min(
+                due or servers, key=lambda server: (server.due, server.carried - server.settings.weight)
+            )
+        else:
+            chosen = max(new, key=lambda server: server.settings.weight)
+        weight = chosen.settings.weight
+        steps, rest = divmod(sum(server.settings.weight for server in servers), weight)
+        carry, chosen.carried = divmod(chosen.carried + rest, weight)
+        chosen.due = (now if chosen.due is None else chosen.due) + steps + carry
         return chosen
 
     def next_waiting(self) -> tuple[Waiting, Server] | None:
@@ -177,14 +213,44 @@ class Backend:
         }
 
 
+def _turn_of(server: Server) -> tuple[int, int]:
+    """When a server is due; of those that are at the same time the heavier one."""
+    return server.due or 0, server.carried - server.settings.weight
+
+
 def _by_source(servers: list[Server], client: str) -> Server:
-    """The same client comes to the same server as long as the set of servers stays."""
-    slots = [server for server in servers for _ in range(server.settings.weight)]
-    return slots[zlib.crc32(ip_address(client).packed) % len(slots)]
+    """The same client comes to the same server as long as the set of servers stays.
+
+    As in HAProxy (`balance source`, `hash-type map-based`): the words of the address, one XOR the other,
+    point into a list in which every server stands as often as its weight says.
+    """
+    packed = ip_address(client).packed
+    number = 0
+    for at in range(0, len(packed), 4):
+        number ^= int.from_bytes(packed[at : at + 4], "big")
+    slots = _slots(tuple(server.settings.weight for server in servers))
+    return servers[slots[number % len(slots)]]
 
 
-def _least(servers: Iterable[Server]) -> list[Server]:
-    """The servers with the fewest sessions for their weight."""
-    loads = {id(server): server.connections / server.settings.weight for server in servers}
-    lowest = min(loads.values())
-    return [server for server in servers if loads[id(server)] == lowest]
+@lru_cache(maxsize=64)
+def _slots(weights: tuple[int, ...]) -> tuple[int, ...]:
+    """Servers by their places, spread as evenly as their weights allow."""
+    share = gcd(*weights)
+    earned = [0] * len(weights)
+    total = sum(weights) // share
+    found = []
+    for _ in range(total):
+        earned = [have + weight // share for have, weight in zip(earned, weights, strict=True)]
+        whole = [(have + total) // total for have in earned]
+        chosen = whole.index(max(whole))
+        earned[chosen] -= total
+        found.append(chosen)
+    return tuple(found)
+
+
+def _load(server: Server) -> tuple[float, int]:
+    """What `balance leastconn` compares: the sessions that a server would have for its weight, none being
+    less than that; and among equals, which has been so for the longest time.
+    """
+    busy = (server.connections + 1) / server.settings.weight if server.connections else 0.0
+    return busy, server.moved

@@ -235,8 +235,7 @@ class ClientSide:
         self._waiting = None
         self._stop_phase_timer()
         self.server = server
-        server.connections += 1
-        server.total += 1
+        self.backend.take(server)
         self.session.server = server.settings.name
         self.session.phase = Phase.CONNECT
         if self.session.assigned_at is None:
@@ -414,7 +413,7 @@ class ClientSide:
 
     def _release_server(self) -> None:
         if self.server is not None:
-            self.server.connections -= 1
+            self.backend.give_back(self.server)
             self._served_by, self.server = self.server, None
 
     def _log(self, as_soon: bool) -> None:
