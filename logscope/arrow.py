@@ -73,6 +73,18 @@ def texts_of(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> pa.Array | 
     return pa.StringArray.from_buffers(len(offsets) - 1, places, pa.py_buffer(used.tobytes()))
 
 
+def plain(array: pa.Array) -> pa.Array:
+    """The same column with nothing dictionary-coded in it."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        return plain(array.dictionary.take(array.indices))
+    if pa.types.is_list(kind) and not array.null_count:
+        return pa.ListArray.from_arrays(array.offsets, plain(array.values))
+    if pa.types.is_struct(kind) and not array.null_count:
+        return pa.StructArray.from_arrays(list(map(plain, array.flatten())), [field.name for field in kind])
+    return array
+
+
 @dataclass(frozen=True)
 class Sparse:
     """A column that few rows may have.

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from logscope.arrow import TIMES, Sparse, SparseBatch, as_arrow, as_texts, texts_of
-from logscope.correlate.text import COUNTER_MAP, address_texts, counter_maps, dsn_texts
+from logscope.correlate.text import COUNTER_MAP, address_texts, coded_counters, coded_dsns
 from logscope.grammar import gather, ops
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind
@@ -249,12 +249,12 @@ class EventTable:
         if kind is Kind.TIME:
             return as_arrow(first, kind=TIMES)
         if kind is Kind.DSN:
-            return dsn_texts(first)
+            return coded_dsns(first)
         if kind is Kind.NAME or kind is Kind.ENUM:
             texts = self._texts if kind is Kind.NAME else self._enum_texts
             return _words(texts, first, machine_code=machine_code).values
         texts = rows.texts(first, numbers, machine_code=machine_code)
-        return counter_maps(texts) if kind is Kind.COUNTERS else texts
+        return coded_counters(texts) if kind is Kind.COUNTERS else texts
 
 
 def _known(values: _Longs, kind: pa.DataType) -> Sparse:

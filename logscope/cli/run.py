@@ -147,6 +147,7 @@ class Run:
         sink: Callable[[str, pa.RecordBatch], None],
         *,
         tell: bool = True,
+        coded: bool = False,
     ) -> Result:
         """Read files and hand the batches of the wanted tables to the sink.
 
@@ -155,13 +156,14 @@ class Run:
             tables: the tables wanted, and of each the columns; no column means all.
             sink: takes the name of a table and rows of it.
             tell: whether to tell the user the result's notes; a report that shows them need not.
+            coded: columns of sessions whose values repeat may be dictionary-coded.
         """
         from logscope.cli.progress import progress
         from logscope.sources.reading import read_tables
 
         with self.inputs(files) as sources:
             with progress(sources, wanted=not self.settings.quiet):
-                result = read_tables(sources, self.settings, tables, sink)
+                result = read_tables(sources, self.settings, tables, sink, coded=coded)
             self.complain_of(sources)
         if result.counts.lines_read and not result.counts.parsed:
             self.complain(nothing_understood(result.counts.lines_read))

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from logscope.arrow import TIMES, as_arrow, as_lists
+from logscope.arrow import TIMES, as_arrow, as_lists, as_texts, plain
 from logscope.correlate.finished import STILL_OPEN, Codes, FinishedSessions, Mask
 from logscope.correlate.handout import *
 from logscope.correlate.layout import *
-from logscope.correlate.text import address_texts, code_texts, counter_maps, dsn_texts, hex_texts, span_texts
+from logscope.correlate.text import (
+    address_texts,
+    coded,
+    coded_counters,
+    coded_dsns,
+    hex_texts,
+    span_texts,
+)
 from logscope.schema import CLIENT_KNOWN_FROM, OUTCOMES
 
 if TYPE_CHECKING:
@@ -28,19 +34,28 @@ class Finished(FinishedSessions):
     """What was handed out together: columns are made when they are asked for."""
 
     def names(self, codes: Codes) -> pa.Array:
-        return code_texts(self.name_texts, codes)
+        return coded(self._name_words, codes)
 
     def hosts(self, numbers: Codes) -> pa.Array:
-        return code_texts(self.host_texts, numbers)
+        return coded(self.host_texts, numbers)
+
+    @cached_property
+    def _name_words(self) -> pa.Array:
+        return as_texts(self.name_texts)
 
     def heap(self, refs: Codes) -> pa.Array:
         return span_texts(self.taken.heap, refs, machine_code=self.machine_code)
 
-    def sessions(self, columns: Iterable[str]) -> pa.RecordBatch:
-        """The `sessions` table with these columns, in this order."""
+    def sessions(self, columns: Iterable[str], *, coded: bool = False) -> pa.RecordBatch:
+        """The `sessions` table with these columns, in this order.
+
+        Args:
+            coded: columns whose values repeat may be dictionary-coded, lists too: that is how they are made,
+                and how they are written soonest.
+        """
         wanted = list(columns)
         arrays = [_SESSION_COLUMNS[name](self) for name in wanted]
-        return pa.RecordBatch.from_arrays(arrays, names=wanted)
+        return pa.RecordBatch.from_arrays(arrays if coded else list(map(plain, arrays)), names=wanted)
 
     def new(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Of rows of all sessions those not handed out before: who counts has counted the others."""
@@ -59,7 +74,7 @@ class Finished(FinishedSessions):
         """list<struct<source, line_number>>: balancer, screen, smtpd, then the messages' lines."""
         session, sources, lines = self.taken.events.T
         struct = pa.StructArray.from_arrays(
-            [code_texts(self.source_texts, sources), as_arrow(lines.copy())], names=["source", "line_number"]
+            [coded(self.source_texts, sources), as_arrow(lines.copy())], names=["source", "line_number"]
         )
         return as_lists(self._bounds(session), struct)
 
@@ -73,7 +88,7 @@ class Finished(FinishedSessions):
             [
                 self.names(stage),
                 _integers(code),
-                dsn_texts(dsn),
+                coded_dsns(dsn),
                 self.heap(text),
                 self.heap(sender),
                 self.heap(recipient),
@@ -93,46 +108,52 @@ class Finished(FinishedSessions):
         return np.ascontiguousarray(messages[messages[:, 0] >= 0].T)
 
     def links(self) -> pa.Array:
+        """list<struct<from, to, method, confidence, probability>>, in the order of the hops."""
         inners = dict(zip(("session", *OF_INNER), self.taken.inners.T, strict=True))
-        both = self.joined_hops
         inner = self.has_screen & self.has_smtpd
         queue = self.has_smtpd & (np.maximum(self.smtpd(S_MESSAGE_COUNT), 0) > 0)
         delivery = (self.messages[F_SENT:F_EXPIRED].sum(axis=0) > 0) & queue
         balancer = self.balancer(B_METHOD), self.balancer(B_CONFIDENCE), self.balancer(B_PROBABILITY)
         screen = self.screen(P_METHOD), self.screen(P_CONFIDENCE), self.screen(P_PROBABILITY)
         queue_id = L_QUEUE_ID, SURE_EXACT, 1_000_000
-        rows = np.arange(self.count)
+        # Most sessions are linked in one of few ways, those of chained balancers each in its own.
+        ways = _way(self.joined_hops, *balancer) << 32 | _way(inner, *screen) << 4
+        ways |= self.has_screen << 2 | queue << 1 | delivery
+        ways[inners["session"]] = -1 - inners["session"]
+        _, rows, places = np.unique(ways, return_index=True, return_inverse=True)
+        places = places.reshape(-1)
 
-        def some(mask: NDArray[np.bool_], start: int, end: Any, *how: Any) -> Matrix:
-            """The links of one kind: session, both hops, method, confidence, probability."""
-            facts = (rows, start, end, *how)
-            return np.stack([np.broadcast_to(np.asarray(fact), self.count)[mask] for fact in facts])
+        def some(mask: Mask, start: int, end: Any, *how: Any) -> Matrix:
+            """The links of one kind: the way, both hops, method, confidence, probability."""
+            facts = (np.broadcast_to(np.asarray(fact), self.count)[rows] for fact in (start, end, *how))
+            return np.stack([np.arange(len(rows)), *facts])[:, mask[rows]]
 
         chained = np.zeros((6, len(inners["session"])), np.int64)
-        chained[0] = inners["session"]
+        chained[0] = places[inners["session"]]
         chained[3:] = [inners[column] for column in OF_INNER[1:]]
         links = np.concatenate(
             [
                 chained,
-                some(both, 0, np.where(self.has_screen, 1, 2), *balancer),
+                some(self.joined_hops, 0, np.where(self.has_screen, 1, 2), *balancer),
                 some(inner, 1, 2, *screen),
                 some(queue, 2, 3, *queue_id),
                 some(delivery, 3, 4, *queue_id),
             ],
             axis=1,
         )
-        session, start, end, method, sure, probability = links[:, np.argsort(links[0], kind="stable")]
+        way, start, end, method, sure, probability = links[:, np.argsort(links[0], kind="stable")]
         struct = pa.StructArray.from_arrays(
             [
-                code_texts(_HOPS, start),
-                code_texts(_HOPS, end),
-                code_texts(METHODS, method),
-                code_texts(CONFIDENCES, sure),
+                coded(_HOPS, start),
+                coded(_HOPS, end),
+                coded(METHODS, method),
+                coded(CONFIDENCES, sure),
                 as_arrow(probability / 1e6),
             ],
             names=["from", "to", "method", "confidence", "probability"],
         )
-        return as_lists(self._bounds(session), struct)
+        lists = as_lists(np.searchsorted(way, np.arange(len(rows) + 1)), struct)
+        return coded(lists, places)
 
     def amends(self) -> pa.Array:
         """list<string>: ids under which they were handed out before; null where there are none."""
@@ -144,24 +165,25 @@ class Finished(FinishedSessions):
             pa.list_(pa.string()),
         )
 
-    def flags(self, words: Sequence[str], masks: Sequence[NDArray[np.bool_]]) -> pa.Array:
-        """list<string> of the words whose mask is set, in the order given."""
-        matrix = np.stack(masks, axis=1) if masks else np.zeros((self.count, 0), np.bool_)
+    def flags(self, words: Sequence[str], bits: Codes) -> pa.Array:
+        """list<string> of the words whose bit is set, in the order given."""
+        present, places = np.unique(bits, return_inverse=True)
+        matrix = (present[:, None] >> np.arange(len(words))) & 1
         offsets = np.concatenate(([0], np.cumsum(matrix.sum(axis=1))))
-        return as_lists(offsets, code_texts(words, np.nonzero(matrix)[1]))
+        return coded(as_lists(offsets, coded(words, np.nonzero(matrix)[1])), places.reshape(-1))
 
     def hops(self) -> pa.Array:
         queue = np.maximum(self.smtpd(S_MESSAGE_COUNT), 0) > 0
         delivery = self.messages[F_SENT:F_EXPIRED].sum(axis=0) > 0
-        return self.flags(_HOPS, [self.has_balancer, self.has_screen, self.has_smtpd, queue, delivery])
+        seen = (self.has_balancer, self.has_screen, self.has_smtpd, queue, delivery)
+        return self.flags(_HOPS, sum(hop.astype(np.int64) << bit for bit, hop in enumerate(seen)))
 
     def screen_tests(self) -> pa.Array:
-        tests = np.maximum(self.screen(P_TESTS), 0)
-        return self.flags(SCREEN_TESTS, [(tests >> bit) & 1 == 1 for bit in range(len(SCREEN_TESTS))])
+        return self.flags(SCREEN_TESTS, np.maximum(self.screen(P_TESTS), 0))
 
     def commands(self) -> pa.Array:
         """map of command to [accepted, all]."""
-        return counter_maps(self.heap(self.smtpd(S_COMMANDS)))
+        return coded_counters(self.heap(self.smtpd(S_COMMANDS)))
 
     def balancer_list(self) -> pa.Array:
         """From the outermost on."""
@@ -199,10 +221,10 @@ class Finished(FinishedSessions):
             "size": _integers(fact(M_SIZE)),
             "recipient_count": _integers(fact(M_RECIPIENTS)),
             "removed_at": _times(fact(M_REMOVED)),
-            "final_status": code_texts(FINAL_STATUSES, facts[MESSAGE_STATUS]),
+            "final_status": coded(FINAL_STATUSES, facts[MESSAGE_STATUS]),
             "next_queue_id": self.heap(fact(M_NEXT_QUEUE_ID)),
         }
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        return pa.RecordBatch.from_arrays(list(map(plain, columns.values())), names=list(columns))
 
     def delivery_table(self) -> pa.RecordBatch:
         """The `deliveries` table of the lines since the last one."""
@@ -222,12 +244,12 @@ class Finished(FinishedSessions):
             "delay_in_queue_s": _decimals(facts[Y_DELAY_B]),
             "delay_connect_s": _decimals(facts[Y_DELAY_C]),
             "delay_transmit_s": _decimals(facts[Y_DELAY_D]),
-            "dsn": dsn_texts(facts[Y_DSN]),
-            "status": code_texts(STATUSES, facts[Y_STATUS]),
+            "dsn": coded_dsns(facts[Y_DSN]),
+            "status": coded(STATUSES, facts[Y_STATUS]),
             "reply": self.heap(facts[Y_REPLY]),
             "tls": self.heap(facts[Y_TLS]),
         }
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        return pa.RecordBatch.from_arrays(list(map(plain, columns.values())), names=list(columns))
 
 
 class StillOpen(Finished):
@@ -266,7 +288,7 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "session_id": lambda f: hex_texts(f.session_ids),
     "client_address": lambda f: f.addresses(f.client[0], f.client[1]),
     "client_port": lambda f: _integers(f.client[2]),
-    "client_known_from": lambda f: code_texts(CLIENT_KNOWN_FROM, f.known_from),
+    "client_known_from": lambda f: coded(CLIENT_KNOWN_FROM, f.known_from),
     "client_name": lambda f: f.heap(f.smtpd(S_NAME)),
     "peer_address": lambda f: f.addresses(f.peer[0], f.peer[1]),
     "peer_port": lambda f: _integers(f.peer[2]),
@@ -289,7 +311,7 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "bytes_to_server": lambda f: _integers(f.balancer(B_BYTES_SERVER)),
     "retries": lambda f: _integers(f.balancer(B_RETRIES)),
     "termination_state": lambda f: f.names(f.balancer(B_TERMINATION)),
-    "screen": lambda f: code_texts(SCREENS, f.screen_verdict),
+    "screen": lambda f: coded(SCREENS, f.screen_verdict),
     "screen_tests": Finished.screen_tests,
     "dnsbl_rank": lambda f: _integers(f.screen(P_RANK)),
     "helo": lambda f: f.heap(np.where(f.smtpd(S_HELO) != NULL, f.smtpd(S_HELO), f.screen(P_HELO))),
@@ -304,13 +326,18 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     # Counts that reports add up, without the lists that the table has.
     "recipient_count": lambda f: _integers(f.recipients),
     "reject_count": lambda f: _integers(f.rejects),
-    "outcome": lambda f: code_texts(OUTCOMES, f.outcome),
+    "outcome": lambda f: coded(OUTCOMES, f.outcome),
     "hops": Finished.hops,
     "links": Finished.links,
-    "join_confidence": lambda f: code_texts(CONFIDENCES, f.confidence),
+    "join_confidence": lambda f: coded(CONFIDENCES, f.confidence),
     "events": Finished.events,
     "amends": Finished.amends,
 }
+
+
+def _way(linked: Mask, method: Codes, confidence: Codes, probability: Codes) -> Codes:
+    """How hops are linked, as one number of 28 bits; 0 where they are not."""
+    return np.where(linked, (method + 1) << 23 | confidence << 20 | probability, 0)
 
 
 # --- numbers to Arrow ---------------------------------------------------------------------------------------

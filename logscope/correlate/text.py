@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from socket import AF_INET6, inet_ntop
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
 from logscope import engine
@@ -16,37 +15,42 @@ from logscope.arrow import as_arrow, as_texts
 from logscope.correlate.layout import NULL
 from logscope.engine import kernel
 from logscope.grammar.fields import dsn_text
+from logscope.grammar.machine.write import put_address
 
 Codes = NDArray[np.int64]
 
+_HALF = (1 << 64) - 1
+_LONGEST_ADDRESS = 39
 
-def code_texts(words: Sequence[str] | pa.Array, codes: NDArray[np.integer[Any]]) -> pa.Array:
-    """string[n]: the word of each code; null for a negative one."""
+
+def coded(words: Sequence[str] | pa.Array, codes: NDArray[np.integer[Any]]) -> pa.DictionaryArray:
+    """dictionary[n]: the word of each code; null for a negative one."""
     texts = words if isinstance(words, pa.Array) else as_texts(words)
     indices = as_arrow(np.maximum(codes, 0).astype(np.int32), codes < 0)
-    return texts.take(indices)
+    return pa.DictionaryArray.from_arrays(indices, texts)
 
 
-def dsn_texts(values: Codes) -> pa.Array:
-    """string[n]: enhanced status codes (RFC 3463) such as 4.7.1."""
-    found = as_arrow(values).dictionary_encode()
-    words = [None if value == NULL else dsn_text(value) for value in found.dictionary.to_pylist()]
-    return as_texts(words).take(found.indices)
+def coded_dsns(values: Codes) -> pa.DictionaryArray:
+    """dictionary[n]: enhanced status codes (RFC 3463) such as 4.7.1; null for NULL."""
+    found = as_arrow(values, values == NULL).dictionary_encode()
+    return pa.DictionaryArray.from_arrays(
+        found.indices, as_texts([dsn_text(value) for value in found.dictionary.to_pylist()])
+    )
 
 
 COUNTER_MAP = pa.map_(pa.string(), pa.list_(pa.int64()))
 
 
-def counter_maps(texts: pa.Array) -> pa.Array:
-    """map<string, list<int64>>[n]: smtpd's disconnect counters, ` ehlo=1 rcpt=1/2`, as command to [accepted,
-    all].
+def coded_counters(texts: pa.Array) -> pa.DictionaryArray:
+    """dictionary<map<string, list<int64>>>[n]: smtpd's disconnect counters, ` ehlo=1 rcpt=1/2`, as command
+    to [accepted, all].
     """
     unique = texts.dictionary_encode()
     parsed = [
         None if text is None else [_counter(word) for word in text.split()]
         for text in unique.dictionary.to_pylist()
     ]
-    return pa.array(parsed, COUNTER_MAP).take(unique.indices)
+    return pa.DictionaryArray.from_arrays(unique.indices, pa.array(parsed, COUNTER_MAP))
 
 
 def _counter(word: str) -> tuple[str, list[int]]:
@@ -57,13 +61,9 @@ def _counter(word: str) -> tuple[str, list[int]]:
 
 def hex_texts(values: NDArray[np.uint64]) -> pa.Array:
     """string[n]: sixteen hexadecimal digits each."""
-    digits = np.frombuffer(b"0123456789abcdef", np.uint8)
-    shifts = np.arange(60, -4, -4, dtype=np.uint64)
-    data = digits[((values[:, None] >> shifts) & np.uint64(15)).astype(np.int64)]
+    data = values.astype(">u8").tobytes().hex().encode()
     offsets = np.arange(0, 16 * len(values) + 1, 16, dtype=np.int32)
-    return pa.StringArray.from_buffers(
-        len(values), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))
-    )
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(data))
 
 
 def span_texts(data: NDArray[np.uint8], spans: Codes, *, machine_code: bool) -> pa.Array:
@@ -104,41 +104,30 @@ def gather(data: NDArray[np.uint8], spans: Codes, offsets: NDArray[np.int32], ou
 
 def address_texts(hi: Codes, lo: Codes, *, machine_code: bool) -> pa.Array:
     """string[n]: canonical addresses (RFC 5952), IPv4-mapped ones as IPv4; null where `hi` is NULL."""
-    four = (hi == 0) & ((lo >> 32) == 0xFFFF)
+    if not machine_code:
+        pairs = list(zip(hi.tolist(), lo.tolist(), strict=True))
+        spelled = {pair: None if pair[0] == NULL else _address(*pair) for pair in set(pairs)}
+        return as_texts([spelled[pair] for pair in pairs])
+    known = hi != NULL
     offsets = np.zeros(len(hi) + 1, np.int32)
-    data = np.empty(16 * len(hi), np.uint8)
-    end = (engine.compiled(write_ipv4) if machine_code else write_ipv4)(lo, four, offsets, data)
-    mask = None if four.all() else pa.py_buffer(np.packbits(four, bitorder="little"))
-    texts = pa.StringArray.from_buffers(len(hi), pa.py_buffer(offsets), pa.py_buffer(data[:end]), mask)
-    six = np.flatnonzero(~four & (hi != NULL))
-    if len(six) == 0:
-        return texts
-    pairs = np.stack([hi[six], lo[six]], axis=1)
-    unique, inverse = np.unique(pairs, axis=0, return_inverse=True)
-    words = [inet_ntop(AF_INET6, pair.astype(">i8").tobytes()) for pair in unique]
-    indices = np.full(len(hi), -1, np.int64)
-    indices[six] = inverse.reshape(-1)
-    return pa.compute.coalesce(texts, code_texts(words, indices))
+    data = np.empty(_LONGEST_ADDRESS * len(hi), np.uint8)
+    end = engine.compiled(write_addresses)(hi, lo, offsets, data)
+    mask = None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little"))
+    return pa.StringArray.from_buffers(
+        len(hi), pa.py_buffer(offsets), pa.py_buffer(data[:end].tobytes()), mask
+    )
+
+
+def _address(hi: int, lo: int) -> str:
+    bits = (hi & _HALF) << 64 | (lo & _HALF)
+    return str(IPv4Address(bits & 0xFFFF_FFFF) if bits >> 32 == 0xFFFF else IPv6Address(bits))
 
 
 @kernel
-def write_ipv4(lo: Codes, four: NDArray[np.bool_], offsets: NDArray[np.int32], out: NDArray[np.uint8]) -> int:
+def write_addresses(hi: Codes, lo: Codes, offsets: NDArray[np.int32], out: NDArray[np.uint8]) -> int:
     at = 0
     for i in range(lo.shape[0]):
-        offsets[i] = at
-        if four[i]:
-            for shift in (24, 16, 8, 0):
-                byte = (lo[i] >> shift) & 255
-                if byte >= 100:
-                    out[at] = 48 + byte // 100
-                    at += 1
-                if byte >= 10:
-                    out[at] = 48 + byte // 10 % 10
-                    at += 1
-                out[at] = 48 + byte % 10
-                at += 1
-                if shift:
-                    out[at] = 46
-                    at += 1
-    offsets[lo.shape[0]] = at
+        if hi[i] != NULL:
+            at = put_address(out, at, hi[i], lo[i])
+        offsets[i + 1] = at
     return at

@@ -259,6 +259,7 @@ def run(
     *,
     progress: Callable[[int], None] | None = None,
     now: int = 0,
+    coded: bool = False,
 ) -> Result:
     """Join everything and hand each finished batch to `sink(table, record_batch)`, one after the other, maybe
     in another thread.
@@ -272,6 +273,7 @@ def run(
         sink: takes the name of a table and a `pyarrow.RecordBatch`.
         progress: told the bytes read so far, over all sources.
         now: the current time in nanoseconds, used only where nothing else says which year it is.
+        coded: columns of sessions whose values repeat may be dictionary-coded.
     """
     columns = tuple(tables.get("sessions", ()))
     joining = Pipeline(
@@ -287,7 +289,7 @@ def run(
 
     def hand_on(batch: Finished) -> None:
         if columns and batch.count:
-            sink("sessions", batch.sessions(columns))
+            sink("sessions", batch.sessions(columns, coded=coded))
         if "messages" in tables:
             sink("messages", batch.message_table())
         if "deliveries" in tables:

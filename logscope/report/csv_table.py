@@ -51,6 +51,8 @@ class CsvWriter:
 
     def _column(self, array: pa.Array) -> pa.Array:
         kind, is_a = array.type, pa.types
+        if is_a.is_dictionary(kind) and not is_a.is_string(kind.value_type):
+            return self._column(array.dictionary).take(array.indices)
         if is_a.is_integer(kind) or is_a.is_boolean(kind):
             return array
         if is_a.is_floating(kind) or is_a.is_decimal(kind):

@@ -1,9 +1,8 @@
-"""JSON text out of columns: the loops.
+"""JSON text out of columns: the loop.
 
-Each kernel turns one column into *fragments*: the JSON text of every value, one behind the other in `out`,
-from `begins[i]` to `ends[i]`. A parent (list, map, struct, row) copies its children's fragments. Values that
-repeat (booleans, dictionary codes, nulls) are written once, and only their `begins` and `ends` are repeated,
-so a row kernel is one pass over small pieces. Room in `out` is the caller's business, see `json_columns`.
+A *program* says how a row is written, operation by operation (`json_columns` makes it of the columns' types);
+the kernel runs it for each row and writes each byte once. Values are found by the number of the row, inside
+of a list by the number of the item.
 
 Text must not act on the reader's terminal: what `text.HOSTILE_RANGES` lists is written as `\\uXXXX`. Bytes
 that are no UTF-8 become U+FFFD, one for each maximal subpart (Unicode 3.9, as Python's decoder does).
@@ -26,17 +25,29 @@ Matrix: TypeAlias = NDArray[np.int64]
 NS_PER_SECOND = 1_000_000_000
 SECONDS_PER_DAY = 86_400
 
-ALWAYS, UNLESS_NULL = 0, 1
-"""How a member is written: always, or only where it is not null."""
+CONSTANT, WORD, INTEGER, MOMENT, TEXT, LITERAL, OPEN, CLOSE, UNLESS_NULL = range(9)
+"""Operations: a fixed text; one of several texts; a number; a time; text to be quoted; text that is JSON
+already; the begin and the end of a list or map; what is behind it stands there unless it is null.
+"""
+KIND, PREFIX, ABSENT, AT, VALID, TARGET, BRACKET = range(7)
+"""Of each operation: what it does; the texts that stand in front of a value, and in its place where it is
+null; where its values begin among the numbers, and their validity; where it goes on (behind the list or
+struct that is null or empty; at the list's first item); the bracket that opens the list.
+"""
+OPERATION_WIDTH = 7
 
+SPAN_SHIFT = 31
+SPAN_LENGTH = (1 << SPAN_SHIFT) - 1
+"""Texts are spans of the data: `start << SPAN_SHIFT | length`."""
 
-@kernel
-def put_null(out: Bytes, at: int) -> int:
-    out[at] = 110
-    out[at + 1] = 117
-    out[at + 2] = 108
-    out[at + 3] = 108
-    return at + 4
+NUMBER_ROOM = 48
+"""No number, time, bracket or null takes more bytes."""
+PER_BYTE = 6
+"""Bytes that one byte of text takes at worst."""
+
+LIST_WIDTH = 4
+OUTER, ITEM, LAST, BEGIN = range(LIST_WIDTH)
+"""Of each list that is being written: the number outside of it; the item, the last one; where it begins."""
 
 
 @kernel
@@ -198,16 +209,6 @@ def put_special(data: Bytes, at: int, stop: int, ranges: Matrix, out: Bytes, tar
 
 
 @kernel
-def put_copy(data: Bytes, start: int, stop: int, out: Bytes, at: int) -> int:
-    """Copy bytes; up to `SPARE` bytes behind them are overwritten too."""
-    position = start
-    while position < stop:
-        copy16(data, position, out, at + position - start)
-        position += SPARE
-    return at + stop - start
-
-
-@kernel
 def put_moment(out: Bytes, at: int, moment: int) -> int:
     """A quoted UTC time, RFC 3339 with offset, with as many digits behind the second as it needs (0, 3, 6 or
     9).
@@ -256,192 +257,180 @@ def put_moment(out: Bytes, at: int, moment: int) -> int:
     return at + 1
 
 
-# --- columns: (what the column holds), valid, out, at, begins, ends -> new at
-# -----------------------------------------
-
-
 @kernel
-def integers(values: Longs, valid: Bytes, out: Bytes, at: int, begins: Longs, ends: Longs) -> int:
-    for row in range(len(begins)):
-        begins[row] = at
-        at = put_number(out, at, values[row]) if valid[row] else put_null(out, at)
-        ends[row] = at
-    return at
-
-
-@kernel
-def moments(values: Longs, valid: Bytes, out: Bytes, at: int, begins: Longs, ends: Longs) -> int:
-    for row in range(len(begins)):
-        begins[row] = at
-        at = put_moment(out, at, values[row]) if valid[row] else put_null(out, at)
-        ends[row] = at
-    return at
-
-
-@kernel
-def strings(
+def write_rows(
+    program: Matrix,
+    numbers: Longs,
+    valid: Bytes,
     data: Bytes,
-    offsets: Longs,
-    valid: Bytes,
     ranges: Matrix,
+    always: int,
+    firsts: Longs,
+    some: Matrix,
+    braces: int,
+    ending: Bytes,
+    ending_length: int,
+    stack: Matrix,
+    row: int,
     out: Bytes,
-    at: int,
-    begins: Longs,
     ends: Longs,
-) -> int:
-    """Quoted text. The loop is spelled out, because calls that pass arrays cost more than most texts."""
-    for row in range(len(begins)):
-        begins[row] = at
-        if not valid[row]:
-            at = put_null(out, at)
-            ends[row] = at
-            continue
-        out[at] = 34
-        at += 1
-        position = offsets[row]
-        stop = offsets[row + 1]
-        while position < stop:
-            plain = min(copy_plain16(data, position, out, at), stop - position)
-            position += plain
-            at += plain
-            if plain < SPARE and position < stop:
-                position, at = put_special(data, position, stop, ranges, out, at)
-        out[at] = 34
-        at += 1
-        ends[row] = at
-    return at
+) -> tuple[int, int]:
+    """Write rows until there are none left or `out` is full; returns which row comes next, and how much of
+    `out` is written.
 
-
-@kernel
-def literals(
-    data: Bytes, offsets: Longs, valid: Bytes, out: Bytes, at: int, begins: Longs, ends: Longs
-) -> int:
-    """Text that is JSON already, such as a decimal number."""
-    for row in range(len(begins)):
-        begins[row] = at
-        if valid[row]:
-            at = put_copy(data, offsets[row], offsets[row + 1], out, at)
-        else:
-            at = put_null(out, at)
-        ends[row] = at
-    return at
-
-
-@kernel
-def lists(
-    offsets: Longs,
-    valid: Bytes,
-    item_begins: Longs,
-    item_ends: Longs,
-    out: Bytes,
-    at: int,
-    begins: Longs,
-    ends: Longs,
-) -> int:
-    for row in range(len(begins)):
-        begins[row] = at
-        if valid[row]:
-            out[at] = 91
-            at += 1
-            for item in range(offsets[row], offsets[row + 1]):
-                if item > offsets[row]:
-                    out[at] = 44
+    Args:
+        program: operations. Each row has the first `always` of them.
+        numbers, valid, data: what operations refer to; spans are of `data`.
+        ranges: code points that are written as escapes.
+        firsts, some: of each row its further operations, those from `firsts[row]` on: for which number, from
+            which operation to which.
+        braces: 1: a row is an object, of which each member begins with a comma.
+        ending, ending_length: what stands behind each row.
+        stack: room for the lists that are being written.
+        ends: filled with the place behind each row in `out`.
+    """
+    at = 0
+    room = out.shape[0] - SPARE - ending_length
+    while row < ends.shape[0]:
+        begin = at
+        if at + NUMBER_ROOM > room:
+            return row, begin
+        entry = firsts[row]
+        depth = 0
+        index = row
+        step = 0
+        stop = always
+        while True:
+            if step == stop:
+                if entry == firsts[row + 1]:
+                    break
+                index = some[entry, 0]
+                step = some[entry, 1]
+                stop = some[entry, 2]
+                entry += 1
+                continue
+            kind = program[step, KIND]
+            present = True
+            if program[step, VALID] >= 0:
+                present = valid[program[step, VALID] + index] != 0
+            span = program[step, PREFIX]
+            if kind == WORD:
+                span = numbers[program[step, AT] + index]
+            elif not present:
+                span = program[step, ABSENT]
+            start = span >> SPAN_SHIFT
+            length = span & SPAN_LENGTH
+            if at + length + NUMBER_ROOM > room:
+                return row, begin
+            for ahead in range(0, length, SPARE):
+                copy16(data, start + ahead, out, at + ahead)
+            at += length
+            step += 1
+            if kind <= WORD:
+                continue
+            if kind == INTEGER:
+                if present:
+                    at = put_number(out, at, numbers[program[step - 1, AT] + index])
+            elif kind == MOMENT:
+                if present:
+                    at = put_moment(out, at, numbers[program[step - 1, AT] + index])
+            elif kind == TEXT:
+                if present:
+                    position = numbers[program[step - 1, AT] + index]
+                    text_stop = numbers[program[step - 1, AT] + index + 1]
+                    if at + PER_BYTE * (text_stop - position) + NUMBER_ROOM > room:
+                        return row, begin
+                    out[at] = 34
                     at += 1
-                at = put_copy(out, item_begins[item], item_ends[item], out, at)
-            out[at] = 93
-            at += 1
-        else:
-            at = put_null(out, at)
-        ends[row] = at
-    return at
-
-
-@kernel
-def maps(
-    offsets: Longs,
-    valid: Bytes,
-    item_begins: Matrix,
-    item_ends: Matrix,
-    out: Bytes,
-    at: int,
-    begins: Longs,
-    ends: Longs,
-) -> int:
-    """Objects whose names are data: row 0 of the items' fragments holds the names, row 1 the values."""
-    for row in range(len(begins)):
-        begins[row] = at
-        if valid[row]:
-            out[at] = 123
-            at += 1
-            for item in range(offsets[row], offsets[row + 1]):
-                if item > offsets[row]:
-                    out[at] = 44
+                    while position < text_stop:
+                        plain = min(copy_plain16(data, position, out, at), text_stop - position)
+                        position += plain
+                        at += plain
+                        if plain < SPARE and position < text_stop:
+                            position, at = put_special(data, position, text_stop, ranges, out, at)
+                    out[at] = 34
                     at += 1
-                at = put_copy(out, item_begins[0, item], item_ends[0, item], out, at)
-                out[at] = 58
-                at = put_copy(out, item_begins[1, item], item_ends[1, item], out, at + 1)
+            elif kind == LITERAL:
+                if present:
+                    start = numbers[program[step - 1, AT] + index]
+                    length = numbers[program[step - 1, AT] + index + 1] - start
+                    if at + length + NUMBER_ROOM > room:
+                        return row, begin
+                    for ahead in range(0, length, SPARE):
+                        copy16(data, start + ahead, out, at + ahead)
+                    at += length
+            elif kind == OPEN:
+                if not present:
+                    step = program[step - 1, TARGET]
+                    continue
+                item = numbers[program[step - 1, AT] + index]
+                last = numbers[program[step - 1, AT] + index + 1]
+                bracket = program[step - 1, BRACKET]
+                if item == last:
+                    out[at] = bracket
+                    out[at + 1] = bracket + 2
+                    at += 2
+                    step = program[step - 1, TARGET]
+                    continue
+                stack[depth, OUTER] = index
+                stack[depth, ITEM] = item
+                stack[depth, LAST] = last
+                stack[depth, BEGIN] = at
+                depth += 1
+                index = item
+            elif kind == CLOSE:
+                item = stack[depth - 1, ITEM] + 1
+                if item < stack[depth - 1, LAST]:
+                    stack[depth - 1, ITEM] = item
+                    index = item
+                    step = program[step - 1, TARGET]
+                    continue
+                depth -= 1
+                index = stack[depth, OUTER]
+                bracket = program[step - 1, BRACKET]
+                out[stack[depth, BEGIN]] = bracket  # over the first item's comma
+                out[at] = bracket + 2
+                at += 1
+            elif not present:  # UNLESS_NULL
+                step = program[step - 1, TARGET]
+        if braces:
+            if at == begin:
+                at += 1
+            out[begin] = 123  # over the first member's comma
             out[at] = 125
             at += 1
-        else:
-            at = put_null(out, at)
+        for ahead in range(0, ending_length, SPARE):
+            copy16(ending, ahead, out, at + ahead)
+        at += ending_length
         ends[row] = at
-    return at
+        row += 1
+    return row, at
 
 
 @kernel
-def objects(
-    names: Bytes,
-    name_offsets: Longs,
-    modes: Bytes,
-    valid: Bytes,
-    values: Bytes,
-    value_begins: Matrix,
-    value_ends: Matrix,
-    separator: Bytes,
-    separator_length: int,
-    out: Bytes,
-    at: int,
-    begins: Longs,
-    ends: Longs,
-) -> int:
-    """Objects of named members (structs, whole rows), each followed by the separator.
+def by_row(rows: Longs, starts: Longs, operations: Matrix, firsts: Longs, some: Matrix) -> None:
+    """Sort the values of columns that few rows have by row: which of a column's values, written how.
 
-    `names` holds `"name":` of each member, one behind the other. Copies are spelled out as in `strings`.
+    Args:
+        rows: those that have a value, column after column.
+        starts: where each column begins among them, and the end of the last.
+        operations: of each column the first operation, and the one behind its last.
+        firsts: filled with where each row's values begin, and the end of the last; all 0 before.
+        some: filled with what `write_rows` wants.
     """
-    for row in range(len(begins)):
-        begins[row] = at
-        if not valid[row]:
-            at = put_null(out, at)
-            ends[row] = at
-            continue
-        out[at] = 123
-        at += 1
-        first = at
-        for member in range(len(modes)):
-            start = value_begins[member, row]
-            stop = value_ends[member, row]
-            if modes[member] == UNLESS_NULL and stop - start == 4 and values[start] == 110:  # null
-                continue
-            if at > first:
-                out[at] = 44
-                at += 1
-            position = name_offsets[member]
-            name_stop = name_offsets[member + 1]
-            for step in range(0, name_stop - position, SPARE):
-                copy16(names, position + step, out, at + step)
-            at += name_stop - position
-            for step in range(0, stop - start, SPARE):
-                copy16(values, start + step, out, at + step)
-            at += stop - start
-        out[at] = 125
-        at += 1
-        ends[row] = at
-        at = put_copy(separator, 0, separator_length, out, at)
-    return at
-
-
-@kernel
-def gather(data: Bytes, begins: Longs, widths: Longs, out: Bytes, offsets: Longs) -> None:
-    """Put fragments side by side."""
-    for row in range(len(begins)):
-        put_copy(data, begins[row], begins[row] + widths[row], out, offsets[row])
+    count = firsts.shape[0] - 1
+    for value in range(rows.shape[0]):
+        firsts[rows[value]] += 1
+    total = 0
+    for row in range(count):
+        total += firsts[row]
+        firsts[row] = total  # the end of its values for now, from which they are put in backwards
+    firsts[count] = total
+    for backwards in range(operations.shape[0]):
+        column = operations.shape[0] - 1 - backwards
+        for value in range(starts[column], starts[column + 1]):
+            firsts[rows[value]] -= 1
+            place = firsts[rows[value]]
+            some[place, 0] = value - starts[column]
+            some[place, 1] = operations[column, 0]
+            some[place, 2] = operations[column, 1]

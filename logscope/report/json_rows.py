@@ -13,10 +13,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-BLOCK = 4096
-"""Rows written at once: small enough to stay in the processor's cache, large enough that Python's part is
-small.
-"""
+    from logscope.arrow import SparseBatch
 
 _FEW = 1_000
 _FEW_UNCOMPILED = 30_000
@@ -28,8 +25,11 @@ seconds.
 class Writer(Protocol):
     """What `ValueWriter` and `ColumnWriter` have in common."""
 
-    def rows(self, batch: pa.RecordBatch) -> bytes | memoryview:
-        """The rows of a batch, each followed by the separator."""
+    def blocks(self, batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
+        """The rows of a batch, each followed by the separator, in blocks."""
+
+    def sparse_blocks(self, batch: SparseBatch) -> Iterator[bytes | memoryview]:
+        """The same of rows of which each has few of the columns."""
 
     def texts(self, array: pa.Array) -> pa.Array:
         """The JSON text of each value; null where the value is null."""
@@ -51,9 +51,11 @@ class JsonRows:
 
     def blocks(self, batch: pa.RecordBatch) -> Iterator[bytes | memoryview]:
         """The text of a batch's rows, in blocks. A block is valid until the next is asked for."""
-        writer = self._writer_for(batch.num_rows)
-        for start in range(0, batch.num_rows, BLOCK):
-            yield writer.rows(batch.slice(start, BLOCK))
+        return self._writer_for(batch.num_rows).blocks(batch)
+
+    def sparse_blocks(self, batch: SparseBatch) -> Iterator[bytes | memoryview]:
+        """The same of rows of which each has few of the columns; those that all have come first."""
+        return self._writer_for(batch.num_rows).sparse_blocks(batch)
 
     def texts(self, array: pa.Array) -> pa.Array:
         """The JSON text of each value of a column, null where the value is null."""
@@ -78,4 +80,4 @@ def few_rows() -> int:
 def _is_compiled() -> bool:
     from logscope.report import json_kernels
 
-    return engine.is_cached(json_kernels.objects)
+    return engine.is_cached(json_kernels.write_rows)

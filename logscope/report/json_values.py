@@ -14,13 +14,20 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from logscope.report.text import json_safe
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from logscope.arrow import SparseBatch
+
+_BLOCK = 4096
+"""Rows written at once."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -31,8 +38,16 @@ class ValueWriter:
         self._separator = separator
         self._always = always
 
-    def rows(self, batch: pa.RecordBatch) -> bytes:
-        """The rows of a batch, each followed by the separator."""
+    def blocks(self, batch: pa.RecordBatch) -> Iterator[bytes]:
+        """The rows of a batch, each followed by the separator, in blocks."""
+        for start in range(0, batch.num_rows, _BLOCK):
+            yield self._rows(batch.slice(start, _BLOCK))
+
+    def sparse_blocks(self, batch: SparseBatch) -> Iterator[bytes]:
+        """The same of rows of which each has few of the columns."""
+        return self.blocks(batch.dense())
+
+    def _rows(self, batch: pa.RecordBatch) -> bytes:
         members = [
             _named(name, fragments(column), keep_null=self._always is None or name in self._always)
             for name, column in zip(batch.schema.names, batch.columns, strict=True)

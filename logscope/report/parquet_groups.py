@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from logscope.arrow import Sparse, SparseBatch
+from logscope.arrow import Sparse, SparseBatch, plain
 from logscope.report import parquet_pages, thrift
 from logscope.report.parquet_pages import (
     COMPRESSED_SIZE,
@@ -151,7 +151,8 @@ def _joined(field: pa.Field, batches: Sequence[SparseBatch], count: int) -> Spar
         column = batch.columns.get(field.name)
         if column is not None:
             rows.append(start + (np.arange(batch.num_rows) if column.rows is None else column.rows))
-            values.append(column.values if column.kind == field.type else column.values.cast(field.type))
+            written = column.values if parquet_pages.can_write(field.type) else plain(column.values)
+            values.append(written if field.type in (column.kind, written.type) else written.cast(field.type))
         start += batch.num_rows
     if len(values) > 1 and pa.types.is_dictionary(values[0].type):
         values = pa.chunked_array(values).unify_dictionaries().chunks

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, runtime_checkable
 
 from logscope.report.json_rows import JsonRows
 from logscope.schema import EVENTS, SESSIONS, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
@@ -44,6 +44,14 @@ class TableWriter(Protocol):
         """Write what is due at the end. The stream stays open."""
 
 
+@runtime_checkable
+class SparseWriter(TableWriter, Protocol):
+    """Does not need the columns that rows do not have."""
+
+    def write_sparse(self, batch: SparseBatch) -> None:
+        """Write some rows, of which each has few of the columns."""
+
+
 class JsonLinesWriter:
     """One JSON object a line; nested values stay nested.
 
@@ -58,6 +66,11 @@ class JsonLinesWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows."""
         for block in self._rows.blocks(batch):
+            self._stream.write(block)
+
+    def write_sparse(self, batch: SparseBatch) -> None:
+        """Write some rows, of which each has few of the columns."""
+        for block in self._rows.sparse_blocks(batch):
             self._stream.write(block)
 
     def close(self) -> None:
@@ -75,8 +88,16 @@ class JsonArrayWriter:
         self._due = b"[\n"
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Write some rows. The last one's separator waits until another row follows."""
-        for block in self._rows.blocks(batch):
+        """Write some rows."""
+        self._write(self._rows.blocks(batch))
+
+    def write_sparse(self, batch: SparseBatch) -> None:
+        """Write some rows, of which each has few of the columns."""
+        self._write(self._rows.sparse_blocks(batch))
+
+    def _write(self, blocks: Iterator[bytes | memoryview]) -> None:
+        """Write blocks of rows. The last row's separator waits until another follows."""
+        for block in blocks:
             self._stream.write(self._due)
             self._stream.write(block[: -len(self._SEPARATOR)])
             self._due = self._SEPARATOR

@@ -116,6 +116,8 @@ def read_tables(
     settings: Settings,
     tables: Mapping[str, Sequence[str]],
     sink: Callable[[str, pa.RecordBatch], None],
+    *,
+    coded: bool = False,
 ) -> Result:
     """Join the sources and hand each batch to `sink(table, batch)`.
 
@@ -124,6 +126,7 @@ def read_tables(
         settings: what the run was told.
         tables: the tables wanted, and of each the columns; no column means all.
         sink: takes the rows that the settings ask for.
+        coded: columns of sessions whose values repeat may be dictionary-coded.
 
     Returns:
         the pipeline's result, with the notes of the preparation in front of its own.
@@ -146,7 +149,15 @@ def read_tables(
             batch = condition.select(batch)
         sink(table, batch.select(list(tables[table])) if tables[table] else batch)
 
-    result = pipeline.run(sources, ready.catalogue, ready.options, wanted, within, now=time.time_ns())
+    result = pipeline.run(
+        sources,
+        ready.catalogue,
+        ready.options,
+        wanted,
+        within,
+        now=time.time_ns(),
+        coded=coded and condition is None and not _bounded(settings),
+    )
     result.notes[:0] = ready.notes
     return result
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from logscope.arrow import SparseBatch
 from logscope.report import json_rows
 from logscope.report.json_columns import ColumnWriter
-from logscope.report.json_rows import JsonRows
+from logscope.report.json_rows import JsonRows, Writer
 from logscope.report.json_values import ValueWriter, rfc3339
 from logscope.report.text import is_hostile
 from tests.report.fabricated import batch_of, many_sessions, session
@@ -67,6 +69,24 @@ COLUMNS = {
         ),
     ),
     "nothing": (pa.null(), st.none()),
+    "known": (pa.string(), st.text(max_size=40)),
+    "struct": (
+        pa.struct([("a", STRUCT), ("b", pa.list_(pa.list_(pa.int64())))]),
+        st.one_of(
+            st.none(),
+            st.fixed_dictionaries(
+                {
+                    "a": st.one_of(
+                        st.none(), st.fixed_dictionaries({"source": ITEMS, "line_number": st.none()})
+                    ),
+                    "b": st.one_of(
+                        st.none(),
+                        st.lists(st.one_of(st.none(), st.lists(st.integers(0, 99), max_size=2)), max_size=2),
+                    ),
+                }
+            ),
+        ),
+    ),
 }
 ROWS = st.lists(st.fixed_dictionaries({name: values for name, (_, values) in COLUMNS.items()}), max_size=6)
 
@@ -76,6 +96,10 @@ def made(rows: list[dict[str, object]]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, names=list(COLUMNS))
 
 
+def written(writer: Writer, batch: pa.RecordBatch) -> bytes:
+    return b"".join(map(bytes, writer.blocks(batch)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(ROWS, st.integers(0, 3), st.booleans())
 def test_compiled_columns_and_plain_values_give_the_same_bytes(
@@ -83,15 +107,52 @@ def test_compiled_columns_and_plain_values_give_the_same_bytes(
 ) -> None:
     batch = made(rows).slice(min(skip, len(rows)))
     names = frozenset({"text", "long", "at"}) if sparse else None
-    plain = ValueWriter(b"\n", names).rows(batch)
-    assert bytes(ColumnWriter(b"\n", names).rows(batch)) == plain
+    plain = written(ValueWriter(b"\n", names), batch)
+    assert written(ColumnWriter(b"\n", names), batch) == plain
     assert plain.count(b"\n") == batch.num_rows
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS, st.integers(1, 40))
+def test_rows_that_do_not_fit_in_a_block_begin_the_next(rows: list[dict[str, object]], room: int) -> None:
+    batch = made(rows)
+    writer = ColumnWriter(b",\n")
+    writer._out = np.empty(64 * room, np.uint8)
+    blocks = list(map(bytes, writer.blocks(batch)))
+    assert b"".join(blocks) == written(ValueWriter(b",\n"), batch)
+    assert all(block.endswith(b"},\n") for block in blocks)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS)
+def test_rows_with_few_columns_are_written_as_if_they_had_all(rows: list[dict[str, object]]) -> None:
+    names = ("long", "text", "at")
+    batch = made(rows).select([*names, *(name for name in COLUMNS if name not in names)])
+    plain = written(ValueWriter(b"\n", frozenset(names)), batch)
+    for writer in (ValueWriter(b"\n", frozenset(names)), ColumnWriter(b"\n", frozenset(names))):
+        assert b"".join(map(bytes, writer.sparse_blocks(SparseBatch.of(batch)))) == plain
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS, st.data())
+def test_any_column_may_be_dictionary_coded(rows: list[dict[str, object]], data: st.DataObject) -> None:
+    words = made(rows).drop_columns(["word", "nothing"])
+    codes = pa.array(
+        data.draw(st.lists(st.one_of(st.none(), st.integers(0, len(rows) - 1)) if rows else st.none())),
+        pa.int32(),
+    )
+    coded = [pa.DictionaryArray.from_arrays(codes, column) for column in words.columns]
+    batch = pa.RecordBatch.from_arrays(coded, names=words.schema.names)
+    plain = pa.RecordBatch.from_arrays([c.take(codes) for c in words.columns], names=words.schema.names)
+    expected = written(ValueWriter(b"\n"), plain)
+    assert written(ValueWriter(b"\n"), batch) == expected
+    assert written(ColumnWriter(b"\n"), batch) == expected
 
 
 @settings(max_examples=100, deadline=None)
 @given(ROWS)
 def test_what_is_written_reads_back(rows: list[dict[str, object]]) -> None:
-    text = ValueWriter(b"\n").rows(made(rows)).decode()
+    text = written(ValueWriter(b"\n"), made(rows)).decode()
     assert not is_hostile(text.replace("\n", ""))
     got = [json.loads(line, parse_float=Decimal) for line in text.split("\n")[:-1]]
     for name in ("text", "large", "word", "long", "short", "flag", "list", "structs"):
@@ -118,7 +179,7 @@ def test_times_have_an_offset_and_the_digits_they_need(moment: int, text: str) -
     assert rfc3339(moment) == text
     batch = pa.record_batch({"at": pa.array([moment], pa.timestamp("ns", "UTC"))})
     for writer in (ValueWriter(b""), ColumnWriter(b"")):
-        assert json.loads(bytes(writer.rows(batch))) == {"at": text}
+        assert json.loads(written(writer, batch)) == {"at": text}
 
 
 @pytest.mark.parametrize(
@@ -130,12 +191,12 @@ def test_bytes_that_are_no_utf8_are_replaced(data: bytes) -> None:
     text = pa.Array.from_buffers(pa.string(), 1, [None, offsets, pa.py_buffer(data)])
     batch = pa.RecordBatch.from_arrays([text], names=["t"])
     for writer in (ValueWriter(b""), ColumnWriter(b"")):
-        assert json.loads(bytes(writer.rows(batch)).decode()) == {"t": data.decode("utf-8", "replace")}
+        assert json.loads(written(writer, batch).decode()) == {"t": data.decode("utf-8", "replace")}
 
 
 def test_names_of_a_column_may_be_anything() -> None:
     batch = pa.record_batch({'a"b': pa.array([1])})
-    assert bytes(ColumnWriter(b"").rows(batch)) == rb'{"a\"b":1}'
+    assert written(ColumnWriter(b""), batch) == rb'{"a\"b":1}'
 
 
 def test_columns_that_are_not_always_there_are_left_out_where_null() -> None:
@@ -144,7 +205,7 @@ def test_columns_that_are_not_always_there_are_left_out_where_null() -> None:
     )
     expected = b'{"kind":"a","size":3}\n{"kind":null}\n'
     for writer in (ValueWriter(b"\n", frozenset({"kind"})), ColumnWriter(b"\n", frozenset({"kind"}))):
-        assert bytes(writer.rows(batch)) == expected
+        assert written(writer, batch) == expected
 
 
 def test_texts_of_a_nested_column_keep_nulls_null() -> None:
@@ -155,7 +216,7 @@ def test_texts_of_a_nested_column_keep_nulls_null() -> None:
 
 def test_a_session_is_one_object_with_nested_arrays() -> None:
     batch = batch_of("sessions", [session(outcome="rejected")])
-    row = json.loads(ValueWriter(b"\n").rows(batch))
+    row = json.loads(written(ValueWriter(b"\n"), batch))
     assert row["accepted_at"] == "2026-07-26T10:00:00+00:00"
     assert row["events"][1] == {"source": "mail.log", "line_number": 40}
     assert row["commands"]["rcpt"] == [1, 1]
@@ -171,5 +232,5 @@ def test_few_rows_do_not_wait_for_machine_code(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(rows._writer, ValueWriter)
     second = b"".join(map(bytes, rows.blocks(large)))
     assert isinstance(rows._writer, ColumnWriter)
-    assert first == ValueWriter(b"\n").rows(small)
-    assert second == ValueWriter(b"\n").rows(large)
+    assert first == written(ValueWriter(b"\n"), small)
+    assert second == written(ValueWriter(b"\n"), large)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from logscope import schema
+from logscope import settings as configuration
 from logscope.report.text import is_hostile
 from logscope.report.writers import WRITERS, Canvas, table_writer
+from logscope.sources.find import open_inputs
+from logscope.sources.reading import read_tables
 from tests.report.fabricated import batch_of, session
 
 PIPE = Canvas()
+SAMPLES = Path(__file__).parents[2] / "samples"
 EVIL = "\x1b]8;;http://x\x07[red]\u202e\x9b2J"
 HOSTILE = session(
     helo=EVIL, sasl_username="=cmd|' /C calc'!A0", client_address="2001:db8::1", queue_ids=["=1+1", EVIL]
@@ -190,3 +196,29 @@ def test_messages_and_deliveries_have_listings_too() -> None:
         "recipient": "a@example.com",
     }
     assert "2.5 s" in written("table", [delivery], "deliveries").decode()
+
+
+def sessions_of(logs: list[str], output: str, *, coded: bool) -> bytes:
+    stream = io.BytesIO()
+    writer = table_writer(output, "sessions", stream, PIPE)
+    settings = configuration.load({}, {}, SAMPLES, datetime(2026, 11, 22, tzinfo=UTC))
+    with open_inputs(logs) as found:
+        read_tables(
+            found.sources, settings, {"sessions": ()}, lambda _, batch: writer.write(batch), coded=coded
+        )
+    writer.close()
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("output", ["jsonl", "json", "csv", "parquet"])
+@pytest.mark.parametrize("name", ["proxy-v1", "partial-mask", "relayed"])
+def test_columns_that_are_coded_are_written_as_others_are(name: str, output: str) -> None:
+    """Sessions of captures, read both ways."""
+    logs = sorted(map(str, (SAMPLES / name).glob("*.log")))
+    texts = [sessions_of(logs, output, coded=coded) for coded in (False, True)]
+    if output == "parquet":
+        plain, from_codes = (pq.read_table(io.BytesIO(text)) for text in texts)
+        assert from_codes.equals(plain)
+    else:
+        assert texts[0] == texts[1]
+    assert len(texts[0]) > 1000

@@ -69,14 +69,10 @@ def parse(
     with run.inputs(files) as sources:
         schema, sparse, counts = read_sparse_events(sources, run.settings)
         with progress(sources, wanted=not run.settings.quiet and not run.on_terminal):
-            if run.target.output == "parquet" and not kind and not unparsed:
-                _write_parquet(run, schema, sparse)
+            if unparsed:
+                _write_shapes(run, (_of_kind(batch.dense(), kind) for batch in sparse))
             else:
-                batches = (_of_kind(batch.dense(), kind) for batch in sparse)
-                if unparsed:
-                    _write_shapes(run, batches)
-                else:
-                    _write_rows(run, schema, batches)
+                _write_rows(run, schema, sparse, kind)
         run.complain_of(sources)
     for remark in counts.remarks:
         run.note(remark)
@@ -86,25 +82,20 @@ def parse(
     return run.exit_code()
 
 
-def _write_rows(run: Run, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+def _write_rows(run: Run, schema: pa.Schema, batches: Iterable[SparseBatch], kind: str | None) -> None:
+    """Write rows of which each has few of the hundreds of columns, without those that it has not."""
+    from logscope.report.beside import written_beside
     from logscope.report.writers import table_writer
 
-    with run.output() as stream:
-        writer = table_writer(run.target.output, "events", stream, run.canvas, schema)
+    with (
+        run.output() as stream,
+        written_beside(table_writer(run.target.output, "events", stream, run.canvas, schema)) as writer,
+    ):
         for batch in batches:
-            writer.write(batch)
-        writer.close()
-
-
-def _write_parquet(run: Run, schema: pa.Schema, batches: Iterable[SparseBatch]) -> None:
-    """Write rows of which each has few of the hundreds of columns, without those that it has not."""
-    from logscope.report.writers import ParquetWriter
-
-    with run.output() as stream:
-        writer = ParquetWriter(stream, schema)
-        for batch in batches:
-            writer.write_sparse(batch)
-        writer.close()
+            if kind:
+                writer.write(_of_kind(batch.dense(), kind))
+            else:
+                writer.write_sparse(batch)
 
 
 def _write_shapes(run: Run, batches: Iterable[pa.RecordBatch]) -> None:

@@ -46,10 +46,13 @@ def sessions(
     if messages and deliveries:
         raise UsageError("--messages and --deliveries are two tables", hint="Run the command once for each.")
     table = "messages" if messages else "deliveries" if deliveries else "sessions"
+    from logscope.report.beside import written_beside
     from logscope.report.writers import table_writer
 
-    with run.output() as stream:
-        writer = table_writer(run.target.output, table, stream, run.canvas)
-        run.tables(files, {table: ()}, lambda _table, batch: writer.write(batch))
-        writer.close()
+    shown = run.target.output
+    with (
+        run.output() as stream,
+        written_beside(table_writer(shown, table, stream, run.canvas)) as writer,
+    ):
+        run.tables(files, {table: ()}, lambda _table, batch: writer.write(batch), coded=shown != "table")
     return run.exit_code()
