@@ -160,10 +160,21 @@ def server_toml(scenario: Scenario, host: str) -> str:
         "dnsbl_threshold = 2",
         "allow = ['127.0.0.0/8', '::1/128', '192.0.2.240/29']",
         "deny = ['198.51.100.248/29']",
+        *deep_tests(scenario),
     ]
     for service in scenario.services:
         lines += _listener(service, host)
     return "\n".join(lines) + "\n"
+
+
+def deep_tests(scenario: Scenario) -> list[str]:
+    """postscreen's tests after the greeting, with the actions that postconf(5) gives as defaults."""
+    actions = {"pipelining": "enforce", "non_smtp_command": "drop", "bare_newline": "ignore"}
+    enabled = [test for test in actions if scenario.main.get(f"postscreen_{test}_enable") == "yes"]
+    return [
+        f"tests = {json.dumps(['pregreet', 'dnsbl', *enabled])}",
+        *(f"{test}_action = '{actions[test]}'" for test in enabled),
+    ]
 
 
 def _listener(service: Service, host: str) -> list[str]:

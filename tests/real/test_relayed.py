@@ -48,6 +48,8 @@ RUNS = {
     ("missing", "relay"): 16,
     ("unexpected-v2", "real"): 16,
     ("unexpected-v2", "relay"): 16,
+    ("deep-tests", "real"): 40,
+    ("deep-tests", "relay"): 40,
 }
 
 _AT_ONCE = 6
@@ -68,7 +70,8 @@ def run(name: str, lab: str, home: Path) -> dict[str, Story]:
     )["found"]
     assert found["connections"] >= RUNS[name, lab]
     assert found["queue id not in the lines"] == 0
-    return stories(directory)
+    # Who comes again meets the server that knows it or the other one, as the order of all others has it.
+    return {id_: story for id_, story in stories(directory).items() if not id_.endswith("-r")}
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,12 @@ def test_the_story_is_the_same(
         relayed.append(run(name, lab, tmp_path))
         found, _ = differences(real, relayed, known(name))
     assert found == {}
+
+
+def test_a_deep_test_is_failed(story_of: Callable[[str, str], dict[str, Story]]) -> None:
+    """Or else that these stories agree would say little."""
+    told = {line[0] for story in story_of("deep-tests", "real").values() for line in story.lines}
+    assert {"postscreen.command_pipelining", "postscreen.pass_new", "postscreen.reject"} <= told
 
 
 def test_the_comparison_sees_what_is_different(story_of: Callable[[str, str], dict[str, Story]]) -> None:
