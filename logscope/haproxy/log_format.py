@@ -104,6 +104,14 @@ def translate(log_format: str, kind: str | None = None) -> Translated:
     if any(_makes_objects(item) for item in items):
         return _translate_object(items, log_format, kind)
     nodes = list(_fused(_collapsed(_with_distinct_totals(_with_flags(items, log_format)))))
+    if (
+        nodes
+        and isinstance(nodes[-1], _Value)
+        and nodes[-1].can_be_empty
+        and _Blank in map(type, nodes[-2:-1])
+    ):
+        # The scanner leaves blanks at the end of a line alone, and so this one when nothing follows it.
+        nodes[-2:] = [replace(nodes[-1], before=" ")]
     if not nodes:
         hint = "Leave log-format out to get the stock format."
         raise LogFormatError("the format prints nothing", log_format, 1, hint)
@@ -207,7 +215,8 @@ class _Value:
 
     @property
     def hexadecimal(self) -> bool:
-        return "X" in self.flags and self.alias.hexadecimal
+        """Sample expressions are texts, which +X leaves alone."""
+        return "X" in self.flags and self.alias.hexadecimal and not self.written.startswith("%[")
 
     @property
     def plain(self) -> bool:
@@ -217,6 +226,11 @@ class _Value:
     @property
     def json(self) -> bool:
         return "json" in self.flags
+
+    @property
+    def can_be_empty(self) -> bool:
+        """Whether it prints nothing at all where it has no value."""
+        return "M" not in self.flags and "Q" not in self.flags and not self.json
 
     @property
     def can_vanish(self) -> bool:
@@ -571,9 +585,10 @@ def _render(node: _Node, names: _Names) -> str:
     if node.json:
         return _json(node, names)
     text = _value(node, names)
-    if node.quoted:
+    if node.quoted and not node.hexadecimal:  # these have no quotes, not even under +Q
         text = f'"{text}"'
-    return f"{{[{node.before}{text}{node.after}]}}" if node.can_vanish else text
+    is_optional = node.can_vanish or bool(node.before)
+    return f"{{[{node.before}{text}{node.after}]}}" if is_optional else text
 
 
 def _json(value: _Value, names: _Names) -> str:
@@ -631,6 +646,9 @@ def _hexadecimal(value: _Value, names: _Names) -> str:
     port and the like is a hexadecimal number.
     """
     name = value.alias.field
+    if value.alias.shape is Shape.ADDRESS and not value.json:
+        missing = '""' if "Q" in value.flags else "-"
+        return f"{{({missing}{{|}}{{{names(f'{name}_hex')}:word}})}}"
     if value.alias.shape in (Shape.ADDRESS, Shape.PADDED):
         return f"{{{names(f'{name}_hex')}:word}}"
     if value.alias.shape is Shape.PORT:

@@ -78,6 +78,10 @@ def test_removed_spellings_are_todays_fields():
         ("%Tw %hs> %Tc", "{queue_ms:int} {[{{{response_headers:text}}}]}> {connect_ms:int}"),
         ("%Tw %hr %hs> ", "{queue_ms:int}{[ {{{request_headers:text}}}]} {[{{{response_headers:text}}}]}>"),
         ("%Tw %hr", "{queue_ms:int}{[ {{{request_headers:text}}}]}"),
+        ("%Tw %{-M}[var(x)] ", "{queue_ms:int}{[ {sample_var_x:text}]}"),
+        # hexadecimal addresses have no quotes, expressions are no numbers
+        ("%{+X,+Q}si|", '{(""{|}{server_address_hex:word})}|'),
+        ("%{+X}[src]|", "{({client_address:ip}{|}unix{|}-)}|"),
         ("%hr %Tc", "{[{{{request_headers:text}}} ]}{connect_ms:int}"),
         ("%hr|%Tc", "{[{{{request_headers:text}}}]}|{connect_ms:int}"),
         # flags: on one item, on all that follow, taken back
@@ -85,7 +89,7 @@ def test_removed_spellings_are_todays_fields():
         ("%{+Q}o %s %{-Q}b %f", '"{server:nametext}" {backend:name} "{frontend:nametext}"'),
         ("%{+Q}o %t %Tw %ts", "{accepted_at:time(haproxy)} {queue_ms:int} {termination_state:name}"),
         ("%{+Q}ci", '"{({client_address:ip}{|}unix{|})}"'),
-        ("%{+X}ci:%{+X}cp", "{client_address_hex:word}:{({client_port:hex}{|}-)}"),
+        ("%{+X}ci:%{+X}cp", "{(-{|}{client_address_hex:word})}:{({client_port:hex}{|}-)}"),
         # literal text
         ("100%% {x}", "100% {{x}}"),
         ("%ts--", "{termination_state:name}--"),
