@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from types import FunctionType
 from typing import Any
 
+from llvmlite.binding import parse_assembly  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
@@ -37,11 +38,12 @@ _PASSES = (
     untyped_passes.ReconstructSSA,
     typed_passes.NopythonTypeInference,
     typed_passes.PreLowerStripPhis,
-    typed_passes.NopythonRewrites,
     typed_passes.NoPythonSupportedFeatureValidation,
     typed_passes.IRLegalization,
 )
-"""Numba's own but for those that deal with what no kernel has: closures, `with`, loops over literals."""
+"""Numba's own but for those that deal with what no kernel has: closures, `with`, loops over literals,
+arithmetic of whole arrays.
+"""
 
 
 def machine_code(function: FunctionType, *, cached: bool) -> Any:
@@ -115,6 +117,18 @@ class _Library(JITCodeLibrary):
         for name in self.parts:
             self._final_module.get_function(name).linkage = "internal"
         super().finalize()
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """What is kept on disk. Beside the machine code Numba keeps all of the bitcode, for others to inline.
+        Nobody does, and to read it would take as long as the rest: here it has the names alone.
+        """
+        self._ensure_finalized()
+        functions = [one.name for one in self._final_module.functions if not one.is_declaration]
+        variables = [one.name for one in self._final_module.global_variables if not one.is_declaration]
+        lines = [f'define void @"{name}"() {{ ret void }}' for name in functions]
+        lines += [f'@"{name}" = global i8 0' for name in variables]
+        names = parse_assembly("\n".join(lines)).as_bitcode()
+        return self.name, "object", (self._get_compiled_object(), names)
 
     def _optimize_final_module(self) -> None:
         passes, builder = self._codegen._module_pass_manager(slp_vectorize=False)

@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 
+from logscope.correlate.arrays import decimal_table, integers
 from logscope.correlate.closing import SURE_ENOUGH, settle_balancer
 from logscope.correlate.layout import *
 from logscope.correlate.matching import IMPOSSIBLE, Costs
@@ -55,15 +56,15 @@ def join_chains(m: Memory, hi: int, lo: int, port: int, patience: int) -> bool:
         node = m[node + X_NEXT]
     if count < 2:
         return False
-    share = np.zeros((count, count))  # how likely two are one session
-    price = np.full((count, count), IMPOSSIBLE)  # of one as the outer one of another
+    share = decimal_table(count, count, 0.0)  # how likely two are one session
+    price = decimal_table(count, count, IMPOSSIBLE)  # of one as the outer one of another
     for x in range(count):
         for y in range(count):
             price[x, y] = pair_price(m, nodes[x], nodes[y])
     for x in range(count):
         for y in range(count):
             share[x, y] = share_of(m, nodes[:count], price, x, y)
-    outer = np.full(count, -1, np.int64)
+    outer = integers(count, -1)
     undecided = False
     for y in range(count):
         x = next_outer(m, nodes[:count], share, price, y)

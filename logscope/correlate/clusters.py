@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from logscope.correlate.arrays import decimal_table, decimals, integer_table, integers
 from logscope.correlate.closing import finish_screen, settle_screen
 from logscope.correlate.hidden import find_hidden, watch_visit
 from logscope.correlate.layout import *
@@ -323,16 +324,16 @@ def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: in
     """
     rows = right.shape[0]
     count = left.shape[0]
-    columns = np.full((rows, SHORT_LIST), -1, np.int64)
+    columns = integer_table(rows, SHORT_LIST, -1)
     share = np.empty((rows, SHORT_LIST))
     odds = np.empty(rows)
     fit = np.empty(rows)
     best = np.empty(rows, np.int64)
     what = SCREEN_SMTPD if screens else BALANCER_SMTPD
-    weigh(m, left, right, what, np.full(rows, UNMATCHED), columns, share, odds, fit, best)
+    weigh(m, left, right, what, decimals(rows, UNMATCHED), columns, share, odds, fit, best)
     forced = settled < rows
-    linked = np.zeros(rows, np.int64)
-    taken = np.zeros(count, np.int64)
+    linked = integers(rows, 0)
+    taken = integers(count, 0)
     for j in range(settled):
         i = best[j]
         if i < 0:
@@ -486,11 +487,11 @@ def learn_hosts(m: Memory, left: Vector, right: Vector) -> bool:
 def price_of_all(m: Memory, left: Vector, right: Vector) -> float:
     """What the best assignment costs altogether."""
     rows = right.shape[0]
-    columns = np.full((rows, SHORT_LIST), -1, np.int64)
-    cost = np.full((rows, SHORT_LIST), IMPOSSIBLE)
-    v = np.zeros(left.shape[0] + rows)
-    alone = np.full(rows, UNMATCHED)
-    chosen = match(m, left, right, BALANCER_SMTPD, alone, columns, cost, np.zeros(rows), v)
+    columns = integer_table(rows, SHORT_LIST, -1)
+    cost = decimal_table(rows, SHORT_LIST, IMPOSSIBLE)
+    v = decimals(left.shape[0] + rows, 0.0)
+    alone = decimals(rows, UNMATCHED)
+    chosen = match(m, left, right, BALANCER_SMTPD, alone, columns, cost, decimals(rows, 0.0), v)
     total = 0.0
     for j in range(rows):
         total += cost[j, slot_of(columns, j, chosen[j])] if chosen[j] >= 0 else UNMATCHED

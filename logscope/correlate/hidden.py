@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from logscope.correlate.arrays import decimal_table, decimals, integer_table
 from logscope.correlate.closing import SURE_ENOUGH
 from logscope.correlate.layout import *
 from logscope.correlate.links import (
@@ -284,7 +285,7 @@ def gather_visits(m: Memory, g: int, rows: Vector) -> int:
 @kernel
 def link_likely(m: Memory, left: Vector, right: Vector, what: int) -> None:
     rows = right.shape[0]
-    columns = np.full((rows, SHORT_LIST), -1, np.int64)
+    columns = integer_table(rows, SHORT_LIST, -1)
     share = np.empty((rows, SHORT_LIST))
     odds = np.empty(rows)
     fit = np.empty(rows)
@@ -431,7 +432,7 @@ def usual_skew(m: Memory, left: Vector, visits: Vector, what: int, skew: int) ->
 @kernel
 def votes_for(m: Memory, left: Vector, visits: Vector, what: int, lowest: int, step: int) -> Numbers:
     """How many pairs of sessions of equal length have each skew, in steps from the lowest on."""
-    votes = np.zeros(BINS)
+    votes = decimals(BINS, 0.0)
     for j in range(visits.shape[0]):
         row = visits[j]
         length = row_end(m, row, what) - row_start(m, row, what)
@@ -537,7 +538,7 @@ def aligned(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> Ve
         first[j] = middle
         width = max(width, end - begin)
     width = min(width, WINDOW, count)
-    cost = np.full((rows, width), IMPOSSIBLE)
+    cost = decimal_table(rows, width, IMPOSSIBLE)
     for j in range(rows):
         first[j] = min(max(first[j] - width // 2, 0), count - width)
         for t in range(width):

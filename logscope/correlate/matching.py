@@ -12,6 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from logscope.correlate.arrays import decimal_table, decimal_tables, decimals, integers
 from logscope.correlate.tables import Matrix, Vector
 from logscope.engine import kernel
 
@@ -89,7 +90,7 @@ def alignment_shares(cost: Costs, skip_row: Numbers, skip_column: Numbers) -> Co
     rows = cost.shape[0]
     columns = cost.shape[1]
     # logarithms of sums over what comes before (r, c), when the last move was not, or was, to skip a column
-    before = np.full((2, rows + 1, columns + 1), -np.inf)
+    before = decimal_tables(2, rows + 1, columns + 1, -np.inf)
     before[0, 0, 0] = 0.0
     for r in range(rows + 1):
         for c in range(columns + 1):
@@ -102,7 +103,7 @@ def alignment_shares(cost: Costs, skip_row: Numbers, skip_column: Numbers) -> Co
             before[0, r, c] = total
             if c > 0:
                 before[1, r, c] = log_sum(before[0, r, c - 1], before[1, r, c - 1]) - skip_column[c - 1]
-    after = np.full((2, rows + 1, columns + 1), -np.inf)
+    after = decimal_tables(2, rows + 1, columns + 1, -np.inf)
     for r in range(rows, -1, -1):
         for c in range(columns, -1, -1):
             total = 0.0 if r == rows and c == columns else -np.inf
@@ -144,12 +145,12 @@ def assign(columns: Matrix, cost: Costs, count: int, alone: Numbers, u: Numbers,
     rows = columns.shape[0]
     slots = columns.shape[1]
     width = count + rows  # each row has a spare column of its own
-    match = np.full(width, -1, np.int64)
-    chosen = np.full(rows, -1, np.int64)
-    distance = np.full(width, FAR_AWAY)
-    way = np.zeros(width, np.int64)
-    done = np.zeros(width, np.int64)
-    seen = np.zeros(width, np.int64)
+    match = integers(width, -1)
+    chosen = integers(rows, -1)
+    distance = decimals(width, FAR_AWAY)
+    way = integers(width, 0)
+    done = integers(width, 0)
+    seen = integers(width, 0)
     for r in range(rows):
         u[r] = 0.0
     for i in range(width):
@@ -230,9 +231,9 @@ def shares(columns: Matrix, cost: Costs, count: int, alone: Numbers, chosen: Vec
     """
     rows = columns.shape[0]
     slots = columns.shape[1]
-    share = np.zeros((rows, slots))
-    tries = np.zeros(rows)
-    owner = np.full(count, -1, np.int64)
+    share = decimal_table(rows, slots, 0.0)
+    tries = decimals(rows, 0.0)
+    owner = integers(count, -1)
     mine = np.empty(rows, np.int64)  # slots, not columns
     lists = np.empty(rows, np.int64)
     for r in range(rows):
@@ -294,11 +295,11 @@ def swap_odds(columns: Matrix, cost: Costs, count: int, alone: Numbers, chosen: 
     chosen.
     """
     rows = columns.shape[0]
-    owner = np.full(count, -1, np.int64)
+    owner = integers(count, -1)
     for r in range(rows):
         if chosen[r] >= 0:
             owner[chosen[r]] = r
-    odds = np.zeros(rows)
+    odds = decimals(rows, 0.0)
     for r in range(rows):
         if chosen[r] < 0:
             continue

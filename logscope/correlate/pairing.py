@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 
+from logscope.correlate.arrays import decimal_table, decimals
 from logscope.correlate.habits import habit_cost, note_pair
 from logscope.correlate.layout import *
 from logscope.correlate.links import gap
@@ -207,24 +208,27 @@ def weigh(
     """
     rows = right.shape[0]
     count = left.shape[0]
-    cost = np.full((rows, SHORT_LIST), IMPOSSIBLE)
-    u = np.zeros(rows)
-    v = np.zeros(count + rows)
+    cost = decimal_table(rows, SHORT_LIST, IMPOSSIBLE)
+    u = decimals(rows, 0.0)
+    v = decimals(count + rows, 0.0)
     chosen = match(m, left, right, what, alone, columns, cost, u, v)
-    odds[:] = swap_odds(columns, cost, count, alone, chosen)
+    swaps = swap_odds(columns, cost, count, alone, chosen)
     for j in range(rows):  # what no good assignment uses is no candidate
         for t in range(SHORT_LIST):
             i = columns[j, t]
             if i >= 0 and i != chosen[j] and cost[j, t] - u[j] - v[i] > HOPELESS:
                 columns[j, t] = -1
         pack(columns, cost, j)
-    share[:] = shares(columns, cost, count, alone, chosen, SWEEPS)
+    together = shares(columns, cost, count, alone, chosen, SWEEPS)
     for j in range(rows):
+        odds[j] = swaps[j]
         fit[j] = cost[j, slot_of(columns, j, chosen[j])] if chosen[j] >= 0 else IMPOSSIBLE
         for t in range(SHORT_LIST):
+            share[j, t] = together[j, t]
             cost[j, t] = -share[j, t]
-    best[:] = assign(columns, cost, count, np.zeros(rows), u, v)
+    most = assign(columns, cost, count, decimals(rows, 0.0), u, v)
     for j in range(rows):
+        best[j] = most[j]
         if best[j] != chosen[j]:
             fit[j] = IMPOSSIBLE
 
