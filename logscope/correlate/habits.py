@@ -10,6 +10,7 @@ from logscope.correlate.layout import *
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
+MOST_TALK = 5.0  # nats
 TICKS_UNKNOWN = 8.0  # sessions that it takes to believe in a habit
 
 
@@ -131,4 +132,4 @@ def talk_cost(m: Memory, b: int, signature: int, own: int) -> float:
     right = max(m[talks + 1 + TALK_PLACES + (signature & (TALK_PLACES - 1))] - own, 0)
     both = max(m[talks + 1 + 2 * TALK_PLACES + (mix(told, signature) & (TALK_PLACES - 1))] - own, 0)
     ratio = (both + 0.05) * (max(m[talks], 0) + 1) / ((left + 0.3) * (right + 0.3))
-    return -min(max(math.log(ratio), -5.0), 5.0)
+    return -min(max(math.log(ratio), -MOST_TALK), MOST_TALK)

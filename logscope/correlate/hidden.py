@@ -7,6 +7,10 @@ these and the habits (sessions that talked alike brought their clients as many b
 with any other server; that also tells the skew of clocks that no other session has shown. From then on each
 visit is given the balancer session that it most often has among all one-to-one assignments, as `probable`
 with that share; where the share is small nothing is assigned, and both are `ambiguous`. It is never `exact`.
+
+Join 1 of a transparent balancer (`source … usesrc clientip`) is the same with one more condition: the mail
+server saw the client's address, but a port that the balancer chose. Such visits are one group for each
+listener, and only sessions of the same address are partners.
 """
 
 from __future__ import annotations
@@ -28,9 +32,11 @@ from logscope.correlate.odds import rarity
 from logscope.correlate.pairing import (
     BALANCER_SCREEN,
     BALANCER_SMTPD,
+    OWN_ADDRESS,
     SHORT_LIST,
     WINDOW,
     habits_of,
+    is_another,
     note_rows,
     row_coarse,
     row_end,
@@ -38,7 +44,7 @@ from logscope.correlate.pairing import (
     row_start,
     weigh,
 )
-from logscope.correlate.servers import linked_share, server_at
+from logscope.correlate.servers import linked_share, server_at, usual_host
 from logscope.correlate.skew import sample_skew, skew_known, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -55,6 +61,8 @@ LAST_AFTER = 60 * SECOND
 ALONE = 12.0  # nats that a pair may cost before both are better left alone
 ALONE_OPEN = 6.0  # the same where the visit may still be running
 
+SAME_CLIENT = 60 * SECOND  # between two logs' begins of a session whose clocks may differ
+WRONG_HOST = 30.0  # nats that a server costs which is known to be another host
 ENOUGH = 128  # visits from which on their balancer is looked for
 FEWEST = 6  # and before they are given up
 LOOKED_AT = 128  # of them, the latest
@@ -123,8 +131,12 @@ def group_at(m: Memory, host: int, hi: int, lo: int, service: int, what: int, ne
 @kernel
 def group_of(m: Memory, row: int, what: int, new: bool) -> int:
     if what == BALANCER_SCREEN:
-        return group_at(m, m[row + P_HOST], m[row + P_HI], m[row + P_LO], m[row + P_SERVICE], what, new)
-    return group_at(m, m[row + S_HOST], m[row + S_HI], m[row + S_LO], m[row + S_SERVICE], what, new)
+        own = m[row + P_WATCHED] == OWN_ADDRESS
+        hi = NULL if own else m[row + P_HI]
+        return group_at(m, m[row + P_HOST], hi, 0 if own else m[row + P_LO], m[row + P_SERVICE], what, new)
+    own = m[row + S_WATCHED] == OWN_ADDRESS
+    hi = NULL if own else m[row + S_HI]
+    return group_at(m, m[row + S_HOST], hi, 0 if own else m[row + S_LO], m[row + S_SERVICE], what, new)
 
 
 @kernel
@@ -154,13 +166,33 @@ def watch_visit(m: Memory, row: int, what: int) -> None:
     if m[REACHED] == 0 or (what == BALANCER_SMTPD and m[row + S_HEADER] == HEADER_MISSING):
         return
     watched = P_WATCHED if what == BALANCER_SCREEN else S_WATCHED
-    if m[row + watched] or m[row + (P_HI if what == BALANCER_SCREEN else S_HI)] == NULL:
+    if m[row + watched] == OWN_ADDRESS or m[row + (P_HI if what == BALANCER_SCREEN else S_HI)] == NULL:
         return
+    state = OWN_ADDRESS if is_passed_on(m, row, what) else 1
+    if m[row + watched] == state:
+        return
+    m[row + watched] = state
     g = group_of(m, row, what, True)
     if g >= 0:
-        m[row + watched] = 1
         m[g + GROUP_SEEN] += 1
         watch(m, g + GROUP_FIRST, row)
+
+
+@kernel
+def is_passed_on(m: Memory, row: int, what: int) -> bool:
+    """Whether a balancer session of the same client waits for its visit, too: only the port is another."""
+    screen = what == BALANCER_SCREEN
+    hi = m[row + (P_HI if screen else S_HI)]
+    lo = m[row + (P_LO if screen else S_LO)]
+    if m[row + (P_PORT if screen else S_PORT)] == NULL:
+        return False  # joined by address and time with all others of its address
+    b = m[address_chain(m, hi, lo)]
+    while b >= 0:
+        same = m[b + B_HI] == hi and m[b + B_LO] == lo and m[b + B_PORT] != NULL
+        if same and waits(m, b) and abs(m[b + B_START] - row_start(m, row, what)) <= SAME_CLIENT:
+            return True
+        b = m[b + B_NEXT]
+    return False
 
 
 @kernel
@@ -355,6 +387,8 @@ def find_server(m: Memory, g: int) -> None:
             continue
         skew = likeliest_skew(m, left[:count], visits, what)
         total = fitness(m, left[:count], visits, what, skew)
+        if usual_host(m, left[0]) not in (-1, m[g + GROUP_HOST]):
+            total -= WRONG_HOST
         if total > best:
             second = best
             best = total
@@ -440,7 +474,11 @@ def votes_for(m: Memory, left: Vector, visits: Vector, what: int, lowest: int, s
         for i in range(left.shape[0]):
             b = left[i]
             at = (row_start(m, row, what) - m[b + B_START] - lowest) // step
-            if 0 <= at < BINS and abs(length - (m[b + B_END] - m[b + B_START])) <= same:
+            if (
+                0 <= at < BINS
+                and not is_another(m, b, row, what)
+                and abs(length - (m[b + B_END] - m[b + B_START])) <= same
+            ):
                 votes[at] += 1.0
     return votes
 
@@ -496,6 +534,8 @@ def covered(m: Memory, left: Vector, visits: Vector, what: int, skew: int) -> in
 @kernel
 def clock_cost(m: Memory, b: int, row: int, what: int, skew: int) -> float:
     """Of a pair by a given clock, in nats against two that happen to meet."""
+    if is_another(m, b, row, what):
+        return IMPOSSIBLE
     coarse = row_coarse(m, row, what)
     cost = rarity(
         off(row_start(m, row, what) - m[b + B_START] - skew, coarse),

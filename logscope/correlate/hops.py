@@ -16,7 +16,7 @@ from logscope.correlate.hidden import expect_hidden, watch_balancer
 from logscope.correlate.late import take_down
 from logscope.correlate.layout import *
 from logscope.correlate.messages import message_of
-from logscope.correlate.servers import see_server
+from logscope.correlate.servers import note_label, see_server
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 from logscope.postfix.queue_ids import UNKNOWN, microseconds
@@ -82,7 +82,7 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
         add_closed(m, b, -1, -1)
         return
     push_timer(m, TIMER_BALANCER, WAIT, b)
-    see_server(m, b)
+    see_server(m, b, e[E_QUEUE])
     if expect_hidden(m, b):
         watch_balancer(m, b)
     push_timer(m, TIMER_BALANCED, WAIT_END, b)
@@ -149,6 +149,8 @@ def on_screen_connect(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[p + P_COARSE] = e[E_COARSE]
     push_event(m, p + P_EVENTS, e)
     m[VISITED] = 1
+    if e[E_ROLE] == R_SCREEN_CONNECT:
+        note_label(m, e[E_HOST], e[E_QUEUE])
     take_down(m, e[E_HI], e[E_LO], e[E_PORT], e[E_TIME], True)
     m[p + P_KEY] = add_key(m, e[E_HI], e[E_LO], e[E_PORT], K_SCREEN_PEER, p)
     enter_screen(m, p)
@@ -306,7 +308,10 @@ def start_smtpd(m: Memory, heap: Bytes, pool: Bytes, s: int, e: Vector) -> None:
     m[s + S_HI] = e[E_HI]
     m[s + S_LO] = e[E_LO]
     m[s + S_PORT] = e[E_PORT]
-    m[s + S_NAME] = keep(m, heap, pool, e[E_T0], TEXT_OF_NAMES) if e[E_ROLE] == R_SMTPD_CONNECT else NULL
+    m[s + S_NAME] = NULL
+    if e[E_ROLE] == R_SMTPD_CONNECT:
+        m[s + S_NAME] = keep(m, heap, pool, e[E_T0], TEXT_OF_NAMES)
+        note_label(m, e[E_HOST], e[E_QUEUE])
     push_event(m, s + S_EVENTS, e)
     m[VISITED] = 1
     if e[E_HI] == NULL:  # connect from unknown[unknown]

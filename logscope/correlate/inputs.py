@@ -259,6 +259,7 @@ def extract(
     entries: Matrix,
     enum_values: Vector,
     names: Vector,
+    labels: Vector,
     pool: Bytes,
     base: int,
     out: Matrix,
@@ -266,9 +267,10 @@ def extract(
     """Write the rows `first_row` to `last_row` that the joins have a use for to `out`; returns how many.
 
     `stamp` is the time as written, `time` in UTC, `accepted` HAProxy's accept date in UTC, `order` the
-    running maximum of `time`; `names` has the run's own codes of the scanner's names, `host_number` and
-    `host_hash` what hosts are known by, from the one without a name (-1) on: numbers depend on what is read
-    first, hashes do not; `base` is where the scanned chunk begins in `pool`.
+    running maximum of `time`; `names` has the run's own codes of the scanner's names, `labels` what the short
+    names of these codes are known by; `host_number` and `host_hash` are what hosts are known by, from the one
+    without a name (-1) on: numbers depend on what is read first, hashes do not; `base` is where the scanned
+    chunk begins in `pool`.
     """
     count = 0
     for row in range(first_row, last_row):
@@ -314,6 +316,10 @@ def extract(
                     header_v2(pool, begin, length, e)
         if roles[t] == R_BALANCER:
             e[E_N0] = accepted[row]
+            if e[E_N10] >= 0:
+                e[E_QUEUE] = labels[e[E_N10]]
+        elif (roles[t] == R_SCREEN_CONNECT or roles[t] == R_SMTPD_CONNECT) and host[row] >= 0:
+            e[E_QUEUE] = labels[names[host[row]]]
         elif roles[t] == R_SMTPD_DISCONNECT and e[E_T0] != NULL:
             e[E_QUEUE] = mix(hash_bytes(pool, e[E_T0] >> 24, e[E_T0] & 0xFFFFFF), host_hash[host[row] + 1])
         count += 1

@@ -337,7 +337,8 @@ def _new_memory(most_heads: int) -> Memory:
     ticks = talks + TALKS_WIDTH
     groups = ticks + SKEW_HOSTS * TICKS_WIDTH
     moments = groups + GROUP_PLACES * GROUP_WIDTH
-    bottom = moments + HOST_PLACES
+    labels = moments + HOST_PLACES
+    bottom = labels + SKEW_HOSTS
     memory = np.zeros(bottom + 1024, np.int64)
     memory[:skew] = -1
     memory[NOW] = NULL
@@ -348,7 +349,7 @@ def _new_memory(most_heads: int) -> Memory:
     memory[SKEW], memory[SERVERS], memory[TALKS], memory[TICKS] = skew, servers, talks, ticks
     memory[GROUPS] = groups
     memory[servers:talks] = -1  # no server has this name
-    memory[MOMENTS] = moments
+    memory[MOMENTS], memory[LABELS] = moments, labels
     for counter in (
         MOMENT,
         HEAP_TOP,

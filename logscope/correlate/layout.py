@@ -32,7 +32,9 @@ LONGEST_LINE = 1 << 21  # bytes; no line from which an event is made is longer
     E_HI2,
     E_LO2,
     E_PORT2,
-    E_QUEUE,  # hash of the queue id; of a disconnect line, of its host and counters
+    # hash of the queue id; of a disconnect line, of its host and counters; of a balancer's line, of the short
+    # name of its server; of a connect line, of that of its host
+    E_QUEUE,
     E_N0,
     E_N1,
     E_N2,

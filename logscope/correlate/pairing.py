@@ -46,13 +46,14 @@ ENOUGH = 12  # sessions from which the habits of the host can be learnt
 ROUNDS = 2
 NEIGHBOURS = 8  # on either side, whose hand-over took about as long
 SWEEPS = 200
-HOPELESS = 16.0  # nats
+HOPELESS = 12.0  # nats
 # other lines of the host between a hand-over and smtpd's connect that are no surprise on a busy host
 LINES_BETWEEN = 100.0
 START_ORDER = 4.0  # how much a place away from the order of starts weighs
 LOOSE_ORDER = 1.5  # and among many, of which the habits are learnt afterwards
 FINE_START = 0.02  # seconds that are little between a verdict and smtpd's connect
 FINE_END = 0.1  # and between the two ends of a session
+END_LATE = 20.0  # cost of a session that goes on at the server after the balancer closed it
 STILL_RUNS = 12.0  # cost of an smtpd session that still runs although the balancer saw the end
 OTHER_HOST = 12.0  # cost of a server's name that was another host's so far
 SKIPPED = 12.0  # cost of leaving one side out of an alignment
@@ -61,6 +62,10 @@ LEAST_FINE = 0.0005  # seconds, and places, that neighbours always differ by
 LEAST_COARSE = 0.3
 LEAST_PLACES = 0.7
 NEVER = 1e15
+OWN_ADDRESS = 2  # in P_WATCHED and S_WATCHED: the mail server saw the client's address, but not its port
+UNLIKELY = 6.0  # nats by which times must be worse than another pair's for habits to be no longer asked
+FINENESS = 16  # entries of the table of surprises for each unit
+SURPRISES = 2048
 
 
 # --- one session of the later hop ---------------------------------------------------------------------------
@@ -160,16 +165,26 @@ def end_cost(m: Memory, b: int, row: int, what: int, now: int) -> float:
     ended = row_end(m, row, what)
     if ended == NULL:
         return STILL_RUNS if end + SECONDS_OVER < now and what != BALANCER_SCREEN else 0.0
-    late = ended - end
-    if coarse:
-        late = 0 if -SECOND < late <= 0 else (late + SECOND if late < 0 else late)
+    late = within_second(ended - end, coarse)
     if late > SECONDS_OVER and known:  # the server cannot go on long after the balancer closed
-        return 20.0
+        return END_LATE
     return surprise(late, scale)
 
 
 @kernel
+def is_another(m: Memory, b: int, row: int, what: int) -> bool:
+    """Whether the mail server saw the client's own address, and it is not that of the balancer's session."""
+    if what == BALANCER_SCREEN:
+        own = m[row + P_WATCHED] == OWN_ADDRESS
+        return bool(own and (m[row + P_HI] != m[b + B_HI] or m[row + P_LO] != m[b + B_LO]))
+    own = m[row + S_WATCHED] == OWN_ADDRESS
+    return bool(own and (m[row + S_HI] != m[b + B_HI] or m[row + S_LO] != m[b + B_LO]))
+
+
+@kernel
 def balancer_cost(m: Memory, b: int, row: int, what: int, now: int) -> float:
+    if is_another(m, b, row, what):
+        return IMPOSSIBLE
     host = row_host(m, row, what)
     start = gap(m, b, host, row_start(m, row, what), row_coarse(m, row, what))
     known = skew_known(m, m[b + B_HOST], host)
@@ -285,14 +300,18 @@ def shorten(m: Memory, left: Vector, right: Vector, what: int, columns: Matrix, 
     plain = np.empty((rows, width))
     for j in range(rows):
         first[j] = max(last[j] - width, 0)
-        for t in range(width):
-            plain[j, t] = pair_cost(m, left[first[j] + t], right[j], what)
+    if what == SCREEN_SMTPD or rows < ENOUGH or not is_one_host(m, right, what):
+        for j in range(rows):
+            for t in range(width):
+                plain[j, t] = pair_cost(m, left[first[j] + t], right[j], what)
+    else:
+        price_by_time(m, left, right, what, first, plain)
     place = align(first, plain, count, SKIPPED, SKIPPED)
     expected = -1
     for j in range(rows):
         expected = place[j] if place[j] >= 0 else expected + 1
         for t in range(width):
-            if plain[j, t] >= IMPOSSIBLE:
+            if plain[j, t] >= cost[j, SHORT_LIST - 1]:  # at first all are IMPOSSIBLE there
                 continue
             i = first[j] + t
             price = plain[j, t] + order * math.log1p((i - expected) ** 2 / 2.0)
@@ -306,6 +325,84 @@ def shorten(m: Memory, left: Vector, right: Vector, what: int, columns: Matrix, 
                 cost[j, other] = cost[j, other - 1]
             columns[j, k] = i
             cost[j, k] = price
+
+
+@kernel
+def is_one_host(m: Memory, right: Vector, what: int) -> bool:
+    same = True
+    for j in range(1, right.shape[0]):
+        same = same and row_host(m, right[j], what) == row_host(m, right[0], what)
+    return same
+
+
+@kernel
+def price_by_time(m: Memory, left: Vector, right: Vector, what: int, first: Vector, cost: Costs) -> None:
+    """As `balancer_cost`, for pairs of many rows of one host: what a column says is looked up once, surprises
+    are read from a table, and habits are asked only of pairs whose times are not hopeless beside the row's
+    best; the others' count as neutral.
+    """
+    rows = right.shape[0]
+    width = cost.shape[1]
+    host = row_host(m, right[0], what)
+    now = m[NOW]
+    start = np.empty(left.shape[0], np.int64)
+    end = np.empty(left.shape[0], np.int64)
+    known = np.empty(left.shape[0], np.int64)
+    elsewhere = np.empty(left.shape[0])
+    for i in range(left.shape[0]):
+        b = left[i]
+        skew = skew_of(m, m[b + B_HOST], host)
+        start[i] = m[b + B_START] + skew
+        end[i] = NULL if m[b + B_ASAP] == 1 else m[b + B_END] + skew
+        known[i] = skew_known(m, m[b + B_HOST], host)
+        usual = usual_host(m, b)
+        elsewhere[i] = OTHER_HOST if usual >= 0 and usual != host else 0.0
+    table = np.empty(SURPRISES)
+    for k in range(SURPRISES):
+        table[k] = 2.0 * math.log1p(k / FINENESS)
+    for j in range(rows):
+        row = right[j]
+        coarse = row_coarse(m, row, what)
+        started = row_start(m, row, what)
+        ended = row_end(m, row, what)
+        own = m[row + (P_WATCHED if what == BALANCER_SCREEN else S_WATCHED)] == OWN_ADDRESS
+        least = IMPOSSIBLE
+        for t in range(width):
+            i = first[j] + t
+            late = within_second(started - start[i], coarse)
+            far = abs(late) > (10 * SECOND if known[i] else 60 * SECOND)
+            if far or (own and is_another(m, left[i], row, what)):
+                cost[j, t] = IMPOSSIBLE
+                continue
+            fine = known[i] and not coarse
+            price = elsewhere[i] + table[entry(late, 0.02 if fine else 0.5)]
+            if end[i] != NULL and ended != NULL:
+                late = within_second(ended - end[i], coarse)
+                if late > SECONDS_OVER and known[i]:
+                    price += END_LATE
+                else:
+                    price += table[entry(late, FINE_END if fine else 0.5)]
+            elif end[i] != NULL and what != BALANCER_SCREEN and end[i] + SECONDS_OVER < now:
+                price += STILL_RUNS
+            cost[j, t] = price
+            least = min(least, price)
+        for t in range(width):
+            if cost[j, t] <= least + UNLIKELY and end[first[j] + t] != NULL:
+                cost[j, t] += habits_of(m, left[first[j] + t], row, what, 0)
+
+
+@kernel
+def entry(late: int, scale: float) -> int:
+    """Of the table of surprises."""
+    return min(int(abs(late) * (FINENESS / SECOND / scale)), SURPRISES - 1)
+
+
+@kernel
+def within_second(late: int, coarse: int) -> int:
+    """How late, nothing where a stamp of whole seconds may hide it."""
+    if coarse and late < 0:
+        return int(min(late + SECOND, 0))
+    return int(late)
 
 
 @kernel

@@ -1,4 +1,9 @@
-"""Which host each of a balancer's servers is, and how often its sessions are seen there at all."""
+"""Which host each of a balancer's servers is, and how often its sessions are seen there at all.
+
+A server that is called as a host calls itself is taken for that host until some sessions turn up elsewhere.
+Names alone decide nothing, but where sessions are told apart by time, who begins with a wrong host finds
+evidence for it.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from logscope.engine import kernel
 
 RARELY = 0.1  # sessions of a server are nearly all seen at its host, or nearly none
 LINKS_KEPT = 256
+NAMED = 16  # links that a server's name is worth
 SEEN_KEPT = 4096
 PERIOD = 16 * SECOND  # sessions that ended in the present one may still be linked
 
@@ -49,11 +55,40 @@ def server_at(m: Memory, b: int) -> int:
 
 
 @kernel
-def see_server(m: Memory, b: int) -> None:
-    """Count a session that reached a server, once it is known that sessions can be linked at all."""
+def see_server(m: Memory, b: int, label: int) -> None:
+    """Count a session that reached a server, once it is known that sessions can be linked at all.
+
+    `label` is a hash of the server's short name, NULL where it has none.
+    """
     m[REACHED] = 1
+    at = server_at(m, b)
+    m[at + SERVER_LABEL] = max(label, 0)
     if m[LINKED]:
-        m[server_at(m, b) + SERVER_PRESENT] += 1
+        m[at + SERVER_PRESENT] += 1
+
+
+@kernel
+def note_label(m: Memory, host: int, label: int) -> None:
+    """Remember how a mail host is called."""
+    if 0 <= host < SKEW_HOSTS and label != NULL:
+        m[m[LABELS] + host] = label
+
+
+@kernel
+def believe_name(m: Memory, at: int) -> None:
+    """Take a server whose host nobody knows for the one host that has its name."""
+    label = m[at + SERVER_LABEL]
+    if m[at + SERVER_HOST] >= 0 or label == 0:
+        return
+    found = -1
+    for host in range(SKEW_HOSTS):
+        if m[m[LABELS] + host] == label:
+            if found >= 0:
+                return
+            found = host
+    if found >= 0:
+        m[at + SERVER_HOST] = found
+        m[at + SERVER_LINKS] = NAMED
 
 
 @kernel
@@ -64,6 +99,7 @@ def note_host(m: Memory, b: int, host: int) -> None:
     m[at + SERVER_LINKED] += 1
     if m[b + B_SERVER] < 0:
         return
+    believe_name(m, at)
     if m[at + SERVER_HOST] == host:
         m[at + SERVER_LINKS] = min(m[at + SERVER_LINKS] + 1, LINKS_KEPT)
         return
@@ -76,7 +112,10 @@ def note_host(m: Memory, b: int, host: int) -> None:
 
 @kernel
 def usual_host(m: Memory, b: int) -> int:
-    return int(m[server_at(m, b) + SERVER_HOST])
+    """Where the sessions of this one's server turn up, or would by its name; -1 where nothing tells."""
+    at = server_at(m, b)
+    believe_name(m, at)
+    return int(m[at + SERVER_HOST])
 
 
 @kernel

@@ -75,8 +75,9 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     TAKEN_EVENTS,
     TAKEN_INNERS,
     TAKEN_DELIVERIES,
+    LABELS,  # where hashes of mail hosts' short names begin; 0 for hosts that logged no session yet
     FREE_FIRST,  # one list of free rows for each kind
-) = range(47)
+) = range(48)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
@@ -114,8 +115,9 @@ SERVER_PLACES = 1024
     SERVER_LOOKED,  # its sessions for which another balancer's line was looked for, and how many had one
     SERVER_PAIRED,
     SERVER_LEAN,  # how much more often they seemed to be the outer ones of these
+    SERVER_LABEL,  # hash of its short name
     SERVER_WIDTH,
-) = range(17)
+) = range(18)
 GROUP_PLACES = 256
 GROUP_TRIES = 4
 (

@@ -63,6 +63,8 @@ SAME_ADDRESSES = 0.5
 STRAYED, MINOR_STRAYED = 3, 0.25
 """Another target has so many times the masked sessions that were joined by time: these may be its own,
 unless they have this share."""
+MINOR_BORROWED = 0.4
+"""Visible sessions that may be another frontend's must be this share of all that the target has."""
 LOST = 0.25
 """Share of sessions with a header whose lines about it may be missing."""
 MINOR_FAMILY = 0.1
@@ -237,7 +239,7 @@ class Verdict:
         if kind != "passed" and (strayed := self._strayed()):
             return max(ENOUGH, strayed * self._explained)
         if kind == "passed" and self._borrowed():
-            return max(ENOUGH, MINOR_STRAYED * self._explained)
+            return max(ENOUGH, MINOR_BORROWED * self._sessions)
         if not self.inferred:
             return ENOUGH
         timed = sum(cell.timed for cell in self.target.cells.values())

@@ -21,10 +21,12 @@ class Numbers:
 
     Attributes:
         names: by the scanner's code; -1, no name, stays -1.
+        labels: of the short names, by the run's numbers.
         hosts, host_hashes: by the scanner's code plus one.
     """
 
     names: Codes
+    labels: Codes
     hosts: Codes
     host_hashes: Codes
 
@@ -44,7 +46,7 @@ class Extractor:
         present = np.flatnonzero(np.bincount(rows.host + 1)) - 1
         numbers, hashes = (np.full(int(present.max(initial=-1)) + 2, -1, np.int64) for _ in range(2))
         numbers[present + 1], hashes[present + 1] = self._hosts.number(codes[present], self._dictionary.raw)
-        return Numbers(codes, numbers, hashes)
+        return Numbers(codes, self._dictionary.labels(), numbers, hashes)
 
     def extract(
         self,
@@ -70,8 +72,8 @@ class Extractor:
             rows.template, rows.start, rows.arena, 0, rows.count, rows.stamp, chunk.logged_at,
             chunk.accepted_at, order, rows.stamp_kind,
             rows.host, numbers.hosts, numbers.host_hashes, rows.service, rows.pid, source, chunk.first_line,
-            plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, numbers.names, pool,
-            base, out,
+            plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, numbers.names,
+            numbers.labels, pool, base, out,
         )  # fmt: skip
         return int(count)
 

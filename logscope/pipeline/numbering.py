@@ -23,6 +23,7 @@ class Dictionary:
     def __init__(self) -> None:
         self._names = Names()
         self._known: dict[int, Codes] = {}
+        self._labels: list[int] = []
 
     def translate(self, names: Names) -> Codes:
         """int64[names]: this dictionary's codes of a scanner's names."""
@@ -34,6 +35,12 @@ class Dictionary:
         known = np.concatenate([np.empty(0, np.int64) if known is None else known, np.array(new, np.int64)])
         self._known[id(names)] = known
         return known
+
+    def labels(self) -> Codes:
+        """int64[names]: hashes of their short names (`mx-a` of `MX-A.example.com`), never 0."""
+        for code in range(len(self._labels), len(self._names)):
+            self._labels.append(1 + crc32(_short(self._names.raw(code))))
+        return np.array(self._labels, np.int64)
 
     def raw(self, code: int) -> bytes:
         """The bytes of a code."""
@@ -51,7 +58,13 @@ class Dictionary:
         return self._names  # who asked for what goes by identity, which ends with the process
 
     def __setstate__(self, names: Names) -> None:
-        self._names, self._known = names, {}
+        self._names, self._known, self._labels = names, {}, []
+
+
+def _short(name: bytes) -> bytes:
+    """The first label of a host's name, in small letters; an address as it is."""
+    first = name.split(b".", 1)[0].lower()
+    return name if first.isdigit() else first
 
 
 class Hosts:

@@ -133,3 +133,41 @@ def test_clients_that_are_seen_are_not_taken_for_hidden_ones(tmp_path: Path) -> 
     assert [one.known_from for one in seen] == ["proxy_header"] * 30
     assert all(one.is_whole and one.confidence == "exact" for one in seen)
     assert right(found) >= 0.95 * 140
+
+
+def transparent_site(*, count: int, apart_s: float = 0.0) -> Site:
+    """A balancer that comes with its clients' addresses and ports of its own (`usesrc clientip`).
+
+    `apart_s` puts the mail servers' sessions at other times: then they are others, of the same clients.
+    """
+    site, draw = Site(), random.Random(7)
+    at = 10.0
+    for number in range(count):
+        at += draw.expovariate(2.0)
+        lasts, counters, sent = draw.choice(TALKS)
+        host = draw.choice(list(NODES))
+        client = f"198.51.100.{draw.randrange(1, 30)}"
+        server = {"mx-a": "srv1", "mx-b": "srv2"}[host]
+        site.balancer(str(number), at, lasts, 20000 + number, server, client=client, sent=sent)
+        here = at + draw.uniform(0.0005, 0.002) + (draw.uniform(-apart_s, apart_s) if apart_s else 0.0)
+        site.visit(
+            str(number), here, lasts - 0.003, host, 3000 + number, client, 45000 + number, NODES[host],
+            counters=counters,
+        )  # fmt: skip
+    return site
+
+
+def test_a_transparent_balancers_sessions_are_joined_by_address_and_time(tmp_path: Path) -> None:
+    found = transparent_site(count=80).join(tmp_path)
+    assert right(found) >= 0.95 * 80
+    assert not [one for one in by_timing(found) if not one.is_whole]
+    for one in by_timing(found):
+        assert one.confidence != "exact"
+        assert one.client[0] is not None
+        assert one.client[1] is not None
+        assert one.client[1] < 45000
+
+
+def test_sessions_of_the_same_clients_at_other_times_are_others(tmp_path: Path) -> None:
+    found = transparent_site(count=80, apart_s=40.0).join(tmp_path)
+    assert len(by_timing(found)) <= 2

@@ -42,3 +42,20 @@ def test_queue_ids_tell_when_within_a_second(tmp_path: Path, seed: int) -> None:
     told = busy_site(seed, queue_ids=True).join(tmp_path)
     assert wrong(plain, "exact") == wrong(told, "exact") == []
     assert exact(told) > exact(plain) + 5
+
+
+@pytest.mark.parametrize("servers", [("mx-a", "mx-b"), ("MX-A.example.net", "mx-b.example.net")])
+def test_a_server_is_taken_for_the_host_that_has_its_name(tmp_path: Path, servers: tuple[str, str]) -> None:
+    """Few clients at two hosts whose clocks differ by seconds: times alone make wrong pairs."""
+    site, draw = Site(), random.Random(11)
+    at, ahead = 10.0, {"mx-a": -2.3, "mx-b": 3.5}
+    for number in range(120):
+        at += draw.expovariate(1.0)
+        host = draw.choice(("mx-a", "mx-b"))
+        lasts, client = draw.uniform(0.02, 4.0), f"198.51.100.{draw.randrange(1, 5)}"
+        server = servers[0] if host == "mx-a" else servers[1]
+        site.balancer(str(number), at, lasts, 41000 + number, server, client=client)
+        site.smtpd(str(number), at + ahead[host], lasts, host, 100 + number, f"unknown[{client}]")
+    found = site.join(tmp_path)
+    assert sum(one.is_whole for one in found) >= 0.9 * 120
+    assert wrong(found, "exact") == []

@@ -30,9 +30,6 @@ HARD = {
     "unix-front": 40,
 }
 
-UNTOLD = {("transparent", "other server names")}
-"""Where "cannot tell" will do: the ports differ, and no name says which host a server is."""
-
 LINES: Logs = (
     ["Nov 22 09:21:04 edge1 haproxy[3]: 192.0.2.1:2 [22/Nov/2026:09:21:04.001] ft_smtp bk_smtp/mx-b 1/0/9"],
     [
@@ -76,7 +73,4 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 @pytest.mark.parametrize("name", HARD)
 def test_the_verdict_is_right(captures: Callable[[str], Path], name: str, variant: str) -> None:
     directory = captures(name)
-    found = list(wrong(directory, varied(directory, "traditional", variant)))
-    if (name, variant) in UNTOLD:
-        found = [one for one in found if "['unknown']" not in one]
-    assert found == []
+    assert list(wrong(directory, varied(directory, "traditional", variant))) == []
