@@ -285,6 +285,7 @@ class Live:
         self._dates: list[int] = []
         self._ended = Counts()
         self._ended_signals: list[Signals] = []
+        self._ended_crowded: list[tuple[str, int]] = []
         self.tally = Tally()
         self._began: int | None = None
         self._evicting = False
@@ -470,6 +471,7 @@ class Live:
 
     def crowded(self) -> Iterator[tuple[str, int]]:
         """Inputs that name more than may be told apart, and how often they did."""
+        yield from self._ended_crowded
         for stream in self._streams:
             if stream.feed.refused_names:
                 yield stream.name, stream.feed.refused_names
@@ -526,6 +528,8 @@ class Live:
         for stream in [one for one in self._streams if one.feed.ended and not one.held]:
             self._ended.merge(stream.feed.counts)
             self._ended_signals = [merged([*self._ended_signals, stream.feed.collector.signals])]
+            if stream.feed.refused_names:
+                self._ended_crowded.append((stream.name, stream.feed.refused_names))
             self._streams.remove(stream)
 
     # --- joining --------------------------------------------------------------------------------------------

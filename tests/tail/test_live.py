@@ -123,3 +123,17 @@ def test_a_line_later_than_the_grace_is_taken_and_counted() -> None:
     assert live.tally.late > 100
     assert len(rows) == len(FROM_FILES["proxy-v1"])
     assert {row["join_confidence"] for row in rows} <= {"exact", "probable"}
+
+
+def test_names_beyond_those_that_are_told_apart_are_counted() -> None:
+    """Also when their input has ended."""
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    live.most_names = 4
+    flood = Arriving("mail.log")
+    live.add([flood], 0, 0)
+    lines = [f"Nov 22 10:00:01 host-{number} postfix/qmgr[9]: 4QX0: removed\n" for number in range(9)]
+    flood.data = "".join(lines).encode()
+    flood.follows = False
+    list(live.finish(0))
+    assert list(live.crowded()) == [("mail.log", 7)]
+    assert live.quality["lines_read"] == 9
