@@ -33,7 +33,7 @@ class Fed:
         """What is told of the rows that are new; `closing`, so that nothing has to be waited for."""
         for batch in scene.batches(1)[self._given :]:
             self._given += 1
-            finished = SimpleNamespace(count=batch.num_rows, sessions=batch.select)
+            finished = SimpleNamespace(count=batch.num_rows, sessions=batch.select, new=lambda rows: rows)
             self.watch.show(finished, cast(Live, None))
         before = len(self.stream.getvalue())
         live = SimpleNamespace(closing=True, busy=False, signals=scene.signals)
