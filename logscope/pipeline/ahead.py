@@ -1,6 +1,6 @@
 """One source's chunks on their way to the joins: some are scanned ahead, side by side, while the joins go on.
 
-    chunk         n            n + 1             n + 2, n + 3
+    chunk         n            n + 1             n + 2
     is            being joined numbered, events  being scanned, in any order
 
 Names are numbered by whoever asks for the events, when it asks, so in an order that the input alone decides.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from logscope.correlate.join import Taken
     from logscope.correlate.output import Finished
 
-_PLACES, _PLACES_AT_ONCE = 4, 2
+_PLACES, _PLACES_AT_ONCE = 3, 2
 """Chunks of a source that may be under way, with threads and without."""
 JOIN_CLASSES = ("joined_exact", "joined_probable", "ambiguous", "balancer_only", "mta_only")
 
