@@ -195,7 +195,8 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
         counts = votes.setdefault(target.name.server, Counter())
         sessions[target.name.server] += target.span(*range(FATES)).count
         for node, count in target.joined.items():
-            counts[node.mta_host] += count
+            if node.mta_host is not None:  # a balancer's session may be one of several hosts'
+                counts[node.mta_host] += count
     names = hosts_by_name(tally, signals)
     hosts: Hosts = {}
     for server, counts in votes.items():

@@ -44,3 +44,13 @@ def test_hiding_its_clients(grammars: Catalogue, kind: str) -> None:
     assert found.false == []
     assert found.missed == []
     assert all(error <= 3 for error in found.onset_errors)
+
+
+@pytest.mark.parametrize(
+    ("kind", "seed"), [("monitoring host", 2001), ("one frontend", 1006), ("header v2 not expected", 2)]
+)
+def test_judged_wrongly_once(grammars: Catalogue, kind: str, seed: int) -> None:
+    """Whole sites: the faults were of servers taken for other hosts."""
+    writer = Writer(draw(kind, seed), seed)
+    found = outcome_of(kind, seed, writer, judged(grammars, *writer.write(), machine_code=False))
+    assert (found.false, found.missed) == ([], [])
