@@ -190,12 +190,15 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     votes: dict[str | None, Counter[str | None]] = {}
     sessions: Counter[str | None] = Counter()
     timed: Counter[str | None] = Counter()
+    everywhere = {node.mta_host for node in tally.peers} | set(signals.mail_hosts)
+    named_somewhere = any(everywhere)
     for target in found:
         timed[target.name.server] += sum(cell.timed for cell in target.cells.values())
         counts = votes.setdefault(target.name.server, Counter())
         sessions[target.name.server] += target.span(*range(FATES)).count
         for node, count in target.joined.items():
-            if node.mta_host is not None:  # a balancer's session may be one of several hosts'
+            # Where hosts have names, a session without one may be one of several hosts': it has no vote.
+            if node.mta_host is not None or not named_somewhere:
                 counts[node.mta_host] += count
     names = hosts_by_name(tally, signals)
     hosts: Hosts = {}
@@ -208,7 +211,6 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
             hosts[server] = named
         elif count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
             hosts[server] = host
-    everywhere = {node.mta_host for node in tally.peers} | set(signals.mail_hosts)
     if not hosts and len(everywhere) == 1:
         hosts = dict.fromkeys(votes, *everywhere)
     return hosts

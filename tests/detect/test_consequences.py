@@ -8,6 +8,7 @@ import pytest
 
 from logscope.detect.address_lines import KINDS, LIMIT, LOGIN, AddressLines
 from logscope.detect.header_lines import Example
+from logscope.detect.signals import NEVER
 from logscope.errors import Place
 from logscope.postfix import config as postfix
 from logscope.site import Site
@@ -178,6 +179,7 @@ def test_hosts_without_a_name_are_joined_with_their_mail(tmp_path: Any) -> None:
     scene = relayed(masked(), *ELSEWHERE)
     for row in (*scene.rows, *scene.deliveries):
         row["mta_host"] = None
+    scene.signals.mail_hosts = {None: NEVER}
     assert kinds(scene, site=site(tmp_path, ""))["open_relay"]["count"] == 3
 
 
