@@ -4,6 +4,8 @@ python -m benchmarks.anomalies --smoke                a few small weeks, in seco
 python -m benchmarks.anomalies --weeks 40 --misses    some weeks, with everything that went wrong
 python -m benchmarks.anomalies --split train …        what detectors may be tuned on
 python -m benchmarks.anomalies --write                all weeks, and the table in docs/anomalies.md
+
+Each week is written down when it is done: a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -15,9 +17,10 @@ from pathlib import Path
 
 from . import controls as others
 from . import run, table
+from .outcomes import ROOT, Outcomes, digest
 from .weeks import Spec, smoke, specs
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "anomalies.md"
+DOCUMENT = ROOT / "docs" / "anomalies.md"
 BEGIN, END = (
     "<!-- begin of the table: python -m benchmarks.anomalies --write -->",
     "<!-- end of the table -->",
@@ -37,9 +40,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, help="leave out so many weeks")
     parser.add_argument("--huge", type=int, help="weeks of 5 million sessions a day")
     parser.add_argument("--compared", type=int, help="weeks over which the controls are compared")
-    parser.add_argument("--minutes", type=float, help="stop after so many, with the weeks that are done")
+    parser.add_argument("--minutes", type=float, help="begin no more weeks after so many")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--sort", action="append", help="only weeks of this sort: clean, faults, …")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="where weeks are written down; unless said, one of this code in .cache",
+    )
     parser.add_argument("--misses", action="store_true", help="say what was missed, misnamed and false")
     parser.add_argument("--smoke", action="store_true", help="a few small weeks, to see that all of it runs")
     parser.add_argument("--write", action="store_true", help=f"put the tables into {DOCUMENT.name}")
@@ -58,20 +67,20 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"without {', '.join(sorted(missing))}: pip install 'logscope[bench]'", file=sys.stderr)
     until = begun + 60 * given.minutes if given.minutes else None
+    kept = Outcomes(given.keep or ROOT / ".cache" / f"anomalies-{digest()}")
     calibrating = [] if not names else _calibrating(1 if given.smoke else max(3, compared * 2 // 5))
-    train = list(run.all_judged(calibrating, names, calibrating, given.jobs, until))
-    test = list(run.all_judged(chosen, names, _with_controls(chosen, compared), given.jobs, until))
+    train = run.all_judged(calibrating, names, calibrating, given.jobs, until, kept)
+    test = run.all_judged(chosen, names, _with_controls(chosen, compared), given.jobs, until, kept)
     if not test:
         print("no week was done in that time", file=sys.stderr)
         return 1
     print(table.brief(test), file=sys.stderr)
     if given.misses:
-        print("\n".join(table.misses(test)))
-        return 0
+        print("\n".join(table.misses(test)), file=sys.stderr)
     text = table.document(given.split, test, run.comparison(train, test))
-    took = (time.monotonic() - begun) / 60
-    told = f"--split {given.split} --weeks {len(test) - huge} --huge {huge} --compared {compared}"
-    text += f"\nMade by `python -m benchmarks.anomalies {told}` in {took:.0f} minutes.\n"
+    count = sum(week.spec.sort != "huge" for week in test)
+    told = f"--split {given.split} --weeks {count} --huge {len(test) - count} --compared {compared}"
+    text += f"\nMade by `python -m benchmarks.anomalies {told}`.\n"
     if given.write:
         put(DOCUMENT, text)
     else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Container, Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,32 +12,36 @@ from numpy.typing import NDArray
 from logscope.detect.anomalies import Finder, Finding
 
 from . import controls as others
+from .outcomes import Outcomes
 from .score import Compared, Event, Scored, Tally, at_random, compare, is_stated, pairs_of, tally
-from .series import Series
+from .series import Rate, Series
 from .weeks import NS, Spec, make
 
 
 def judged(spec: Spec, controls: Iterable[str] = ()) -> Scored:
     """One week."""
     week = make(spec)
-    finder, series = Finder(), Series(week.start_s)
+    finder = Finder()
+    series = Series(week.start_s) if controls else None
+    minutes = Rate(week.start_s)
     spent = 0.0
     for table, batch in week.batches:
         begun = time.process_time()
         finder.add(table, batch)
         spent += time.process_time() - begun
-        if spec.sort != "huge":
+        minutes.add(table, batch)
+        if series is not None:
             series.add(table, batch)
     begun = time.process_time()
     report = finder.report()
     spent += time.process_time() - begun
     for label in week.labels:
-        label.rate = series.rate(label.start_s) if spec.sort != "huge" else week.per_day / 1440
+        label.rate = minutes.before(label.start_s)
     scored = Scored(
         spec, week.per_day, week.labels, [_event(one) for one in report.findings], start_s=week.start_s,
         seconds=spent,
     )  # fmt: skip
-    if controls:
+    if series is not None:
         names, table_ = series.table()
         scored.curves = {
             name: others.by_class(names, others.CONTROLS[name](names, table_)) for name in controls
@@ -51,25 +55,45 @@ def _event(one: Finding) -> Event:
 
 
 def all_judged(
-    specs: Sequence[Spec], controls: Sequence[str], compared: Container[Spec], jobs: int, until: float | None
-) -> Iterator[Scored]:
-    """Many weeks, in order.
+    specs: Sequence[Spec],
+    controls: Sequence[str],
+    compared: Container[Spec],
+    jobs: int,
+    until: float | None,
+    kept: Outcomes,
+) -> list[Scored]:
+    """Many weeks, in order; those that are kept already are not made again.
 
     Args:
         specs: the weeks.
         controls: names of the controls.
         compared: the weeks for which the controls are run.
         jobs: processes.
-        until: of `time.monotonic`, when to leave it at those that are done; None: never.
+        until: of `time.monotonic`, when to begin no more weeks; None: never.
+        kept: where each is written down as soon as it is done.
     """
+    found: dict[Spec, Scored] = {}
+    for spec in specs:
+        done = kept.of(spec, bool(controls) and spec in compared)
+        if done is not None:
+            found[spec] = done
+    waiting = [spec for spec in specs if spec not in found]
     with ProcessPoolExecutor(jobs) as pool:
-        futures = [pool.submit(judged, spec, tuple(controls) if spec in compared else ()) for spec in specs]
-        for future in futures:
-            try:
-                yield future.result(None if until is None else max(until - time.monotonic(), 0.0))
-            except TimeoutError:
-                pool.shutdown(wait=False, cancel_futures=True)
-                return
+        running: set[Future[Scored]] = set()
+        while running or waiting:
+            # Only as many at once as there are processes: nothing has to be called off when time is up.
+            while waiting and len(running) < jobs:
+                if until is not None and time.monotonic() >= until:
+                    waiting.clear()
+                    break
+                spec = waiting.pop(0)
+                running.add(pool.submit(judged, spec, tuple(controls) if spec in compared else ()))
+            done_now, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done_now:
+                one = future.result()
+                kept.keep(one)
+                found[one.spec] = one
+    return [found[spec] for spec in specs if spec in found]
 
 
 # --- controls -----------------------------------------------------------------------------------------------

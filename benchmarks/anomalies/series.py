@@ -187,10 +187,33 @@ class Series:
             found[name + ", median"] = _medians(spread)
         return list(found), np.stack(list(found.values()), axis=1).astype(np.float32)
 
-    def rate(self, before_s: float) -> float:
+
+class Rate:
+    """Sessions of each minute, no more.
+
+    Args:
+        start_s: the week's first second, since 1970.
+    """
+
+    def __init__(self, start_s: float) -> None:
+        self._start = int(start_s * 1e9)
+        self._counts = np.zeros(MINUTES)
+
+    def add(self, table: str, batch: pa.RecordBatch) -> None:
+        """Count a batch, if it is of sessions."""
+        if table != "sessions":
+            return
+        columns = Columns(batch)
+        accepted = columns.integers("accepted_at")
+        times = np.where(accepted != NULL, accepted, columns.integers("mta_connected_at"))
+        minutes = (times - self._start) // _NS
+        some = (times != NULL) & (minutes >= 0) & (minutes < MINUTES)
+        self._counts += np.bincount(minutes[some], minlength=MINUTES)
+
+    def before(self, at_s: float) -> float:
         """Sessions a minute in the hour before a time."""
-        at = int(before_s - self._start / 1e9) // 60
-        return float(self._counts["sessions"][max(0, at - 60) : max(1, at)].mean())
+        at = int(at_s - self._start / 1e9) // 60
+        return float(self._counts[max(0, at - 60) : max(1, at)].mean())
 
 
 def _medians(spread: Counts) -> Counts:

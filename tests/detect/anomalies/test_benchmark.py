@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from benchmarks.anomalies import __main__ as command
 from benchmarks.anomalies import table
 from benchmarks.anomalies.cases import BY_NAME, CASES
 from benchmarks.anomalies.controls import by_class
+from benchmarks.anomalies.outcomes import Outcomes
+from benchmarks.anomalies.run import all_judged
 from benchmarks.anomalies.score import Event, Scored, compare, is_stated, named, tally
 from benchmarks.anomalies.weeks import Label, Spec, make, specs
 from logscope.detect.anomalies.kinds import KINDS
@@ -114,8 +118,8 @@ def test_every_case_comes_at_its_stated_size_among_three_hundred_weeks() -> None
 
 
 @pytest.mark.slow
-def test_the_smoke_run_prints_all_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--smoke", "--jobs", "1"]) == 0
+def test_the_smoke_run_prints_all_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--smoke", "--jobs", "1", "--keep", str(tmp_path)]) == 0
     text = capsys.readouterr().out
     assert "2 weeks of the test split" in text
     assert "| precision, all weeks" in text
@@ -123,10 +127,32 @@ def test_the_smoke_run_prints_all_tables(capsys: pytest.CaptureFixture[str]) -> 
     assert text.count("\n| auth_guessing |") == 1
 
 
-def test_the_table_goes_between_its_marks(tmp_path: object) -> None:
-    from pathlib import Path
+def test_what_came_of_a_week_is_kept_even_where_a_later_line_was_cut_off(tmp_path: Path) -> None:
+    one = week([label()], [event(), event("drop", after=-9e4, since=-9e4)])
+    one.curves = {"a control": (["sessions"], np.array([[1], [2]], np.float32))}
+    Outcomes(tmp_path).keep(one)
+    lines = tmp_path / "weeks.jsonl"
+    whole = lines.read_text()
+    lines.write_text(whole + whole.replace('"seed": 1', '"seed": 3')[:200])
+    kept = Outcomes(tmp_path)
+    assert kept.of(Spec(3, "faults"), False) is None
+    found = kept.of(Spec(1, "faults"), True)
+    assert found is not None
+    assert (found.labels, found.events, found.false) == (one.labels, one.events, one.false)
+    classes, scores = found.curves["a control"]
+    assert (classes, scores.tolist()) == (["sessions"], [[1], [2]])
 
-    path = Path(str(tmp_path)) / "page.md"
+
+def test_a_week_that_is_kept_is_not_made_again_and_no_more_are_begun_when_time_is_up(tmp_path: Path) -> None:
+    kept = Outcomes(tmp_path)
+    kept.keep(week([label()], [event()]))
+    kept = Outcomes(tmp_path)
+    found = all_judged([Spec(3, "faults"), Spec(1, "faults")], [], [], 1, 0.0, kept)
+    assert [one.spec.seed for one in found] == [1]
+
+
+def test_the_table_goes_between_its_marks(tmp_path: Path) -> None:
+    path = tmp_path / "page.md"
     path.write_text(f"before\n{command.BEGIN}\nold\n{command.END}\nafter\n")
     command.put(path, "new")
     text = path.read_text()
