@@ -28,7 +28,7 @@ from logscope.correlate.pairing import (
     match,
     weigh,
 )
-from logscope.correlate.servers import note_host, usual_host
+from logscope.correlate.servers import firm_host, note_host, usual_host
 from logscope.correlate.skew import sample_skew, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -404,9 +404,9 @@ def join_hosts(m: Memory, s: int, learn: bool) -> bool:
     b = m[address_chain(m, hi, lo)]
     while b >= 0 and lefts < left.shape[0]:
         if m[b + B_HI] == hi and m[b + B_LO] == lo and m[b + B_P] < 0 and m[b + B_S] < 0:
-            usual = usual_host(m, b)
-            if usual < 0 or usual == host:
-                known = known and usual == host
+            only = firm_host(m, b)
+            if only < 0 or only == host:
+                known = known and only == host
                 left[lefts] = b
                 insert(m, left, lefts, B_START)
                 lefts += 1

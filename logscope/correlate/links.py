@@ -24,7 +24,7 @@ from logscope.correlate.closing import (
 from logscope.correlate.layout import *
 from logscope.correlate.matching import IMPOSSIBLE, alignment_shares
 from logscope.correlate.odds import EXACT, FAR, LAST, SOON, rarity
-from logscope.correlate.servers import alone_cost, host_cost, note_host, usual_host
+from logscope.correlate.servers import alone_cost, firm_host, host_cost, note_host
 from logscope.correlate.skew import SKEW_UNKNOWN, sample_skew, skew_doubt, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -319,7 +319,7 @@ def join_many(m: Memory, hi: int, lo: int, port: int, patience: int) -> None:
         for i in range(rows):
             b = m[balancers[i] + X_INDEX]
             unlinked = m[b + B_P] < 0 and m[b + B_S] < 0
-            if unlinked and (usual_host(m, b) < 0 or usual_host(m, b) == host):
+            if unlinked and firm_host(m, b) in (-1, host):
                 here_balancers[here_rows] = balancers[i]
                 here_rows += 1
         take_aligned(m, here_balancers[:here_rows], here_visits[:here], patience, several)
@@ -342,7 +342,7 @@ def take_aligned(m: Memory, balancers: Vector, visits: Vector, patience: int, se
             cost[i, j] = key_cost(m, balancers[i], visits[j])
     share = alignment_shares(cost, alone, unseen)
     for i in range(rows):
-        anywhere = several and usual_host(m, m[balancers[i] + X_INDEX]) < 0
+        anywhere = several and firm_host(m, m[balancers[i] + X_INDEX]) < 0
         for j in range(columns):
             if share[i, j] <= 0.5:
                 continue

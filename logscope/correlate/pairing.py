@@ -29,7 +29,7 @@ from logscope.correlate.matching import (
     spread,
     swap_odds,
 )
-from logscope.correlate.servers import usual_host
+from logscope.correlate.servers import elsewhere_cost
 from logscope.correlate.skew import skew_known, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -55,7 +55,6 @@ FINE_START = 0.02  # seconds that are little between a verdict and smtpd's conne
 FINE_END = 0.1  # and between the two ends of a session
 END_LATE = 20.0  # cost of a session that goes on at the server after the balancer closed it
 STILL_RUNS = 12.0  # cost of an smtpd session that still runs although the balancer saw the end
-OTHER_HOST = 12.0  # cost of a server's name that was another host's so far
 SKIPPED = 12.0  # cost of leaving one side out of an alignment
 UNMATCHED = 30.0  # cost of leaving one alone, in nats
 LEAST_FINE = 0.0005  # seconds, and places, that neighbours always differ by
@@ -192,9 +191,7 @@ def balancer_cost(m: Memory, b: int, row: int, what: int, now: int) -> float:
         return IMPOSSIBLE
     scale = SECOND / 50 if known and not row_coarse(m, row, what) else SECOND / 2
     cost = surprise(start, scale)
-    usual = usual_host(m, b)
-    if usual >= 0 and usual != host:
-        cost += OTHER_HOST
+    cost += elsewhere_cost(m, b, host)
     if m[b + B_ASAP] == 0:
         cost += end_cost(m, b, row, what, now) + habits_of(m, b, row, what, 0)
     return cost
@@ -355,8 +352,7 @@ def price_by_time(m: Memory, left: Vector, right: Vector, what: int, first: Vect
         start[i] = m[b + B_START] + skew
         end[i] = NULL if m[b + B_ASAP] == 1 else m[b + B_END] + skew
         known[i] = skew_known(m, m[b + B_HOST], host)
-        usual = usual_host(m, b)
-        elsewhere[i] = OTHER_HOST if usual >= 0 and usual != host else 0.0
+        elsewhere[i] = elsewhere_cost(m, b, host)
     table = np.empty(SURPRISES)
     for k in range(SURPRISES):
         table[k] = 2.0 * math.log1p(k / FINENESS)

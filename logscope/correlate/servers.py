@@ -16,6 +16,8 @@ from logscope.engine import kernel
 RARELY = 0.1  # sessions of a server are nearly all seen at its host, or nearly none
 LINKS_KEPT = 256
 NAMED = 16  # links that a server's name is worth
+FIRM = 8  # links, and each stray takes half of them, from which on sessions are looked for at that host alone
+OTHER_HOST = 12.0  # nats that a session costs which turns up elsewhere then
 SEEN_KEPT = 4096
 PERIOD = 16 * SECOND  # sessions that ended in the present one may still be linked
 
@@ -116,6 +118,31 @@ def usual_host(m: Memory, b: int) -> int:
     at = server_at(m, b)
     believe_name(m, at)
     return int(m[at + SERVER_HOST])
+
+
+@kernel
+def firm_host(m: Memory, b: int) -> int:
+    """The usual host once so many sessions tell it that no other is looked at; -1 before.
+
+    A first link by time may be wrong, and nothing would ever speak against it if no other host were looked
+    at.
+    """
+    usual = usual_host(m, b)
+    return usual if m[server_at(m, b) + SERVER_LINKS] >= FIRM else -1
+
+
+@kernel
+def elsewhere_cost(m: Memory, b: int, host: int) -> float:
+    """What it costs a session to be at a host, given where its server's sessions usually turn up."""
+    usual = usual_host(m, b)
+    if usual < 0 or usual == host:
+        return 0.0
+    at = server_at(m, b)
+    links = m[at + SERVER_LINKS]
+    if links >= FIRM:
+        return OTHER_HOST
+    strays = m[at + SERVER_STRAYS]
+    return -math.log((strays + 0.5) / (links + strays + 1))
 
 
 @kernel

@@ -59,3 +59,20 @@ def test_a_server_is_taken_for_the_host_that_has_its_name(tmp_path: Path, server
     found = site.join(tmp_path)
     assert sum(one.is_whole for one in found) >= 0.9 * 120
     assert wrong(found, "exact") == []
+
+
+def test_one_wrong_link_does_not_hide_all_others(tmp_path: Path) -> None:
+    """The first session's own line was lost, and its client was at the other host in the same second, past
+    the balancer: that must not keep the server's other sessions from being looked for at their host."""
+    site, draw = Site(), random.Random(4)
+    site.balancer("lost", 10.1, 0.3, 40999, "srv1", client="198.51.100.99")
+    site.smtpd("past", 10.1, 0.3, "mx-b", 99, "unknown[198.51.100.99]")
+    at = 30.0
+    for number in range(24):
+        at += draw.expovariate(0.2)
+        server, host = (("srv1", "mx-a"), ("srv2", "mx-b"))[number % 2]
+        lasts, client = draw.uniform(0.05, 2.0), f"192.0.2.{number + 1}"
+        site.balancer(str(number), at, lasts, 41000 + number, server, client=client)
+        site.smtpd(str(number), at, lasts, host, 100 + number, f"unknown[{client}]")
+    found = site.join(tmp_path)
+    assert sum(one.is_whole for one in found) == 24
