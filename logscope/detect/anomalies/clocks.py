@@ -108,15 +108,29 @@ def _changes(scope: Scope, counts: NDArray[np.int64], first: int, tick_s: int) -
 
 def _windows(counts: NDArray[np.int64], length: int) -> Iterator[tuple[int, int, float, int]]:
     """Begin, end, median offset and sessions of windows with enough sessions in them."""
-    begin, ticks = 0, counts.shape[1]
+    whole = counts.shape[1] // length
+    parts = counts[:, : whole * length].reshape(len(counts), whole, length).sum(axis=2).T
+    sizes = parts.sum(axis=1)
+    medians = _middles(parts, sizes)
+    begin, collecting = 0, False
     running = np.zeros(len(counts), np.int64)
-    for end in range(length, ticks + 1, length):
-        running = running + counts[:, end - length : end].sum(axis=1)
+    for at, size in enumerate(sizes.tolist()):
+        end = (at + 1) * length
+        if not collecting and size >= _LEAST:
+            yield begin, end, float(medians[at]), size
+            begin = end
+            continue
+        running = running + parts[at] if collecting else parts[at]
+        collecting = True
         samples = int(running.sum())
         if samples >= _LEAST:
-            place = int(np.searchsorted(np.cumsum(running), (samples + 1) // 2))
-            yield begin, end, float(_MIDDLES[place]), samples
-            begin = end
-            running = np.zeros(len(counts), np.int64)
+            yield begin, end, float(_middles(running[None], np.array([samples]))[0]), samples
+            begin, collecting = end, False
         elif end - begin > 20 * length:
-            begin, running = end, np.zeros(len(counts), np.int64)
+            begin, collecting = end, False
+
+
+def _middles(parts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The median offset of each window: [windows, classes] and sessions of each."""
+    places = (np.cumsum(parts, axis=1) < ((sizes + 1) // 2)[:, None]).sum(axis=1)
+    return np.asarray(_MIDDLES[np.minimum(places, len(_MIDDLES) - 1)])
