@@ -1,8 +1,6 @@
 """`python -m logscope` is the command `logscope`."""
 
-import sys
-
-from logscope.cli.main import main
+from logscope.cli.main import process
 
 if __name__ == "__main__":
-    sys.exit(main())
+    process()

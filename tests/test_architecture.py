@@ -19,7 +19,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "logscope"
 
 LAYERS = (
-    ("errors", "schema", "engine", "compiler", "wide_copy", "arrow"),
+    ("errors", "schema", "engine", "compiler", "wide_copy", "arrow", "beside"),
     ("grammar",),
     ("syslog", "haproxy", "postfix"),
     ("site",),

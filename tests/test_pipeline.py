@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from logscope import pipeline
 from logscope.grammar import catalogue
 from logscope.pipeline import Feed, Options, ahead, clocks, feed
-from logscope.pipeline.behind import Behind
 from logscope.sources.source import Source
 
 run_module = importlib.import_module("logscope.pipeline.run")
@@ -159,19 +158,6 @@ def test_what_is_asked_of_a_pool_that_does_it_at_once_may_fail() -> None:
     """The error is that of whoever asks for the result."""
     with pytest.raises(ZeroDivisionError):
         ahead.AtOnce().submit(lambda: 1 // 0).result()
-
-
-def test_what_fails_behind_is_told() -> None:
-    """To whoever asks for the next thing, and once."""
-    done: list[int] = []
-    with Behind() as behind:
-        behind.do(done.append, 1)
-        behind.do(lambda: done.append(1 // 0))
-        with pytest.raises(ZeroDivisionError):
-            behind.do(done.append, 2)
-        behind.do(done.append, 3)
-        behind.finish()
-    assert done == [1, 3]
 
 
 def test_a_sink_that_fails_ends_the_run() -> None:

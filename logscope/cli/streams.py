@@ -84,6 +84,8 @@ def opened(target: Target) -> Iterator[IO[bytes]]:
         OutputError: it cannot be written.
     """
     if target.path is None:
+        if sys.stdout is None:
+            raise OutputError("standard output is closed", hint="Name a file with --to.")
         # Not sys.stdout.buffer: with PYTHONUNBUFFERED that writes a part of what it is given, and says so to
         # nobody.
         with open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False) as stream:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from logscope.beside import Beside
 from logscope.correlate.tables import (
     ALL_TEXT,
     TEXT_OF_COMMANDS,
@@ -30,7 +31,6 @@ from logscope.errors import InputError
 from logscope.grammar.catalogue import Catalogue
 from logscope.pipeline.ahead import Ahead, AtOnce
 from logscope.pipeline.beginnings import heads, in_time_order, references
-from logscope.pipeline.behind import Behind
 from logscope.pipeline.engines import wants_machine_code
 from logscope.pipeline.extractor import Extractor
 from logscope.pipeline.feed import Feed, chunk_size
@@ -140,12 +140,12 @@ class Pipeline:
             Exception: whatever the sink has raised.
         """
         with ExitStack() as running:
-            behind = running.enter_context(Behind()) if self._machine_code else None
-            hand_on = behind.do if behind else _now
+            beside = running.enter_context(Beside()) if self._machine_code else None
+            hand_on = beside.do if beside else _now
             for taken in self._finished():
                 hand_on(self._hand_on, taken, *self._extractor.texts(), sink)
-            if behind:
-                behind.finish()
+            if beside:
+                beside.finish()
         return self._result()
 
     def _hand_on(

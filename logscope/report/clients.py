@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from logscope.arrow import as_arrow, as_texts
+from logscope.beside import Beside
 from logscope.report.groups import FAR, Groups, Longs, Part, distinct, listed, percentiles
 from logscope.report.model import Cell, Column, Facts, Report, Section, Table
 from logscope.report.tones import OUTCOME_TONES
@@ -55,11 +56,14 @@ _AT_ONCE = 1 << 16
 
 
 class ClientTable:
-    """Gathers sessions, batch after batch, into one row for each client."""
+    """Gathers sessions, batch after batch, into one row for each client. Of many, those that wait are counted
+    in a thread of their own: now and then that takes a third of a second, for which nobody should wait.
+    """
 
     def __init__(self) -> None:
         self._groups = Groups()
         self._waiting: list[pa.RecordBatch] = []
+        self._beside: Beside | None = None
         self.sessions = 0
         self.probes = 0
 
@@ -73,13 +77,20 @@ class ClientTable:
             batch = batch.filter(pc.invert(pc.fill_null(probes, False)))
         self._waiting.append(batch.select(READS))
         if sum(waiting.num_rows for waiting in self._waiting) >= _AT_ONCE:
-            self._settle()
+            self._beside = self._beside or Beside()
+            self._beside.do(self._count, self._waiting)
+            self._waiting = []
 
     def _settle(self) -> None:
-        """Count what waits."""
-        rows = pa.Table.from_batches(self._waiting).combine_chunks().to_batches() if self._waiting else []
-        self._waiting = []
-        for batch in rows:
+        """Count all that waits."""
+        if self._beside is not None:
+            self._beside.finish()
+        if self._waiting:
+            self._count(self._waiting)
+            self._waiting = []
+
+    def _count(self, batches: list[pa.RecordBatch]) -> None:
+        for batch in pa.Table.from_batches(batches).combine_chunks().to_batches():
             self._groups.add(_part(batch))
 
     def table(self) -> pa.Table:

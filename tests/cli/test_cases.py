@@ -129,6 +129,22 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, unbuffered: str) -> No
     assert process.returncode == 141
 
 
+@pytest.mark.parametrize(
+    ("redirection", "message"),
+    [
+        (">/dev/full", "logscope: No space left on device\n"),
+        (">&-", "logscope: standard output is closed\n  Name a file with --to.\n"),
+    ],
+)
+@pytest.mark.parametrize("arguments", ["grammar list", "sessions -q - -o jsonl"])
+def test_an_output_that_takes_nothing_is_told(arguments: str, redirection: str, message: str) -> None:
+    """Though the process ends without taking itself apart."""
+    command = f'"{sys.executable}" -m logscope {arguments} {redirection}'
+    line = "Jul 26 10:00:00 mx-a postfix/postscreen[7]: CONNECT from [203.0.113.9]:1024 to [192.0.2.25]:25\n"
+    done = subprocess.run(["sh", "-c", command], input=line, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, message)
+
+
 HEAVY = ("numpy", "numba", "pandas", "pyarrow", "rich", "asyncio")
 
 
