@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logscope.errors import InputError, LogscopeError, UsageError
-from logscope.report.board import READS, SORTS, Board, Row, Source, ranked
+from logscope.report.board import READS, READS_OF_SERVERS, SORTS, Board, Row, Source, ranked
 from logscope.report.screen import Look, drawn
 from logscope.sources.lines import lines_of
 
@@ -165,21 +165,25 @@ class Top:
     def show(self, batch: Any, live: Live) -> None:
         """Take finished sessions."""
         if batch.count and not live.closing:
-            self._board.add(_rows(self._wanted(batch)), time.monotonic())
+            self._board.add(_rows(self._wanted(batch), READS), time.monotonic())
+            self._board.add_to_servers(_rows(self._since(batch, READS_OF_SERVERS), READS_OF_SERVERS))
 
     def show_open(self, batch: Any) -> None:
         """Take sessions that go on."""
-        self._board.add_open(_rows(self._wanted(batch)), time.monotonic())
+        self._board.add_open(_rows(self._wanted(batch), READS), time.monotonic())
 
     def _wanted(self, batch: Any) -> Any:
         """The sessions that are counted and shown."""
+        if self._condition is None:
+            return self._since(batch, READS)
+        return self._condition.select(self._since(batch, (*READS, *self._condition.columns)))
+
+    def _since(self, batch: Any, columns: Sequence[str]) -> Any:
+        """Sessions of the time that is shown."""
         from logscope.cli.view import after
 
-        needed = dict.fromkeys((*READS, *(self._condition.columns if self._condition else ())))
-        rows = batch.sessions(list(needed))
-        if self.since is not None:
-            rows = after(rows, self.since)
-        return rows if self._condition is None else self._condition.select(rows)
+        rows = batch.sessions(list(dict.fromkeys(columns)))
+        return rows if self.since is None else after(rows, self.since)
 
     def pause(self, live: Live) -> None:
         """Draw, if it is time to, and look at the keys."""
@@ -301,9 +305,7 @@ class Top:
             self._look.message = ". ".join(part for part in (error.message, error.hint) if part)
             return
         self._look.where, self._look.prompt, self._look.chosen, self._look.page = text, None, 0, "all"
-        before, self._board = self._board, Board()
-        self._board.pulses["lines"], self._board.states = before.pulses["lines"], before.states
-        self._board.note(time.monotonic(), self._lines_before, before.quality)
+        self._board = self._board.filtered_anew()
 
     def _evidence(self, row: Row) -> list[str]:
         """The lines of a session, as far as their files are still the same."""
@@ -320,12 +322,12 @@ class Top:
         return lines
 
 
-def _rows(batch: Any) -> Iterator[Row]:
+def _rows(batch: Any, names: Sequence[str]) -> Iterator[Row]:
     """Rows as mappings, times in ns."""
     import pyarrow as pa
 
     columns = {}
-    for name in READS:
+    for name in names:
         column = batch.column(name)
         column = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
         columns[name] = column.to_pylist()

@@ -17,6 +17,11 @@ READS = (
 )  # fmt: skip
 """Columns of the sessions that are looked at."""
 
+READS_OF_SERVERS = (
+    "server", "mta_host", "outcome", "message_count", "bytes_to_client", "masked", "ended_at", "duration_ms",
+)  # fmt: skip
+"""Columns of those that only count for their servers."""
+
 SECONDS = 120
 """How far back rates are known."""
 MOST_CLIENTS = 20_000
@@ -159,8 +164,23 @@ class Board:
                 self.open.pop(str(name), None)
             if outcome != "probe":
                 self._of(self.clients, stream.client(row).lstrip("~"), MOST_CLIENTS).add(row)
+
+    def add_to_servers(self, rows: Iterable[Row]) -> None:
+        """Count finished sessions, with the columns `READS_OF_SERVERS`, for their servers: how those are does
+        not depend on which sessions somebody looks at.
+        """
+        for row in rows:
             if row["server"] or row["mta_host"]:
                 self._of(self.servers, str(row["server"] or row["mta_host"]), MOST_SERVERS).add(row)
+
+    def filtered_anew(self) -> Board:
+        """A board for other sessions of the same run."""
+        board = Board()
+        board.pulses["lines"], board._lines, board._source_pulses = (
+            self.pulses["lines"], self._lines, self._source_pulses,
+        )  # fmt: skip
+        board.servers, board.states, board.quality = self.servers, self.states, self.quality
+        return board
 
     def add_open(self, rows: Iterable[Row], now: float) -> None:
         """Take sessions that have been open for long, as they are now."""

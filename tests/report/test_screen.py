@@ -31,10 +31,15 @@ def row(client: str, outcome: str = "delivered", **more: Any) -> dict[str, Any]:
     return EMPTY | ended | known | more
 
 
+def add(board: Board, rows: list[dict[str, Any]], now: float) -> None:
+    board.add(rows, now)
+    board.add_to_servers(rows)
+
+
 def filled() -> Board:
     board = Board()
-    board.add([row("192.0.2.1"), row("192.0.2.1"), row("192.0.2.2", "rejected")], NOW)
-    board.add([row("198.51.100.9", "server_error", server="mx-b", masked=True, bytes_to_client=9000)], NOW)
+    add(board, [row("192.0.2.1"), row("192.0.2.1"), row("192.0.2.2", "rejected")], NOW)
+    add(board, [row("198.51.100.9", "server_error", server="mx-b", masked=True, bytes_to_client=9000)], NOW)
     board.note(NOW, 400, {"joined_exact": 3, "ambiguous": 1, "unparsed": 7})
     board.states = {("bk", "mx-c"): "DOWN", ("bk", "mx-a"): "UP"}
     board.sources = [Source("udp://127.0.0.1:5514", 400, 40.0, 0.2, 3, lost=12)]
@@ -70,7 +75,7 @@ def test_every_line_fits_in_any_room(
     board = filled()
     refusal = {"stage": HOSTILE, "code": 550, "dsn": None, "text": HOSTILE, "sender": None, "recipient": None}
     hostile = row(HOSTILE, HOSTILE, helo=HOSTILE, server=HOSTILE, sasl_username=HOSTILE, rejects=[refusal])
-    board.add([hostile], NOW)
+    add(board, [hostile], NOW)
     look = Look(page=page, client=HOSTILE, session=hostile, lines=[HOSTILE], prompt=prompt, where=HOSTILE)
     lines = drawn(board, look, width, height, NOW, TODAY, colour)
     assert len(lines) == height
@@ -104,8 +109,8 @@ def test_clients_are_ranked() -> None:
 def test_a_flood_of_clients_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "MOST_CLIENTS", 10)
     board = Board()
-    board.add([row(f"192.0.2.{number}") for number in range(200)], NOW)
-    board.add([row("192.0.2.199")], NOW)
+    add(board, [row(f"192.0.2.{number}") for number in range(200)], NOW)
+    add(board, [row("192.0.2.199")], NOW)
     assert len(board.clients) == 10
     assert board.forgotten == 190
     assert board.clients["192.0.2.199"].sessions == 2
@@ -143,5 +148,13 @@ def test_sessions_that_stay_open() -> None:
         assert "2 open for long  longest 2 min" in shown
         assert "192.0.2.10" in shown
     assert [one["session_id"] for one in board.of_client("192.0.2.11")] == ["a2"]
-    board.add([row | {"outcome": "no_mail", "ended_at": 1}], 161.0)
+    add(board, [row | {"outcome": "no_mail", "ended_at": 1}], 161.0)
     assert list(board.open) == ["a2"]
+
+
+def test_another_filter_leaves_the_servers_and_what_is_wrong_with_them() -> None:
+    board = filled().filtered_anew()
+    shown = text(board)
+    assert "mx-b: clients are masked, 100 % of sessions" in shown
+    assert "bk/mx-c is DOWN" in shown
+    assert "192.0.2.1" not in shown
