@@ -13,6 +13,8 @@ from typing import Any
 
 from .site import BALANCER, HIDDEN, VISIBLE, Clients, Route, Site, Way
 
+OTHER_NAMES = 0.35
+"""Share of the sites whose balancer calls its servers otherwise than they call themselves."""
 Draw = random.Random
 Ways = tuple[tuple[float, Way], ...]
 
@@ -303,4 +305,8 @@ MASKED: dict[str, Callable[[Draw, str], Site]] = {
 def draw(kind: str, seed: int) -> Site:
     """A site of a kind; the same seed gives the same site."""
     make = CLEAN.get(kind) or MASKED[kind]
-    return make(random.Random(f"{kind}{seed}"), kind)
+    site = make(random.Random(f"{kind}{seed}"), kind)
+    if random.Random(f"names {kind}{seed}").random() >= OTHER_NAMES:
+        return site
+    routes = (replace(route, called=f"srv{'abc'.index(route.server[-1]) + 1}") for route in site.routes)
+    return replace(site, routes=tuple(routes))

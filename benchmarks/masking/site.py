@@ -65,6 +65,7 @@ class Route:
 
     Attributes:
         ways: what is done from which second of the run on.
+        called: what the balancer calls the server, where that is not its host's name.
         six: the ways for IPv6 clients, where they differ.
         overlap: share of the sessions that still go the old way after a change, as in a roll-out.
     """
@@ -79,6 +80,12 @@ class Route:
     public_port: int = 25
     share: float = 1.0
     overlap: float = 0.0
+    called: str = ""
+
+    @property
+    def name(self) -> str:
+        """What the balancer calls the server."""
+        return self.called or self.server
 
     @property
     def backend(self) -> str:
@@ -163,7 +170,7 @@ class Site:
 class Truth:
     """What really happened on one target: when each session began (ns since 1970), by verdict of its way.
 
-    Sessions from before the mail log begins are `not covered`.
+    Sessions from before the mail log begins, or after it ends, are `not covered`.
     """
 
     moments: dict[str, list[int]] = field(default_factory=dict)
@@ -246,10 +253,23 @@ class Writer:
         for second in site.reloads:
             self._reload(START + second)
         first, last = START + site.early_s, at - site.late_s
+        if site.late_s:
+            self._forget_after(last)
         mail = [line for line in self._mail if first <= line[0] and (not site.late_s or line[0] <= last)]
         if site.lost:
             mail = [line for line in mail if self._draw() >= site.lost]
         return _text(self._haproxy, fine=False, zoned=site.fine), _text(mail, fine=site.fine, zoned=site.fine)
+
+    def _forget_after(self, last: float) -> None:
+        """The mail log ends before these sessions begin."""
+        end = round(last * 1000) * 10**6
+        for truth in self.truth.values():
+            for kind, moments in list(truth.moments.items()):
+                late = [at for at in moments if at > end]
+                if late and kind != "not covered":
+                    truth.moments[kind] = [at for at in moments if at <= end]
+                    truth.moments.setdefault("not covered", []).extend(late)
+            truth.moments = {kind: moments for kind, moments in truth.moments.items() if moments}
 
     # --- who connects ---------------------------------------------------------------------------------------
 
@@ -309,7 +329,7 @@ class Writer:
         kind = way.verdict
         if kind == "passed" and site.clients.gateway == address:
             kind = "masked_upstream"
-        key = (route.frontend, route.server, family)
+        key = (route.frontend, route.name, family)
         if session.start < self._begin:
             kind = "not covered"
         moments = self.truth.setdefault(key, Truth()).moments.setdefault(kind, [])
@@ -334,7 +354,7 @@ class Writer:
         text = (
             f"edge1 haproxy[{3026 + self._worker(session.start)}]: {client}:{session.port} "
             f"[{date}.{round(session.start * 1000) % 1000:03d}] {route.frontend} "
-            f"{route.backend}/{route.server} 1/0/{duration} {session.size} {session.state} "
+            f"{route.backend}/{route.name} 1/0/{duration} {session.size} {session.state} "
             f"5/4/3/{number % 3}/0 0/0{further}"
         )
         self._haproxy.append((session.start + duration / 1000, text))
@@ -635,7 +655,8 @@ class Writer:
         address = self._site.nat["IPv4"]
         port = self._own_port(route.server)
         session = _Session(route, HIDDEN, "IPv4", address, 0, address, port, at, "", "check")
-        log = self._log(session, route.daemon, 9068 if route.daemon == "postscreen" else 9071)
+        pid = 9068 if route.daemon == "postscreen" else self._smtpd_pid(session, at, at + 0.01)
+        log = self._log(session, route.daemon, pid)
         peer = f"[{address}]:{session.peer_port}"
         kind = self._site.checks
         if way.expect and kind in ("tcp", "smtp"):

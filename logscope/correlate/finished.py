@@ -42,7 +42,7 @@ class FinishedSessions:
     Args:
         taken: from the joiner.
         names: text of each dictionary code.
-        hosts: name of each host number.
+        hosts: name of each host number, None for lines that name none.
         sources: name of each source.
         known_balancers: addresses that are a balancer's, learnt so far (updated here).
     """
@@ -51,7 +51,7 @@ class FinishedSessions:
         self,
         taken: Taken,
         names: Sequence[str],
-        hosts: Sequence[str],
+        hosts: Sequence[str | None],
         sources: Sequence[str],
         known_balancers: balancer_addresses.Balancers,
         *,
@@ -447,7 +447,9 @@ class FinishedSessions:
 
         screen = np.where(has_screen, _hash_text("postscreen"), _hash_text("smtpd"))
         program = np.where(mta, screen, _hash_text("haproxy"))
-        hosts = np.array([_hash_text(name) for name in self.host_texts] or [0], np.uint64)
+        hosts = np.array(
+            [0 if name is None else _hash_text(name) for name in self.host_texts] or [0], np.uint64
+        )
         host = anchor(P_HOST, S_HOST, B_HOST)
         digest = np.where(host >= 0, hosts[np.maximum(host, 0)], np.uint64(0))
         digest = _mix64(digest, program.astype(np.uint64))

@@ -37,6 +37,8 @@ class Finished(FinishedSessions):
         return coded(self._name_words, codes)
 
     def hosts(self, numbers: Codes) -> pa.Array:
+        if None in self.host_texts:  # lines that name no host
+            numbers = np.where(numbers == self.host_texts.index(None), -1, numbers)
         return coded(self.host_texts, numbers)
 
     @cached_property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,8 @@ class Lone:
         thinning: of the samples that these are from.
         seen: starts of sessions left out because the mail server saw their clients.
         own: sessions of each client, those left out included.
+        before: how many of each target were left out because they began before the mail server's log did;
+            what was under way then has its first line anywhere.
     """
 
     times: Times
@@ -62,6 +64,7 @@ class Lone:
     thinning: int
     seen: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     own: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[int, int] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, samples: Sequence[Sequence[Sample]], thinning: int = 0) -> Lone:
@@ -76,6 +79,18 @@ class Lone:
         order = np.argsort(times[:, 0], kind="stable")
         return cls(
             times[order], dates[order], owner[order], [clients[place] for place in order.tolist()], thinning
+        )
+
+    def since(self, first: int) -> Lone:
+        """Without those that began before a moment, the begin of the mail server's log."""
+        keep = self.times[:, 0] >= first
+        return replace(
+            self,
+            times=self.times[keep],
+            dates=self.dates[keep],
+            owner=self.owner[keep],
+            clients=[client for client, kept in zip(self.clients, keep.tolist(), strict=True) if kept],
+            before=Counter(self.owner[~keep].tolist()),
         )
 
     def without(
@@ -106,6 +121,7 @@ class Lone:
             self.thinning,
             self.times[~keep, 0],
             own,
+            self.before,
         )
 
     def _is_near(self, place: int, moments: NDArray[np.int64] | None) -> bool:

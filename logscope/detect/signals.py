@@ -64,7 +64,7 @@ class Signals:
     mail_hosts: dict[str | None, Covered] = field(default_factory=dict)
     balancer_hosts: dict[str | None, Covered] = field(default_factory=dict)
     servers: dict[tuple[str, str], str] = field(default_factory=dict)
-    skew_s: dict[tuple[str, str], float] = field(default_factory=dict)
+    skew_s: dict[tuple[str | None, str | None], float] = field(default_factory=dict)
     processes: dict[tuple[str | None, int], int] = field(default_factory=dict)
     happened: set[Change] = field(default_factory=set)
     addresses: dict[tuple[str, str | None, str], AddressLines] = field(default_factory=dict)

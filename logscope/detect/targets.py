@@ -97,6 +97,8 @@ class Target:
         named: share of its lone sessions whose clients the host names in sessions that are as lone: only the
             join failed.
         strangers: whether its joined sessions are accidents: they are at another frontend's listener.
+        foreign: listeners that other frontends own, and it does not; what was joined there by time is an
+            accident, too.
         headers: header lines of that host that its refused sessions explain.
     """
 
@@ -108,6 +110,7 @@ class Target:
     refused: Found = field(default_factory=lambda: Found())
     named: float = 0.0
     strangers: bool = False
+    foreign: set[Node] = field(default_factory=set)
     headers: list[HeaderLines] = field(default_factory=list)
 
     @property
@@ -129,7 +132,7 @@ class Target:
 
     def _own(self, node: Node) -> bool:
         elsewhere = self.node is not None and node.mta_host != self.node.mta_host
-        return not self.strangers and not elsewhere
+        return not self.strangers and not elsewhere and node not in self.foreign
 
     @property
     def alone(self) -> int:
@@ -238,13 +241,16 @@ def _find_strangers(everything: Sequence[Target]) -> None:
         for node, count in target.joined.items():
             owners.setdefault(node, Counter())[target.name.frontend] += count
     for target in everything:
-        if target.node is None or not target.alone:
-            continue
-        counts = owners[target.node]
-        own, most = counts[target.name.frontend], max(counts.values())
         passed = target.passed.count
         timed = sum(cell.timed for cell in target.cells.values())
-        target.strangers = own * OWNED <= most and 2 * timed >= passed and 2 * passed < target.alone
+        if target.node is None or 2 * timed < passed:
+            continue
+
+        def owned_by_others(node: Node, frontend: str | None = target.name.frontend) -> bool:
+            return owners[node][frontend] * OWNED <= max(owners[node].values())
+
+        target.foreign = {one for one in target.joined if one != target.node and owned_by_others(one)}
+        target.strangers = owned_by_others(target.node) and 2 * passed < target.alone
         if target.strangers:
             target.node = None
 
@@ -319,21 +325,28 @@ class _Match:
 
 
 def _seek_company(everything: Sequence[Target], hosts: Hosts, tally: Tally, signals: Signals) -> None:
-    """For each way to a server the listener whose unexplained sessions fit its lone ones best, if any fit."""
+    """For each way to a server the listener whose unexplained sessions fit its lone ones best, if any fit.
+
+    What stands for the clients of one server is a balancer's address: less is asked of it at the others.
+    """
     branches: dict[Branch, list[Target]] = {}
     for target in everything:
         if target.alone and not target.headers:
             name = target.name
             branches.setdefault((name.frontend, name.backend, name.server), []).append(target)
     known = frozenset(_balancers(tally))
+    ways = [tuple(way) for way in branches.values()]
     found: list[_Match] = []
-    for way in map(tuple, branches.values()):
-        for node in _nodes(way[0].name.server, hosts, tally):
-            lone = _lone(way, node, everything, tally, signals)
-            cells = [cell for target in way for cell in target.cells.values()]
-            fit = fits(lone, tally.peers[node], cells, known, _clocks(node.mta_host, signals))
-            if fit is not None:
-                found.append(_Match(way, node, lone, fit))
+    for _ in range(2):
+        left = [way for way in ways if way not in [match.way for match in found]]
+        for way in left:
+            for node in _nodes(way[0].name.server, hosts, tally):
+                lone = _lone(way, node, everything, tally, signals)
+                cells = [cell for target in way for cell in target.cells.values()]
+                fit = fits(lone, tally.peers[node], cells, known, _clocks(node.mta_host, signals))
+                if fit is not None:
+                    found.append(_Match(way, node, lone, fit))
+        known |= {address for match in found for address in match.fit.addresses}
     _settle(found, hosts, tally, signals)
 
 
@@ -367,6 +380,10 @@ def _lone(
             for address, peer in peers.items():
                 samples.setdefault(address or "", []).extend((peer.sample, peer.quiet))
     lone = Lone.of([[cell.lone for cell in target.cells.values()] for target in way])
+    first, _ = signals.mail_hosts.get(node.mta_host, NEVER)
+    clocks = _clocks(node.mta_host, signals)
+    if first is not None and clocks:
+        lone = lone.since(first + clocks[0])
     return lone.without(unexplained, _moments(way, node, samples, signals))
 
 
@@ -456,7 +473,7 @@ def _explain(match: _Match, tally: Tally, signals: Signals) -> None:
             continue
         share = int(paired.sum()) / int((mine & pairing.one).sum())
         chosen = mine & (pairing.one | log) if share >= WHOLE else paired
-        scale = target.alone / max(1, len(lone.seen) + int(mine.sum()))
+        scale = target.alone / max(1, lone.before[number] + len(lone.seen) + int(mine.sum()))
         target.peers = {address: tally.peers[match.node][address] for address in match.fit.addresses}
         target.hidden = Found.of(np.sort(lone.dates[chosen]), scale, complete=not lone.thinning)
         if target.node not in (None, match.node):

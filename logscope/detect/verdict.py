@@ -112,6 +112,7 @@ class Verdict:
         self.hidden_kind = self.joined_kind = MASKED
         self._read_commands()
         self._explain_lone()
+        self._read_silence()
         self._leave_out_own()
         self._add_unclear()
         self.kinds: list[str] = []
@@ -143,6 +144,16 @@ class Verdict:
         kind = UNEXPECTED if told else MASKED
         self.hidden_kind = kind
         self.spans[kind] = self.spans[kind].join(target.hidden.span)
+
+    def _read_silence(self) -> None:
+        """Sessions that said nothing show no header, either: joined by time, they are of the kind of those
+        that showed one, or health checks."""
+        cells = self.target.cells.values()
+        masked, told = self.spans[MASKED], self.spans[UNEXPECTED]
+        said, by_time = (sum(getattr(one, name) for one in cells) for name in ("said", "hidden_by_time"))
+        if masked.count and told.count >= ENOUGH > said and 2 * by_time > masked.count:
+            self.joined_kind = UNEXPECTED
+            self.spans[UNEXPECTED], self.spans[MASKED] = told.join(masked), Span()
 
     def _header_told(self, sessions: int, others: int = 0) -> bool:
         """Whether the listener logged a header, as if a client had sent it, in most of so many sessions.

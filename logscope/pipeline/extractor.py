@@ -77,7 +77,7 @@ class Extractor:
         )  # fmt: skip
         return int(count)
 
-    def texts(self) -> tuple[list[str], list[str]]:
+    def texts(self) -> tuple[list[str], list[str | None]]:
         """The text of each name's code, and the name of each host's number."""
         names = self._dictionary.texts()
         return names, self._hosts.names(names)

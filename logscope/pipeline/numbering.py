@@ -69,14 +69,14 @@ def _short(name: bytes) -> bytes:
 
 class Hosts:
     """Numbers hosts from 0 in the order in which they appear, so that pairs of hosts can be kept in small
-    tables.
+    tables. Lines that name no host are of one host without a name, which has a number like all others.
     """
 
     def __init__(self) -> None:
         self._numbers: dict[int, int] = {}
 
     def number(self, codes: Codes, raw: Callable[[int], bytes]) -> tuple[Codes, Codes]:
-        """The numbers of some dictionary codes, where -1 stays -1; and hashes of their names.
+        """The numbers of some dictionary codes, -1 for no name; and hashes of their names.
 
         The numbers depend on which name came first, the hashes do not.
 
@@ -84,17 +84,14 @@ class Hosts:
             raw: the name of a code.
         """
         wanted = codes.tolist()
-        known = {
-            code: self._numbers.setdefault(code, len(self._numbers)) if code >= 0 else -1
-            for code in sorted(set(wanted))
-        }
+        known = {code: self._numbers.setdefault(code, len(self._numbers)) for code in sorted(set(wanted))}
         hashes = {code: crc32(raw(code)) if code >= 0 else 0 for code in known}
         numbers = [known[code] for code in wanted]
         return np.array(numbers, np.int64), np.array([hashes[code] for code in wanted], np.int64)
 
-    def names(self, texts: Sequence[str]) -> list[str]:
-        """The names of all numbers, given the texts of all codes."""
-        return [texts[code] for code in self._numbers]
+    def names(self, texts: Sequence[str]) -> list[str | None]:
+        """The names of all numbers, given the texts of all codes; None for the host without one."""
+        return [texts[code] if code >= 0 else None for code in self._numbers]
 
     def __getstate__(self) -> dict[int, int]:
         return self._numbers

@@ -67,7 +67,7 @@ class Result:
     quality: dict[str, int]
     notes: list[str]
     problems: list[InputError]
-    skew_s: dict[tuple[str, str], tuple[float, int]]
+    skew_s: dict[tuple[str | None, str | None], tuple[float, int]]
     years: set[str] = field(default_factory=set)
     signals: Signals = field(default_factory=Signals)
 

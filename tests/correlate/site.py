@@ -39,9 +39,11 @@ class Joined:
 
 @dataclass
 class Site:
-    """Times are seconds after `START`. `precise` stamps have microseconds, others whole seconds."""
+    """Times are seconds after `START`. `precise` stamps have microseconds, others whole seconds; lines that
+    are `nameless` name no host."""
 
     precise: bool = False
+    nameless: bool = False
     _lines: dict[str, list[tuple[float, int, str, str]]] = field(
         default_factory=lambda: {"haproxy.log": [], "mail.log": []}
     )
@@ -127,7 +129,7 @@ class Site:
             for number, (at, _, name, line) in enumerate(sorted(lines, key=lambda item: item[:2]), start=1):
                 moment = datetime.fromtimestamp(START + at + 1e-7, UTC)
                 stamp = moment.isoformat() if self.precise else moment.strftime("%b %d %H:%M:%S")
-                text.append(f"{stamp} {line}\n")
+                text.append(f"{stamp} {line.split(' ', 1)[1] if self.nameless else line}\n")
                 self._names[log, number] = name
             paths.append(directory / log)
             paths[-1].write_text("".join(text))

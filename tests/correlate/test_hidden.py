@@ -71,6 +71,23 @@ def test_hidden_clients_are_recovered_and_never_called_exact(tmp_path: Path, pre
         assert 0.5 < link["probability"] <= 0.998
 
 
+def test_hosts_without_a_name_are_joined_too(tmp_path: Path) -> None:
+    site = Site(nameless=True)
+    for number in range(60):
+        at, lasts = 10.0 + 2.3 * number + number % 7 / 10, TALKS[number % 5][0] + number % 3
+        site.balancer(
+            str(number), at, lasts, 20000 + number, "mx-a", client=f"198.51.100.{number + 1}",
+            sent=TALKS[number % 5][2],
+        )  # fmt: skip
+        site.visit(
+            str(number), at + 0.001, lasts, "mx-a", 3000 + number, BALANCER, 45000 + number, NODES["mx-a"],
+            counters=TALKS[number % 5][1],
+        )  # fmt: skip
+    found = site.join(tmp_path)
+    assert right(found) >= 57
+    assert len(by_timing(found)) == right(found)
+
+
 @pytest.mark.parametrize(("ahead", "share"), [(0.0, 0.95), (1.5, 0.95), (-37.2, 0.8)])
 def test_clocks_that_disagree_are_found_out(tmp_path: Path, ahead: float, share: float) -> None:
     """At the end of the logs, what one clock puts beyond the end of the other's has no partner in time."""

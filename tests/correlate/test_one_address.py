@@ -61,6 +61,14 @@ def test_a_server_is_taken_for_the_host_that_has_its_name(tmp_path: Path, server
     assert wrong(found, "exact") == []
 
 
+def test_hosts_without_a_name_are_joined_by_address_and_time(tmp_path: Path) -> None:
+    site = busy_site(1, queue_ids=True)
+    site.nameless = True
+    found = site.join(tmp_path)
+    assert sum(one.is_whole for one in found) == 60
+    assert wrong(found, "exact") == []
+
+
 def test_one_wrong_link_does_not_hide_all_others(tmp_path: Path) -> None:
     """The first session's own line was lost, and its client was at the other host in the same second, past
     the balancer: that must not keep the server's other sessions from being looked for at their host."""

@@ -47,8 +47,14 @@ def full_names(found: Logs) -> Logs:
 
 
 def without_hosts(found: Logs) -> Logs:
-    """No line names its host: each log is a file of its own host's."""
+    """No line names its host."""
     return tuple([_HOST.sub(r"\1", line) for line in some] for some in found)  # type: ignore[return-value]
+
+
+def without_balancer(found: Logs) -> Logs:
+    """HAProxy's lines name no host, as they are unless `log-send-hostname` or a relay adds one."""
+    balancer, mail = found
+    return [_HOST.sub(r"\1", line) for line in balancer], mail
 
 
 def skewed(found: Logs) -> Logs:
@@ -78,6 +84,8 @@ VARIANTS: dict[str, Variant] = {
     "skewed clocks": skewed,
     "no reverse names": without_reverse_names,
     "begun late": begun_late,
+    "no host names": without_hosts,
+    "balancer without a name": without_balancer,
 }
 _HOST = re.compile(r"^(\w{3} [ \d]\d \d\d:\d\d:\d\d |\d{4}-\S+ )\S+ ")
 
