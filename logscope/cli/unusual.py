@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 EVERY_S = 10.0
 """How often it is judged, at most; …"""
-_SHARE = 0.05
-"""… and so that judging takes no more of the time than this."""
+_SHARE = 0.08
+"""… and so seldom that judging takes no more than this part of what all else costs the processor, but …"""
+LATEST_S = 120.0
+"""… no more seldom than this."""
 
 
 class Unusual:
@@ -34,7 +36,8 @@ class Unusual:
 
     def __init__(self, finder: LiveFinder, tell: Callable[[str], None], alerts: Alerts | None = None) -> None:
         self._finder, self._tell, self._alerts = finder, tell, alerts
-        self._next = time.monotonic()
+        self._looked_at = -LATEST_S
+        self._spent_s = self._last_s = 0.0
         self._new = False
 
     @property
@@ -63,15 +66,24 @@ class Unusual:
 
     def pause(self, live: Live) -> None:
         """Everything that has arrived was taken in: judge, if it is time or the end."""
-        now = time.monotonic()
-        if not self._new or (not live.closing and (live.busy or now < self._next)):
+        if not self._new or (not live.closing and (live.busy or not self._is_time())):
             return
         self._new = False
+        begun_s = time.process_time()
         for news in self._finder.look():
             self._tell(line_of(news))
             if self._alerts is not None and not news.over:
                 self._alerts.finding(news.finding)
-        self._next = now + max(EVERY_S, (time.monotonic() - now) / _SHARE)
+        self._looked_at = time.monotonic()
+        self._last_s = time.process_time() - begun_s
+        self._spent_s += self._last_s
+
+    def _is_time(self) -> bool:
+        waited_s = time.monotonic() - self._looked_at
+        if waited_s < EVERY_S:
+            return False
+        rest_s = time.process_time() - self._spent_s
+        return waited_s >= LATEST_S or self._spent_s + self._last_s <= _SHARE * rest_s
 
 
 def _sessions_read() -> list[str]:

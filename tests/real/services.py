@@ -156,11 +156,21 @@ def dns_reply(query: bytes) -> bytes:
     return query[:2] + struct.pack("!HHHHH", 0x8580 | code, 1, len(found or []), 0, 0) + question + records
 
 
+#: While a file of this name is in the lab's directory, nobody answers for the lists.
+LISTS_SILENT = "lists.silent"
+
+
 class Dns(asyncio.DatagramProtocol):
+    def __init__(self, silent: Path) -> None:
+        self._silent = silent
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        listed = b"\4list\7example\0" in data or b"\5dnsbl\7example\0" in data
+        if listed and self._silent.exists():
+            return
         self._transport.sendto(dns_reply(data), addr)  # type: ignore[attr-defined]
 
 
@@ -276,7 +286,7 @@ async def serve(directory: Path) -> None:
         for name, listening in log_sockets(directory):
             hosts.append(LogHost(listening, name, out))
             loop.add_reader(listening, hosts[-1].drain)
-        await loop.create_datagram_endpoint(Dns, (SERVICES, 53))
+        await loop.create_datagram_endpoint(lambda: Dns(directory / LISTS_SILENT), (SERVICES, 53))
         await asyncio.start_server(_quietly(auth), SERVICES, 12345, backlog=512)
         await asyncio.start_server(_quietly(next_hop), SERVICES, 2525, backlog=512, limit=1 << 24)
         (directory / "services.ready").touch()

@@ -99,6 +99,7 @@ class Finder:
     def __init__(self, options: Options | None = None, baseline: Baseline | None = None) -> None:
         self._options = options or Options()
         self._baseline = baseline
+        self._learnt: Baseline | None = None
         self._gathered = Gathered(known=baseline.known if baseline is not None else frozenset())
 
     def add(self, table: str, batch: pa.RecordBatch) -> None:
@@ -109,23 +110,40 @@ class Finder:
         """Keep only so many seconds of what was added."""
         self._gathered.forget(keep_s)
 
-    def report(self) -> Report:
-        """What was unusual in all of it."""
+    @property
+    def span_s(self) -> tuple[int, int]:
+        """The first second that is known of, since 1970, and the one after the last."""
+        sessions = self._gathered.sessions
+        first, after = sessions.span()
+        return first * sessions.tick_s, after * sessions.tick_s
+
+    def report(self, last_s: int | None = None) -> Report:
+        """What was unusual in all of it.
+
+        Args:
+            last_s: judge only so many seconds, by what the last report of all of it learnt to be usual: much
+                less work. None: all.
+        """
         gathered = self._gathered
         gathered.settle()
         first, after = gathered.sessions.span()
-        baseline = self._baseline or Baseline()
+        tick = gathered.sessions.tick_s
+        whole = last_s is None or self._learnt is None
+        baseline = self._baseline or Baseline() if whole or self._learnt is None else self._learnt
         if after <= first:
             return Report([], [], gathered.rows, None, baseline)
-        watch = Watch(gathered, Sensitivity(self._options.sensitivity), baseline)
+        since_s = None if whole or last_s is None else float(after * tick - last_s)
+        watch = Watch(gathered, Sensitivity(self._options.sensitivity), baseline, since_s)
         watch.advance()
         signs = watch.signs()
         causes = Causes(signs, allowance(self._options.allowed))
         found = [cause for cause in causes.sort() if not self._in_maintenance(cause)]
-        tick = gathered.sessions.tick_s * 1_000_000_000
-        baseline.known = frozenset(gathered.regulars())
+        if whole:
+            baseline.known = frozenset(gathered.regulars())
+            self._learnt = baseline
         ordinary = [(finding(cause, signs), cause.ordinary) for cause in causes.ordinary]
-        return Report(findings(found, signs), ordinary, gathered.rows, (first * tick, after * tick), baseline)
+        span = (first * tick * 1_000_000_000, after * tick * 1_000_000_000)
+        return Report(findings(found, signs), ordinary, gathered.rows, span, baseline)
 
     def _in_maintenance(self, cause: Cause) -> bool:
         since = int(cause.since * 1e9)

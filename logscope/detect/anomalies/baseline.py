@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from logscope.detect.anomalies.seasons import Season
+from logscope.detect.anomalies.seasons import DAY_S, Season, has_season
 
 VERSION = 1
 _MOST_SERIES = 20_000
@@ -34,6 +34,11 @@ class Baseline:
     scales: dict[str, list[float]] = field(default_factory=dict)
     edges: dict[str, list[int]] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
+
+    @property
+    def is_seasoned(self) -> bool:
+        """Whether it was learnt from long enough to tell night from day."""
+        return has_season(round(self.days * DAY_S), 1)
 
     def document(self) -> dict[str, Any]:
         """The baseline as plain values, for JSON."""

@@ -460,7 +460,7 @@ class Causes:
         signs = self._all
         table = signs.gathered.clients if kind == "client" else signs.gathered.networks
         code = signs.gathered.sessions.code_numbers("sessions", ["all"])[0]
-        warm = signs.first_s + 3600
+        warm = max(signs.first_s + 3600, signs.judged_s)
         runs: dict[str, Cause] = {}
         recent: dict[str, int] = {}
         done: list[Cause] = []

@@ -184,18 +184,20 @@ def _share_of(sign: Sign, measure: str) -> tuple[str, float, float, float, float
 
 
 def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float, float]:
-    """Median now, and in the two hours before."""
-    family = sign.what[0]
-    classes = SIZE_CLASSES if family == "size" else MS_CLASSES
+    """Median now, against that of the two hours before; the share that the test found changed, where only the
+    slowest did, or nothing is known from before.
+    """
+    family, edge = sign.what
+    size = family == "size"
+    classes = SIZE_CLASSES if size else MS_CLASSES
     ledger = sign.panel.ledger
     codes = {str(value): n for n, (name, value) in enumerate(ledger.codes.keys) if name == family}
     routes = sorted({route for route, _ in sign.alarm.series.trials})
     first = int(sign.since) // ledger.tick_s
     after = int(signs.now_s if sign.until is None else sign.until) // ledger.tick_s
-    back = 7200 // ledger.tick_s
 
-    def median(begin: int, end: int) -> tuple[float, float, float]:
-        counts = np.array(
+    def counts(begin: int, end: int) -> Any:
+        return np.array(
             [
                 ledger.series([(route, codes[one]) for route in routes], begin, end).sum()
                 if one in codes
@@ -204,23 +206,30 @@ def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float,
             ],
             np.float64,
         )
-        return _quantiles(counts, classes)
 
-    now = median(first, max(after, first + 1))[1]
-    low, usual, high = median(first - back, first)
-    unit = "bytes, median" if family == "size" else "ms, median"
-    return unit, now, usual, low, high
+    now, before = counts(first, max(after, first + 1)), counts(first - 7200 // ledger.tick_s, first)
+    # how far a median of so many is from the true one, as a share of all values
+    spread = _SURE * 0.5 * sqrt(max(sign.alarm.scale, 1.0) / max(now.sum(), 1.0))
+    low, usual, high = _quantiles(before, classes, (max(0.5 - spread, 0.0), 0.5, min(0.5 + spread, 1.0)))
+    (observed,) = _quantiles(now, classes, (0.5,))
+    if not before.sum() or low <= observed <= high:
+        than = _bytes(float(edge)) if size else f"{float(edge):,.0f} ms"
+        return _share_of(sign, f"share of {sign.alarm.series.unit} of {than} and more")
+    return ("bytes, median" if size else "ms, median"), observed, usual, low, high
 
 
-def _quantiles(counts: Any, classes: Sequence[str]) -> tuple[float, float, float]:
-    """An eighth, the half and seven eighths of some classes, linear within a class."""
+def _quantiles(counts: Any, classes: Sequence[str], parts: Sequence[float]) -> list[float]:
+    """The values below which these parts are, linear within a class."""
     edges = np.array([float(one) for one in classes] + [float(classes[-1]) * 1.3])
     total = counts.sum()
     if not total:
-        return 0.0, 0.0, 0.0
+        return [0.0 for _ in parts]
     summed = np.concatenate(([0.0], np.cumsum(counts))) / total
-    found = [float(np.interp(part, summed, edges)) for part in (0.125, 0.5, 0.875)]
-    return found[0], found[1], found[2]
+    return [float(np.interp(part, summed, edges)) for part in parts]
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1024:,.0f} KiB" if count >= 1024 else f"{count:,.0f} bytes"
 
 
 # --- words --------------------------------------------------------------------------------------------------

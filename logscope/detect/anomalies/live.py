@@ -2,7 +2,8 @@
 
 What was gathered is judged anew now and then, as if it were all there is; what was not told yet is news. So
 a live run and a batch run find the same, and all that a live run has to remember is what it has told.
-History is kept for some days, which is what the season of a week needs.
+History is kept for some days, which is what the season of a week needs. What is usual changes slowly: between
+two looks at all of it only the last hours are judged, by what was learnt, which is little work.
 """
 
 from __future__ import annotations
@@ -11,10 +12,16 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from logscope.detect.anomalies import Baseline, Finder, Finding, Options
+from logscope.detect.anomalies import Baseline, Finder, Finding, Options, Report
 
 HISTORY_S = 9 * 86_400
 """What is older is forgotten: a week for the season, and a bit."""
+RECENT_S = 6 * 3600
+"""What is judged when not all of it is."""
+_LEARN_AGAIN = 24
+"""All of it is judged when it has grown by this part, but …"""
+_LEARN_AGAIN_S = (600, 3 * 3600)
+"""… not sooner, nor later than this."""
 _SAME_NS = 1800 * 1_000_000_000
 _MOST_TOLD = 1000
 _HINDSIGHT_NS = 600 * 1_000_000_000
@@ -50,6 +57,8 @@ class LiveFinder:
         self.since: int | None = None
         self._told: list[Finding] = []
         self._looked_until = 0
+        self._learnt_at = 0
+        self._is_seasoned = False
         self.findings: list[Finding] = []
 
     def add(self, table: str, batch: pa.RecordBatch) -> None:
@@ -59,7 +68,7 @@ class LiveFinder:
     def look(self) -> list[News]:
         """Judge what came so far; what has not been told yet, the gravest first."""
         self._finder.forget(HISTORY_S)
-        report = self._finder.report()
+        report = self._judged()
         self.findings = report.findings
         fresh = max(self.since or 0, self._looked_until - _HINDSIGHT_NS)
         self._looked_until = report.span[1] if report.span is not None else 0
@@ -75,6 +84,20 @@ class LiveFinder:
                 self._told.append(finding)
         del self._told[:-_MOST_TOLD]
         return news
+
+    def _judged(self) -> Report:
+        """Findings of all of it, or of the last hours."""
+        first_s, after_s = self._finder.span_s
+        known_s = after_s - first_s
+        soonest, latest = _LEARN_AGAIN_S
+        due = self._learnt_at + min(max(known_s // _LEARN_AGAIN, soonest), latest)
+        # who does not know night from day would take every morning for a shift
+        if not self._is_seasoned or not self._learnt_at <= after_s < due:
+            self._learnt_at = after_s
+            report = self._finder.report()
+            self._is_seasoned = report.baseline.is_seasoned
+            return report
+        return self._finder.report(RECENT_S)
 
 
 def _same(told: Finding, found: Finding) -> bool:

@@ -14,6 +14,7 @@ from logscope.detect.anomalies.clocks import ClockChange, clock_changes
 from logscope.detect.anomalies.gather import Gathered
 from logscope.detect.anomalies.ledger import Ledger
 from logscope.detect.anomalies.panels import Alarm, Panel, Scope
+from logscope.detect.anomalies.seasons import has_season
 from logscope.detect.anomalies.survey import Sensitivity, Site, Survey
 
 _SAME_S = 1200
@@ -82,7 +83,8 @@ class Signs:
         gathered: the counts behind them.
         panels: by name.
         site: places of the sessions.
-        first_s, now_s: the time looked at, seconds since 1970.
+        first_s, now_s: the time that is known of, seconds since 1970.
+        judged_s: from when on it was judged.
     """
 
     signs: list[Sign]
@@ -92,6 +94,7 @@ class Signs:
     site: Site
     first_s: float
     now_s: float
+    judged_s: float = 0.0
     baseline: Baseline = field(default_factory=Baseline)
 
 
@@ -102,13 +105,19 @@ class Watch:
         gathered: the counts; they may go on growing.
         sensitivity: how sure a finding must be.
         baseline: what is usual; learnt from the counts themselves if not given.
+        since_s: from when on it is judged, seconds since 1970; None: from the beginning.
     """
 
     def __init__(
-        self, gathered: Gathered, sensitivity: Sensitivity, baseline: Baseline | None = None
+        self,
+        gathered: Gathered,
+        sensitivity: Sensitivity,
+        baseline: Baseline | None = None,
+        since_s: float | None = None,
     ) -> None:
         self.gathered, self.sensitivity = gathered, sensitivity
         self.baseline = baseline or Baseline()
+        self._since_s = since_s
         self.panels: dict[str, Panel] = {}
         self._ended: list[tuple[str, Alarm]] = []
         self._positions: dict[str, int] = {}
@@ -117,7 +126,7 @@ class Watch:
     def _build(self) -> None:
         gathered, usual = self.gathered, self.baseline
         learning = not usual.scales
-        first, after = gathered.sessions.span()
+        first, after = self._span(gathered.sessions)
         survey = Survey(gathered.sessions, first, after, usual.seasons, usual.edges)
         self.site = survey.site
         shares = list(survey.shares())
@@ -145,16 +154,25 @@ class Watch:
         if far is not None:
             wanted.append(("destination", gathered.destinations, far.destinations(), surveys.share_rules))
         for name, ledger, series, rules in wanted:
-            one = surveys.panel(ledger, series, rules, self.sensitivity, usual.scales)
+            span = self._span(ledger)
+            seasoned = has_season(span[1] - span[0], ledger.tick_s) if learning else usual.is_seasoned
+            one = surveys.panel(ledger, series, rules, self.sensitivity, usual.scales, seasoned)
             if learning:
-                one.learn(*ledger.span())
+                one.learn(*span)
             self.panels[name] = one
-            self._positions[name] = ledger.span()[0]
+            self._positions[name] = span[0]
         if learning:
             self._keep(after - first)
 
-    def _survey(self, ledger: Ledger, site: Site) -> Survey | None:
+    def _span(self, ledger: Ledger) -> tuple[int, int]:
+        """The ticks that are judged."""
         first, after = ledger.span()
+        if self._since_s is not None:
+            first = max(first, int(self._since_s) // ledger.tick_s)
+        return first, after
+
+    def _survey(self, ledger: Ledger, site: Site) -> Survey | None:
+        first, after = self._span(ledger)
         if after <= first:
             return None
         return Survey(ledger, first, after, self.baseline.seasons, self.baseline.edges, site)
@@ -179,7 +197,7 @@ class Watch:
     def signs(self, now_s: float | None = None) -> Signs:
         """What was found so far."""
         ledger = self.gathered.sessions
-        first, after = ledger.span()
+        first, after = self._span(ledger)
         now = now_s if now_s is not None else float(after * ledger.tick_s)
         found = [self._sign(name, alarm) for name, alarm in self._ended]
         for name, one in self.panels.items():
@@ -187,9 +205,16 @@ class Watch:
         for actors in self.gathered.actors.values():
             actors.tell(now)
         return Signs(
-            list(_merged(found)), list(clock_changes(ledger, self.site, first, after)), self.gathered,
-            self.panels, self.site, float(first * ledger.tick_s), now, self.baseline,
-        )  # fmt: skip
+            signs=list(_merged(found)),
+            clocks=list(clock_changes(ledger, self.site, first, after)),
+            gathered=self.gathered,
+            panels=self.panels,
+            site=self.site,
+            first_s=float(ledger.span()[0] * ledger.tick_s),
+            now_s=now,
+            judged_s=float(first * ledger.tick_s),
+            baseline=self.baseline,
+        )
 
     def _sign(self, name: str, alarm: Alarm) -> Sign:
         one = self.panels[name]

@@ -18,7 +18,7 @@ from logscope.detect.anomalies.cusum import Test
 from logscope.detect.anomalies.facts import MS_CLASSES, ROUTE, SIZE_CLASSES
 from logscope.detect.anomalies.ledger import Ledger
 from logscope.detect.anomalies.panels import FLEET, Panel, Rules, Scope, Series
-from logscope.detect.anomalies.seasons import Season, day_begins, flat, has_season, rate_season, share_season
+from logscope.detect.anomalies.seasons import Season, day_begins, flat, rate_season, share_season
 
 Floats = NDArray[np.float64]
 
@@ -496,13 +496,16 @@ def panel(
     rules: Callable[[int, Sensitivity], Rules],
     sensitivity: Sensitivity,
     scales: dict[str, list[float]],
+    seasoned: bool,
 ) -> Panel:
-    """A panel of some series; the more there are, the surer each must be."""
+    """A panel of some series; the more there are, the surer each must be.
+
+    Args:
+        seasoned: whether what is known of them tells night from day.
+    """
     found = list(series)
     how = rules(len(found), sensitivity)
-    first, after = ledger.span()
-    by_day = rules in (share_rules, latency_rules)
-    if by_day and not scales and not has_season(after - first, ledger.tick_s):
+    if rules in (share_rules, latency_rules) and not seasoned:
         # what is bots' at night and people's by day looks like a shift to who does not know the day
         how = replace(how, threshold=_UNSEASONED * how.threshold)
     return Panel(ledger, found, how, scales)

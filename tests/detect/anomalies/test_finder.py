@@ -86,6 +86,12 @@ def test_a_fault_is_found_where_and_when_it_is(scene: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("scene", range(len(SCENES)))
+def test_what_was_observed_is_outside_of_what_is_called_ordinary(scene: int) -> None:
+    for one in found_in(scene):
+        assert not one.expected_low <= one.observed <= one.expected_high, one.explanation
+
+
+@pytest.mark.parametrize("scene", range(len(SCENES)))
 def test_a_fault_is_one_finding_and_nothing_else_is_found(scene: int) -> None:
     assert sorted(one.kind for one in found_in(scene)) == sorted(SCENES[scene])
 

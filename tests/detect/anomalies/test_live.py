@@ -47,6 +47,20 @@ def test_in_the_end_live_and_batch_have_found_the_same() -> None:
     assert [one.document() for one in finder.findings] == [one.document() for one in whole.report().findings]
 
 
+def test_the_last_hours_alone_are_judged_by_what_all_of_it_showed_to_be_usual() -> None:
+    finder = Finder()
+    for batches in hours():
+        for table, batch in batches:
+            finder.add(table, batch)
+    whole = finder.report()
+    last = finder.report(6 * HOUR)
+    [one], [same] = whole.findings, last.findings
+    assert (one.kind, one.scope, one.since, one.until) == (same.kind, same.scope, same.since, same.until)
+    assert abs(one.detected_at - same.detected_at) <= 120 * SECOND
+    assert finder.report(2 * HOUR).findings == []
+    assert last.span == whole.span
+
+
 def test_what_was_known_before_is_no_news() -> None:
     finder = LiveFinder()
     finder.since = int((START_S + 28 * HOUR) * SECOND)
