@@ -58,21 +58,21 @@ def _rows(text: str, *, machine_code: bool) -> list[dict[str, Any]]:
 def test_the_reason_that_a_line_gives_is_in_the_column_of_reasons(machine_code: bool) -> None:
     """A field of the grammars is not hidden by the column that says why a line was not understood."""
     text = (
-        f"{HEAD}9A1B2C3D4E: TLS is required, but unavailable\n"
+        f"{HEAD}9A1B2C3D4E: Cannot start TLS: no shared cipher\n"
         f"{HEAD}what is this\n"
         f"{HEAD}9A1B2C3D4E: Cannot start TLS: handshake failure\n"
         f"{HEAD}statistics: none\n"
     )
     rows = _rows(text, machine_code=machine_code)
     assert [row["reason"] for row in rows] == [
-        "TLS is required, but unavailable",
+        "no shared cipher",
         "no template of its program matches",
-        "Cannot start TLS: handshake failure",
+        "handshake failure",
         "no template of its program matches",
     ]
     assert [row["raw"] is None for row in rows] == [True, False, True, False]
     understood = _rows(text.splitlines()[0] + "\n", machine_code=machine_code)
-    assert [row["reason"] for row in understood] == ["TLS is required, but unavailable"]
+    assert [row["reason"] for row in understood] == ["no shared cipher"]
 
 
 def test_no_field_of_a_message_is_hidden_by_a_column_of_all_lines() -> None:

@@ -3,8 +3,10 @@
 A stamp without a zone counts as if it were UTC, one without a year as if it were of the year 2000 (a leap
 year, so that 29 February exists). Formats:
 
-    bsd      `Nov  2 09:18:57`, RFC 3164; also `Nov 2`, `Nov 02`, a year before the time, a fraction after it
-    rfc3339  `2026-11-22T09:18:49.324931+00:00`; a blank for the T, `Z`, `+0000` and no offset are read too
+    bsd      `Nov  2 09:18:57`, RFC 3164; also `Nov 2`, `Nov 02`, a year before or behind the time, a fraction
+             after it
+    rfc3339  `2026-11-22T09:18:49.324931+00:00`; a blank for the T, a comma before the fraction (ISO 8601),
+             `Z`, `+0000` and no offset are read too
     haproxy  `22/Nov/2026:09:18:54.965`, `%t` of a log-format (HAProxy's manual, "Custom log format")
     clf      `22/Nov/2026:09:18:54 +0000`, `%T` of a log-format, common log format
     epoch    `1795339134` or `1795339134.965`, seconds since 1970
@@ -28,12 +30,17 @@ _START = datetime(1970, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 _CLOCK = r"([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)"
 _FRACTION = r"(?:\.(\d+))?"
+_ISO_FRACTION = r"(?:[.,](\d+))?"
+_YEAR = r"(?:19|20|21)\d\d"
 _NAMES = "|".join(_MONTHS)
-_DATE = rf"(\d\d)/({_NAMES})/((?:19|20|21)\d\d):"
+_DATE = rf"(\d\d)/({_NAMES})/({_YEAR}):"
 PATTERNS = {
-    "bsd": rf"({_NAMES}) {{1,2}}(\d{{1,2}}) (?:((?:19|20|21)\d\d) )?{_CLOCK}{_FRACTION}",
+    "bsd": (
+        rf"({_NAMES}) {{1,2}}(\d{{1,2}}) (?:({_YEAR}) )?{_CLOCK}{_ISO_FRACTION}"
+        rf"(?(3)|(?: ({_YEAR})(?= |\Z))?)"
+    ),
     "rfc3339": (
-        rf"((?:19|20|21)\d\d)-(\d\d)-(\d\d)[T ]{_CLOCK}{_FRACTION}"
+        rf"({_YEAR})-(\d\d)-(\d\d)[T ]{_CLOCK}{_ISO_FRACTION}"
         r"(?:(Z)|([+-])([01]\d|2[0-3]):?([0-5]\d))?"
     ),
     "haproxy": rf"{_DATE}{_CLOCK}\.(\d+)",
@@ -78,7 +85,8 @@ def _moment(
 
 
 def _read_bsd(match: re.Match[bytes]) -> tuple[int, int] | None:
-    month, day, year, hour, minute, second, fraction = match.groups()
+    month, day, before, hour, minute, second, fraction, behind = match.groups()
+    year = before or behind
     days = _days(int(year) if year else 2000, _MONTH[month], int(day))
     return _moment(days, (hour, minute, second), fraction, 0 if year else ops.YEARLESS)
 

@@ -124,7 +124,7 @@ def test_files_that_cannot_be_read(cache: Path, tmp_path: Path) -> None:
 def test_plain_scanning_needs_neither_compiler_nor_parser(cache: Path, tmp_path: Path) -> None:
     """Small inputs must not wait for imports: the compiled catalogue is read back without pyparsing."""
     files = []
-    for name in ("syslog", "postfix-macros", "smtpd"):
+    for name in ("syslog", "postfix-macros", "postfix-table-macros", "smtpd"):
         files.append(tmp_path / f"{name}.toml")
         shutil.copy(ROOT / "grammars" / files[-1].name, files[-1])
     run(files=tuple(files))

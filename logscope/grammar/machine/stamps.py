@@ -84,11 +84,14 @@ def _clock(buffer: Bytes, position: Number, end: Number) -> Number:
 
 
 @kernel
-def _fraction(buffer: Bytes, position: Number, end: Number) -> Number:
-    """Position after `.ddd`, nanoseconds, resolution bits; nothing is taken when no digit follows the
-    point.
+def _fraction(buffer: Bytes, position: Number, end: Number, comma: bool) -> Number:
+    """Position after `.ddd` (`,ddd`), nanoseconds, resolution bits; nothing is taken when no digit follows
+    the point.
     """
-    if position + 1 >= end or at_index(buffer, position) != 46:
+    if position + 1 >= end:
+        return position, 0, 0
+    point = at_index(buffer, position)
+    if point != 46 and not (comma and point == 44):
         return position, 0, 0
     at, value = read_digits(buffer, position + 1, end)
     digits = at - position - 1
@@ -145,7 +148,14 @@ def _time_bsd(buffer: Bytes, position: Number, end: Number) -> Number:
     seconds = _clock(buffer, at, end)
     if days < -(1 << 30) or seconds < 0:
         return -1, 0, 0
-    at, nanoseconds, resolution = _fraction(buffer, at + 8, end)
+    at, nanoseconds, resolution = _fraction(buffer, at + 8, end, True)
+    if kind == YEARLESS and at + 5 <= end and at_index(buffer, at) == BLANK:
+        behind = _year(buffer, at + 1, end)
+        if behind >= 0 and (at + 5 == end or at_index(buffer, at + 5) == BLANK):
+            days = _days(behind, month, day)
+            if days < -(1 << 30):
+                return -1, 0, 0
+            return at + 5, (days * 86400 + seconds) * _SECOND + nanoseconds, resolution
     return at, (days * 86400 + seconds) * _SECOND + nanoseconds, kind | resolution
 
 
@@ -164,7 +174,7 @@ def _time_rfc3339(buffer: Bytes, position: Number, end: Number) -> Number:
     days = _days(year, month, day)
     if days < -(1 << 30):
         return -1, 0, 0
-    at, nanoseconds, kind = _fraction(buffer, position + 19, end)
+    at, nanoseconds, kind = _fraction(buffer, position + 19, end, True)
     if at < end and at_index(buffer, at) == 90:
         at += 1
         kind |= ZONED
@@ -198,7 +208,7 @@ def _time_slashed(buffer: Bytes, position: Number, end: Number, clf: bool) -> Nu
             return -1, 0, 0
         at, east = _offset(buffer, position + 21, end, False)
         return at, (days * 86400 + seconds - east) * _SECOND, ZONED
-    at, nanoseconds, kind = _fraction(buffer, position + 20, end)
+    at, nanoseconds, kind = _fraction(buffer, position + 20, end, False)
     if kind == 0:
         return -1, 0, 0
     return at, (days * 86400 + seconds) * _SECOND + nanoseconds, kind
@@ -213,7 +223,7 @@ def _time_epoch(buffer: Bytes, position: Number, end: Number) -> Number:
         at += 1
     if at == position or at > position + 10:
         return -1, 0, 0
-    at, nanoseconds, kind = _fraction(buffer, at, end)
+    at, nanoseconds, kind = _fraction(buffer, at, end, False)
     return at, seconds * _SECOND + nanoseconds, kind | ZONED
 
 
