@@ -26,7 +26,7 @@ from logscope.sources.lines import lines_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from logscope.cli.live import Stop
+    from logscope.cli.loop import Stop
     from logscope.live import Live
     from logscope.sources.following import Following
     from logscope.where import Condition

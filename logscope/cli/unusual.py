@@ -42,7 +42,7 @@ class Unusual:
 
     @property
     def since(self) -> int | None:
-        """See `cli.live.Shows`: what was known before is not told, but it shows what is usual."""
+        """See `cli.loop.Shows`: what was known before is not told, but it shows what is usual."""
         return self._finder.since
 
     @since.setter

@@ -20,10 +20,10 @@ from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.columns import ColumnWriter
 from logscope.grammar.fields import address_number
 from logscope.grammar.machine.write import LONGEST_FIELD
-from logscope.simulate import lines, texts
+from logscope.simulate import lines, shapes, texts
 from logscope.simulate.layout import *
-from logscope.simulate.lines import HOST_BITS, TAG_BITS
 from logscope.simulate.notices import notices
+from logscope.simulate.shapes import HOST_BITS, TAG_BITS
 from logscope.simulate.simulation import Block, Simulation
 from logscope.simulate.site import known_zone
 
@@ -128,7 +128,7 @@ class Renderer:
         self._style = style
         self._catalogue = catalogue
         self._writer = ColumnWriter(catalogue, machine_code=simulation.machine_code)
-        widths = lines.make_shapes(
+        widths = shapes.make_shapes(
             self._writer,
             catalogue,
             stamps=style.stamps,
@@ -147,23 +147,23 @@ class Renderer:
         pool = simulation.texts(block)
         s, m, d = block.rows
         room = lines.room(s, m, d)
-        e = simulation.memory.empty((lines.L_WIDTH, room), np.int64)
-        arena = simulation.memory.empty((room * lines.WIDEST + 2,), np.int64)
+        e = simulation.memory.empty((shapes.L_WIDTH, room), np.int64)
+        arena = simulation.memory.empty((room * shapes.WIDEST + 2,), np.int64)
         count = simulation.kernel(lines.tell)(s, m, d, self._numbers, e, arena)
         e = e[:, :count]
         if self._lose is not None:
             first = int(s[0, S_NUMBER])
             chance = np.random.default_rng([simulation.options.seed, 5, first]).random(count)
-            e = e[:, chance >= self._lose[e[lines.L_TAG] >> TAG_BITS & (1 << HOST_BITS) - 1]]
-        files = self._files.of(e[lines.L_TAG])
+            e = e[:, chance >= self._lose[e[shapes.L_TAG] >> TAG_BITS & (1 << HOST_BITS) - 1]]
+        files = self._files.of(e[shapes.L_TAG])
         orders = []
         for number in range(len(self._files.names)):
             mine = np.flatnonzero(files == number)
-            orders.append(mine[sorted_order(e[lines.L_TIME][mine])])
+            orders.append(mine[sorted_order(e[shapes.L_TIME][mine])])
         order = np.concatenate(orders)
         out = simulation.memory.empty((160 * len(order) + 2 * LONGEST_FIELD,), np.uint8)
-        out, ends = self._writer.write(e[lines.L_SHAPE][order], e[lines.L_ROW][order], arena, pool, out)
-        times, tags = e[lines.L_TIME][order], e[lines.L_TAG][order]
+        out, ends = self._writer.write(e[shapes.L_SHAPE][order], e[shapes.L_ROW][order], arena, pool, out)
+        times, tags = e[shapes.L_TIME][order], e[shapes.L_TAG][order]
         runs = []
         rest = Run(out.data, ends, times, tags)
         start = begin = 0
@@ -194,28 +194,28 @@ def _numbers(simulation: Simulation, style: Style, widths: list[int]) -> Ints:
     """The numbers that hold all the time, K_…"""
     options = simulation.options
     fine = style.stamps != "bsd" if style.microseconds is None else style.microseconds
-    k = np.zeros(lines.K_WIDTH, np.int64)
-    k[lines.K_RESOLUTION] = 1000 if fine else 1_000_000_000
-    k[lines.K_BALANCER_RESOLUTION] = 1000 if fine and style.stamps == "rfc5424" else 1_000_000_000
-    k[lines.K_PORTS] = options.smtpd_ports
-    k[lines.K_SOURCE] = options.backend_port
-    k[lines.K_FORWARDED] = style.forwarded
-    k[lines.K_VERSION] = 2 if options.header == "v2" else 1
-    k[lines.K_SERVERS] = len(options.servers)
-    k[lines.K_BALANCERS] = len(options.balancers)
-    k[lines.K_INNER] = len(options.inner)
-    k[lines.K_SCREEN] = options.screen
+    k = np.zeros(shapes.K_WIDTH, np.int64)
+    k[shapes.K_RESOLUTION] = 1000 if fine else 1_000_000_000
+    k[shapes.K_BALANCER_RESOLUTION] = 1000 if fine and style.stamps == "rfc5424" else 1_000_000_000
+    k[shapes.K_PORTS] = options.smtpd_ports
+    k[shapes.K_SOURCE] = options.backend_port
+    k[shapes.K_FORWARDED] = style.forwarded
+    k[shapes.K_VERSION] = 2 if options.header == "v2" else 1
+    k[shapes.K_SERVERS] = len(options.servers)
+    k[shapes.K_BALANCERS] = len(options.balancers)
+    k[shapes.K_INNER] = len(options.inner)
+    k[shapes.K_SCREEN] = options.screen
     hosts = (*options.servers, *options.balancers, *options.inner)
-    k[lines.K_HOSTS] = texts.W_HOSTS + len(hosts)
+    k[shapes.K_HOSTS] = texts.W_HOSTS + len(hosts)
     changes = _zones(simulation, style)
-    k[lines.K_CHANGES] = len(changes) // 2
+    k[shapes.K_CHANGES] = len(changes) // 2
     spans = simulation.words.spans
     addresses = [_lower_half(host.address) for host in hosts]
     for first, values in (
-        (lines.K_WIDTHS, widths),
-        (lines.K_ADDRESSES, addresses),
-        (lines.K_ZONES, changes),
-        (lines.K_SPANS, spans),
+        (shapes.K_WIDTHS, widths),
+        (shapes.K_ADDRESSES, addresses),
+        (shapes.K_ZONES, changes),
+        (shapes.K_SPANS, spans),
     ):
         k[first : first + len(values)] = values
     return k
@@ -250,7 +250,7 @@ def _zones(simulation: Simulation, style: Style) -> list[int]:
             changes.append((int(moment.timestamp()) * 1_000_000_000, ns))
         if style.zone == "UTC":
             break
-    return [number for change in changes[-lines.MOST_CHANGES :] for number in change]
+    return [number for change in changes[-shapes.MOST_CHANGES :] for number in change]
 
 
 # --- order --------------------------------------------------------------------------------------------------

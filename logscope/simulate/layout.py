@@ -275,3 +275,21 @@ Q_WIDTH = Q_MIX + B_COUNT
     G_FAULT,  # number of the fault; -1 none
     G_WIDTH,
 ) = range(15)
+# … and what holds all the time
+(
+    P_SERVERS,
+    P_BALANCERS,
+    P_INNER,
+    P_CLIENTS,
+    P_TALK,
+    P_CONNECT_MS,
+    P_SCREEN,
+    P_START,
+    P_WIDTH,
+) = range(9)
+
+# Outcomes of schema.OUTCOMES, by their place.
+(
+    O_UNKNOWN, O_DELIVERED, O_PARTLY, O_ACCEPTED, O_DEFERRED, O_BOUNCED, O_REJECTED, O_SCREENED, O_NO_MAIL,
+    O_ABORTED, O_TIMEOUT, O_SERVER_ERROR, O_NO_SERVER, O_PROBE, O_OPEN,
+) = range(15)  # fmt: skip

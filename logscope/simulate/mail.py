@@ -11,12 +11,6 @@ from logscope.engine import kernel
 from logscope.simulate.chance import below, draw, spread, waiting
 from logscope.simulate.faults import DESTINATIONS
 from logscope.simulate.layout import *
-from logscope.simulate.model import (
-    O_BOUNCED,
-    O_DEFERRED,
-    O_DELIVERED,
-    O_PARTLY,
-)
 
 Matrix = NDArray[np.int64]
 Vector = NDArray[np.int64]

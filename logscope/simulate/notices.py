@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.render import render_kind
-from logscope.simulate.lines import HAPROXY_PID, envelope
 from logscope.simulate.plan import NOTICED_S, down_times
+from logscope.simulate.shapes import HAPROXY_PID, envelope
 from logscope.simulate.site import BACKENDS, Options
 from logscope.syslog.priority import LOCAL0
 

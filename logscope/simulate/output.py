@@ -25,8 +25,8 @@ from logscope.grammar.catalogue import Catalogue
 from logscope.report.writers import JsonLinesWriter, TableWriter
 from logscope.simulate.journal import NOTHING, Journal, Piece, Renderer, Run, Style
 from logscope.simulate.layout import *
-from logscope.simulate.lines import SESSION_SHIFT, TAG_BITS
 from logscope.simulate.plan import labels
+from logscope.simulate.shapes import SESSION_SHIFT, TAG_BITS
 from logscope.simulate.simulation import BLOCK, Block, Simulation
 from logscope.simulate.tables import ENCODED, PLAIN, TABLES, WORDS, Tables, nothing
 

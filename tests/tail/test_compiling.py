@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from logscope import pipeline
-from logscope.cli import compiling, live
+from logscope.cli import compiling, loop
 from logscope.cli.main import main
 from logscope.live import Live
 
@@ -57,7 +57,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(Child, "asked", 0)
     monkeypatch.setattr(Child, "closed", 0)
     monkeypatch.setattr(compiling, "Compiling", Child)
-    monkeypatch.setattr(live, "_machine_code_from", lambda: 1000)
+    monkeypatch.setattr(loop, "_machine_code_from", lambda: 1000)
     monkeypatch.setattr(pipeline, "has_machine_code", lambda: False)
 
     def noted(stage: Live) -> None:
