@@ -1,11 +1,14 @@
-"""The options that commands share, each spelled once."""
+"""The options that commands share, each spelled once, and the run that they make."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from logscope.cli.run import start
 from logscope.syslog.envelopes import NAMES as ENVELOPES
 
 _INPUT = "What is read"
@@ -142,6 +145,58 @@ Quiet = Annotated[
 ]
 
 
-def said(**flags: Any) -> dict[str, Any]:
-    """What the command line said: options that were given, by the key of the settings."""
-    return {name: value for name, value in flags.items() if value not in (None, [], False)}
+SHARED: dict[str, Any] = {
+    "since": Since,
+    "until": Until,
+    "where": Where,
+    "tz": Zone,
+    "year": Year,
+    "grammar": Grammar,
+    "haproxy_cfg": HaproxyCfg,
+    "log_format": LogFormat,
+    "postfix_config": PostfixConfig,
+    "envelope": Envelope,
+    "output": Output,
+    "to": To,
+    "color": Color,
+    "quiet": Quiet,
+}
+"""All of them by the key of the settings."""
+
+PERIOD = ("since", "until")
+LOGS = ("tz", "year", "grammar", "haproxy_cfg", "log_format", "postfix_config")
+"""How logs are read."""
+WRITTEN = ("output", "to", "color", "quiet")
+"""How the result is written."""
+
+
+def with_run(*names: str, **others: Any) -> Callable[[Callable[..., int]], Callable[..., int]]:
+    """Give a command shared options, behind its own, and call it with the run they make, a `Run`, first.
+
+    Args:
+        names: of the options, keys of `SHARED`.
+        others: options to have in place of those of that name.
+    """
+    wanted = {name: others.get(name, SHARED[name]) for name in names}
+
+    def added(command: Callable[..., int]) -> Callable[..., int]:
+        def run_command(**given: Any) -> int:
+            said = {name: given.pop(name) for name in wanted}
+            to = said.pop("to", None)
+            return command(start(stated(said), to, "table"), **given)
+
+        kinds = get_type_hints(command, include_extras=True)
+        _, *own = inspect.signature(command).parameters.values()
+        shared = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None) for name in wanted]
+        typed = [one.replace(annotation={**kinds, **wanted}[one.name]) for one in (*own, *shared)]
+        run_command.__name__, run_command.__doc__ = command.__name__, command.__doc__
+        run_command.__annotations__ = {one.name: one.annotation for one in typed} | {"return": int}
+        vars(run_command)["__signature__"] = inspect.Signature(typed, return_annotation=int)
+        return run_command
+
+    return added
+
+
+def stated(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, by the key of the settings."""
+    return {name: value for name, value in options.items() if value not in (None, [], False)}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import Run, start
+from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import ExitCode, InputError, OutputError, Place, SettingsError, UsageError
 from logscope.settings import parse_moment
 
@@ -71,25 +72,15 @@ SaveBaseline = Annotated[
 ]
 
 
+@with_run(*PERIOD, *LOGS, *WRITTEN)
 def anomalies(
+    run: Run,
     files: options.Files = None,
     sensitivity: Sensitivity = None,
     allow: Allow = None,
     maintenance: Maintenance = None,
     baseline: UseBaseline = None,
     save_baseline: SaveBaseline = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """What is unusual in the logs: surges, silence, failing servers, attacks, slowness, missing lines.
 
@@ -98,15 +89,6 @@ def anomalies(
 
     Exit codes: 0 nothing unusual; 1 findings; 2 unusable input.
     """
-    run = start(
-        options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format,
-            postfix_config=postfix_config, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     judging = judging_options(sensitivity, allow or (), maintenance or ())
     usual = None if baseline is None else read_baseline(Path(baseline))
     from logscope.detect import masking

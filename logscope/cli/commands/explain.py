@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logscope.cli import options
-from logscope.cli.run import start
+from logscope.cli.options import with_run
+from logscope.cli.run import Run
 from logscope.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from logscope.grammar.suggest import Suggestion
 
 
+@with_run("grammar", "haproxy_cfg", "log_format", "output", "to", "color")
 def explain(
+    run: Run,
     lines: Annotated[
         list[str] | None,
         typer.Argument(
@@ -29,24 +31,11 @@ def explain(
         bool,
         typer.Option("--suggest", help="Draft a template, as a grammar file, for a line nothing understood."),
     ] = False,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
 ) -> int:
     """The kind of a line and its fields, or the wordings that came nearest and the column where each failed.
 
     Exit code 1 when a line of HAProxy or Postfix is not understood.
     """
-    run = start(
-        options.said(
-            grammar=grammar, haproxy_cfg=haproxy_cfg, log_format=log_format, output=output, color=color
-        ),
-        to,
-        "table",
-    )
     given = [
         line.encode("utf-8", "surrogateescape") for line in lines or () if line != "-"
     ] or _standard_input()

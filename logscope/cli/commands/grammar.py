@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logscope.cli import options
-from logscope.cli.run import Run, start
+from logscope.cli.options import with_run
+from logscope.cli.run import Run
 from logscope.errors import ExitCode, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ _More = Annotated[
 
 
 @app.command("list")
+@with_run("grammar", "output", "to", "color", grammar=_More)
 def list_grammars(
+    run: Run,
     coverage: Annotated[
         bool,
         typer.Option(
@@ -32,13 +34,8 @@ def list_grammars(
             help="How many known wordings have a kind of their own, by daemon and severity.",
         ),
     ] = False,
-    grammar: _More = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
 ) -> int:
     """All grammars and how many kinds of line each understands."""
-    run = start(options.said(grammar=grammar, output=output, color=color), to, "table")
     from logscope.grammar import wordings
     from logscope.report.grammars import coverage_report, grammars_report
     from logscope.sources.reading import prepare
@@ -52,17 +49,14 @@ def list_grammars(
 
 
 @app.command()
+@with_run("grammar", "output", "to", "color", grammar=_More)
 def show(
+    run: Run,
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="A grammar, a kind of line, or the program that logs it.")
     ],
-    grammar: _More = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
 ) -> int:
     """The templates of a grammar, a kind or a program: wording, releases, source."""
-    run = start(options.said(grammar=grammar, output=output, color=color), to, "table")
     from logscope.report.grammars import templates_report
 
     templates = _templates(run)
@@ -78,15 +72,14 @@ def show(
 
 
 @app.command()
+@with_run("color", "quiet")
 def check(
+    run: Run,
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILES...", help="Grammar files; all without any.")
     ] = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """Test grammars against their own samples: both matchers, both directions, near misses."""
-    run = start(options.said(color=color, quiet=quiet), None, "table")
     from logscope.grammar.check import check as self_test
     from logscope.report.grammars import problems_report
     from logscope.sources.reading import grammar_files

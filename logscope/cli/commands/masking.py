@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import Run, start
+from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from logscope.site import Site
 
 
+@with_run(*PERIOD, "where", *LOGS, *WRITTEN, output=options.DocumentOutput)
 def masking(
+    run: Run,
     files: options.Files = None,
     recovered: Annotated[
         bool,
@@ -44,19 +47,6 @@ def masking(
             help="Exit with 1 only on these verdicts, or on open_relay; several with commas.",
         ),
     ] = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    where: options.Where = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    output: options.DocumentOutput = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """The verdict for each server, since when, with the evidence and what to change.
 
@@ -65,15 +55,6 @@ def masking(
 
     Exit codes: 0 passed; 1 masked, or a header mismatch; 2 unusable input; 3 the logs cannot tell.
     """
-    run = start(
-        options.said(
-            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format,
-            postfix_config=postfix_config, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     from logscope.detect.masking import DELIVERIES, MAIL, READS, Judge, exit_status, with_configuration
     from logscope.detect.recovered import SESSIONS, Recovered
 
@@ -86,7 +67,8 @@ def masking(
                 "--watch tells changes: a line each, or JSON lines", hint="Use -o table or -o jsonl."
             )
         return _watched(run, files, failures)
-    if not files and (haproxy_cfg or postfix_config) and not (recovered or migration):
+    configured = run.flags.keys() & {"haproxy_cfg", "postfix_config"}
+    if not files and configured and not (recovered or migration):
         return _by_configuration(run, site, failures)
     judge, found = Judge(site), Recovered() if recovered else None
 

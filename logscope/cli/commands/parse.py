@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import Run, start
+from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from logscope.arrow import SparseBatch
 
 
+@with_run(*PERIOD, "where", *LOGS, "envelope", *WRITTEN)
 def parse(
+    run: Run,
     files: options.Files = None,
     kind: Annotated[
         str | None,
@@ -35,31 +38,8 @@ def parse(
             "--unparsed", help="Only the lines that nothing understood, grouped by shape, with counts."
         ),
     ] = False,
-    since: options.Since = None,
-    until: options.Until = None,
-    where: options.Where = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    envelope: options.Envelope = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """Each input line, in input order, with its kind and typed fields; lines nothing understood included."""
-    run = start(
-        options.said(
-            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format,
-            postfix_config=postfix_config, envelope=envelope, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     from logscope.cli.progress import progress
     from logscope.report.wording import number
     from logscope.sources.reading import prepare, read_sparse_events

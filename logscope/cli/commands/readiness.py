@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 from logscope.cli import options
-from logscope.cli.run import start
+from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import ExitCode, UsageError
 
 
+@with_run(*PERIOD, *LOGS, *WRITTEN)
 def readiness(
+    run: Run,
     files: options.Files = None,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """What to change in the logging of HAProxy, Postfix and rsyslog, each with the lines to add and its gain.
 
     The gain is measured on these logs. Exit code 1 when a setting is missing that would gain something.
     """
-    run = start(
-        options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format, postfix_config=postfix_config, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     from logscope.readiness import TABLES, Measured, advice
     from logscope.report.readiness import readiness_report
     from logscope.sources import open_inputs

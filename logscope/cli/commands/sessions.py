@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import start
+from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import UsageError
 
 
+@with_run(*PERIOD, "where", *LOGS, *WRITTEN)
 def sessions(
+    run: Run,
     files: options.Files = None,
     messages: Annotated[
         bool, typer.Option("--messages", help="Messages, one row for each queue id life.")
@@ -19,30 +22,8 @@ def sessions(
     deliveries: Annotated[
         bool, typer.Option("--deliveries", help="Deliveries, one row for each recipient and attempt.")
     ] = False,
-    since: options.Since = None,
-    until: options.Until = None,
-    where: options.Where = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """Every session with what each hop knows of it and how surely the hops belong together."""
-    run = start(
-        options.said(
-            since=since, until=until, where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format,
-            postfix_config=postfix_config, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     if messages and deliveries:
         raise UsageError("--messages and --deliveries are two tables", hint="Run the command once for each.")
     table = "messages" if messages else "deliveries" if deliveries else "sessions"

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logscope.cli import options as shared
-from logscope.cli.run import start as start_run
+from logscope.cli.options import with_run
+from logscope.cli.run import Run
 from logscope.errors import ExitCode, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from logscope.cli.run import Run
     from logscope.simulate.journal import Style
     from logscope.simulate.simulation import Simulation
     from logscope.simulate.site import Host, Options
@@ -29,7 +28,9 @@ _PILOT = 1500
 """Sessions that are drawn to learn how long one takes."""
 
 
+@with_run("quiet")
 def simulate(
+    run: Run,
     directory: Annotated[
         str | None, typer.Argument(metavar="DIRECTORY", help="Where files are written.", show_default=False)
     ] = None,
@@ -183,7 +184,6 @@ def simulate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", rich_help_panel=_LOGS, help="Even where DIRECTORY has files.")
     ] = False,
-    quiet: shared.Quiet = None,
 ) -> int:
     """The logs of a site in simulated time: as many sessions as wanted, and what really was.
 
@@ -194,7 +194,6 @@ def simulate(
         return _list_faults()
     if directory is None:
         raise UsageError("where to? Name a directory", hint="As in: logscope simulate DIRECTORY")
-    run = start_run(shared.said(quiet=quiet), None, "table")
     from logscope.simulate.faults import parse_fault
     from logscope.simulate.faults import seconds as length
     from logscope.simulate.journal import Style

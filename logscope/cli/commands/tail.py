@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from logscope.cli import options
 from logscope.cli.commands.anomalies import Maintenance, Sensitivity
-from logscope.cli.run import start
+from logscope.cli.options import LOGS, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import UsageError
 from logscope.settings import parse_span
 
@@ -23,7 +23,9 @@ _SYSLOG = "Syslog"
 _JUDGING = "How it is judged"
 
 
+@with_run("where", *LOGS, "envelope", *WRITTEN)
 def tail(
+    run: Run,
     files: Annotated[
         list[str] | None,
         typer.Argument(
@@ -197,38 +199,17 @@ def tail(
             help="An address or network that may do what it likes, such as a monitoring host.",
         ),
     ] = None,
-    where: options.Where = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    envelope: options.Envelope = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """Sessions as they happen, one line each: when, who, on which way, what became of it, why.
 
     Ctrl-C ends it with a summary. Files are followed through rotation.
     """
-    run = start(
-        options.said(
-            where=where, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format,
-            postfix_config=postfix_config, envelope=envelope, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     if run.target.output not in _FORMATS:
         raise UsageError(
             f"{run.target.output} is complete only at its end, which following does not have",
             hint="Use -o " + ", ".join(_FORMATS) + ".",
         )
-    if top and (events or state or to or output):
+    if top and (events or state or run.target.path or "output" in run.flags):
         raise UsageError(
             "--top shows a screen, so --events, --state, --to and -o have no place",
             hint="Start a second run for them.",

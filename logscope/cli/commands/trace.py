@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from logscope.cli import options
-from logscope.cli.run import Run, start
+from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
+from logscope.cli.run import Run
 from logscope.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from logscope.trace import Moment, Story
 
 
+@with_run(*PERIOD, *LOGS, *WRITTEN)
 def trace(
+    run: Run,
     key: Annotated[
         str,
         typer.Argument(
@@ -30,32 +33,12 @@ def trace(
     mermaid: Annotated[
         bool, typer.Option("--mermaid", help="Write a sequence diagram in Mermaid's language.")
     ] = False,
-    since: options.Since = None,
-    until: options.Until = None,
-    tz: options.Zone = None,
-    year: options.Year = None,
-    grammar: options.Grammar = None,
-    haproxy_cfg: options.HaproxyCfg = None,
-    log_format: options.LogFormat = None,
-    postfix_config: options.PostfixConfig = None,
-    output: options.Output = None,
-    to: options.To = None,
-    color: options.Color = None,
-    quiet: options.Quiet = None,
 ) -> int:
     """What one client, message or mail address went through, hop by hop, with the time between.
 
     Messages are followed through content filters and to the next hop by the id that its reply names.
     Exit code 1 when nothing is found.
     """
-    run = start(
-        options.said(
-            since=since, until=until, tz=tz, year=year, grammar=grammar, haproxy_cfg=haproxy_cfg,
-            log_format=log_format, postfix_config=postfix_config, output=output, color=color, quiet=quiet,
-        ),
-        to,
-        "table",
-    )  # fmt: skip
     from logscope.report import trace as report
     from logscope.trace import TABLES, Key, Stories
 
