@@ -734,12 +734,16 @@ class Causes:
         tick = ledger.tick_s
         first, after = int(sign.since) // tick, max(int(self._until(sign)), int(sign.since) + tick) // tick
         begin, end = first - _LONG_AGO_S[0] // tick, first - _LONG_AGO_S[1] // tick
-        if begin < ledger.span()[0]:
-            return False
-        before = float(ledger.series(series.counts, begin, end).sum())
 
         def usual(low: int, high: int) -> float:
             return float(series.season.at((np.arange(low, high, dtype=np.float64) + 0.5) * tick).mean())
+
+        if begin < ledger.span()[0]:
+            if series.trials or not self._all.of_other_days:
+                return False
+            ratio = sign.observed / max(usual(first, after) * tick * (after - first), 1.0)
+            return 0.7 < ratio < 1.3
+        before = float(ledger.series(series.counts, begin, end).sum())
 
         change = usual(first, after) / max(usual(begin, end), 1e-9)
         if not series.trials:

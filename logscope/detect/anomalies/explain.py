@@ -196,7 +196,7 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
     if sign.what in own:
         return True
     if sign.what[0] == "reason":
-        return cause.kind in ("user_enumeration", "auth_guessing", "auth_guessing_distributed")
+        return sign.up and cause.kind in ("user_enumeration", "auth_guessing", "auth_guessing_distributed")
     if sign.what[0] in ("termination_state", "duration_ms"):
         return cause.kind in ("connection_hoarding", "connection_scan")
     if sign.detector in ("size", "delivery", "destination") or sign.what[0].endswith("_ms"):

@@ -85,6 +85,7 @@ class Signs:
         site: places of the sessions.
         first_s, now_s: the time that is known of, seconds since 1970.
         judged_s: from when on it was judged.
+        of_other_days: whether what is usual was learnt from other days.
     """
 
     signs: list[Sign]
@@ -95,6 +96,7 @@ class Signs:
     first_s: float
     now_s: float
     judged_s: float = 0.0
+    of_other_days: bool = False
     baseline: Baseline = field(default_factory=Baseline)
 
 
@@ -118,6 +120,7 @@ class Watch:
         self.gathered, self.sensitivity = gathered, sensitivity
         self.baseline = baseline or Baseline()
         self._since_s = since_s
+        self._of_other_days = bool(self.baseline.scales)
         self.panels: dict[str, Panel] = {}
         self._ended: list[tuple[str, Alarm]] = []
         self._positions: dict[str, int] = {}
@@ -125,9 +128,9 @@ class Watch:
 
     def _build(self) -> None:
         gathered, usual = self.gathered, self.baseline
-        learning = not usual.scales
+        learning = not self._of_other_days
         first, after = self._span(gathered.sessions)
-        survey = Survey(gathered.sessions, first, after, usual.seasons, usual.edges)
+        survey = Survey(gathered.sessions, first, after, usual.seasons, usual.edges, known=not learning)
         self.site = survey.site
         shares = list(survey.shares())
         wanted = [
@@ -175,7 +178,8 @@ class Watch:
         first, after = self._span(ledger)
         if after <= first:
             return None
-        return Survey(ledger, first, after, self.baseline.seasons, self.baseline.edges, site)
+        usual = self.baseline
+        return Survey(ledger, first, after, usual.seasons, usual.edges, site, self._of_other_days)
 
     def _keep(self, ticks: int) -> None:
         """Put what was learnt into the baseline."""
@@ -213,6 +217,7 @@ class Watch:
             first_s=float(ledger.span()[0] * ledger.tick_s),
             now_s=now,
             judged_s=float(first * ledger.tick_s),
+            of_other_days=self._of_other_days,
             baseline=self.baseline,
         )
 

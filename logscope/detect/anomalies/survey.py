@@ -29,6 +29,10 @@ _UNSEASONED = 1.7
 _OWN_DAYS = 5000
 """Sessions of a place from which on the beginning of its own days can be told."""
 _MOST_CODES = 40
+_PRIOR, _PRIOR_TICKS = 20.0, 60
+"""What a season learnt from the same counts is worth, in counts; one of other days, in ticks of its own."""
+_SHARE_PRIOR, _SHARE_PRIOR_KNOWN = 50.0, 300.0
+"""The same for shares, in trials."""
 
 ORDINARY = {
     ("outcome", "delivered"), ("outcome", "accepted"), ("outcome", "no_mail"), ("outcome", "unknown"),
@@ -207,6 +211,7 @@ class Survey:
         seasons: known from before, by key of the series.
         edges: of latencies, known from before.
         site: the places; those of sessions if not given.
+        known: the seasons are of other days, so that what the counts begin with may be unusual.
     """
 
     def __init__(
@@ -217,9 +222,11 @@ class Survey:
         seasons: dict[str, Season] | None = None,
         edges: dict[str, list[int]] | None = None,
         site: Site | None = None,
+        known: bool = False,
     ) -> None:
         self.ledger, self.first, self.after = ledger, first, after
         self.site = site or site_of(ledger, first, after)
+        self._known = known
         self.seasons = {} if seasons is None else seasons
         self.edges = {} if edges is None else edges
         self._by_code: dict[int, set[int]] = defaultdict(set)
@@ -305,8 +312,11 @@ class Survey:
     ) -> Series:
         draft = Series(detector, scope, what, pairs, flat(0.0), unit=unit)
         season = self.rate_season(draft.key, pairs)
-        known = season.days.std() > 0
-        return Series(detector, scope, what, pairs, season, unit=unit, prior=20.0 if known else 1.0)
+        shaped = season.days.std() > 0
+        prior = _PRIOR if shaped else 1.0
+        if self._known and shaped:
+            prior = max(prior, _PRIOR_TICKS * self.ledger.tick_s * float(season.days.mean()))
+        return Series(detector, scope, what, pairs, season, unit=unit, prior=prior)
 
     def attacks(self, unit: str = "sessions") -> Iterator[Series]:
         """What attackers do, counted as rates over the whole site."""
@@ -358,7 +368,8 @@ class Survey:
     ) -> Series:
         draft = Series(detector, scope, what, pairs, flat(0.0))
         season = self.share_season(draft.key, pairs, trials)
-        return Series(detector, scope, what, pairs, season, trials, prior=50.0, floor=floor, unit=unit)
+        prior = _SHARE_PRIOR_KNOWN if self._known else _SHARE_PRIOR
+        return Series(detector, scope, what, pairs, season, trials, prior=prior, floor=floor, unit=unit)
 
     def rates_of(self, shares: Iterable[Series]) -> Iterator[Series]:
         """The same codes as rates: a share that rises because something else got less is no trouble."""

@@ -121,14 +121,14 @@ def test_nothing_is_reported_of_maintenance() -> None:
 
 
 def test_a_baseline_of_other_days_judges_an_hour() -> None:
-    """An hour at twice its usual rate is nothing by itself; who knows the week sees it."""
+    """What is unusual from the first minute on is nothing by itself; who knows the week sees it."""
     learnt = report_of(Week(5, 30_000, days=4, lines=False, connect_ms=3.0)).baseline
     stored = from_document(learnt.document())
     assert stored.days == pytest.approx(4, abs=0.01)
 
-    def judged(factor: float) -> list[str]:
+    def judged(factor: float, start_s: float = 10 * HOUR + 1800) -> list[str]:
         finder = Finder(baseline=from_document(learnt.document()))
-        fault = Fault("volume_surge", 10 * HOUR + 1800, 1200, factor)
+        fault = Fault("volume_surge", start_s, 1800, factor)
         for table, batch in Week(
             6, 30_000, [fault] if factor > 1 else [], days=0.5, lines=False, connect_ms=3.0
         ).batches():
@@ -136,6 +136,7 @@ def test_a_baseline_of_other_days_judges_an_hour() -> None:
         return [one.kind for one in finder.report().findings]
 
     assert judged(2.5) == ["surge"]
+    assert judged(2.5, 0) == ["surge"]
     assert judged(1.0) == []
 
 

@@ -48,14 +48,17 @@ def test_in_the_end_live_and_batch_have_found_the_same() -> None:
 
 
 def test_the_last_hours_alone_are_judged_by_what_all_of_it_showed_to_be_usual() -> None:
+    late = Fault("volume_surge", 57 * HOUR, 1800, 3.0)
     finder = Finder()
-    for batches in hours():
-        for table, batch in batches:
-            finder.add(table, batch)
-    whole = finder.report()
-    last = finder.report(6 * HOUR)
-    [one], [same] = whole.findings, last.findings
-    assert (one.kind, one.scope, one.since, one.until) == (same.kind, same.scope, same.since, same.until)
+    for table, batch in Week(21, 20_000, [SURGE, late], days=2.5, lines=False).batches():
+        finder.add(table, batch)
+    whole, last = finder.report(), finder.report(6 * HOUR)
+    assert whole.baseline.is_seasoned
+    assert [one.kind for one in whole.findings] == ["surge", "surge"]
+    [same] = last.findings
+    one = whole.findings[1]
+    assert (one.kind, one.scope) == (same.kind, same.scope)
+    assert abs(one.since - same.since) <= 120 * SECOND
     assert abs(one.detected_at - same.detected_at) <= 120 * SECOND
     assert finder.report(2 * HOUR).findings == []
     assert last.span == whole.span
