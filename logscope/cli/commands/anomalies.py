@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -262,7 +263,7 @@ def _table_of(path: Path) -> str:
     try:
         names = set(pq.read_schema(path).names)
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot be read: {str(error).splitlines()[0]}", place=Place(str(path))) from None
+        raise InputError(f"cannot be read: {_why(error)}", place=Place(str(path))) from None
     for table, mark in _MARKS.items():
         if mark in names:
             return table
@@ -281,6 +282,11 @@ def _batches(path: Path, table: str, wanted: Sequence[str]) -> Iterator[pa.Recor
         present = set(file.schema_arrow.names)
         yield from file.iter_batches(batch_size=1 << 16, columns=[name for name in wanted if name in present])
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{table} cannot be read: {str(error).splitlines()[0]}", place=Place(str(path))
-        ) from None
+        raise InputError(f"{table} cannot be read: {_why(error)}", place=Place(str(path))) from None
+
+
+def _why(error: OSError | ValueError) -> str:
+    """What the system says of a file, or the library of its content."""
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)
+    return str(error).splitlines()[0]
