@@ -473,6 +473,16 @@ async def http(d: Dialogue) -> None:
     await d.wait_for_the_end_or(5)
 
 
+@behaviour("delivered")
+async def bare_newline(d: Dialogue) -> None:
+    """Ends a line with LF alone, which is no end of a line (RFC 5321 section 2.3.8)."""
+    await d.greeting()
+    await d.send(f"EHLO {d.person.helo}\n")
+    await d.reply()
+    await d.message(good(d.person.rng))
+    await d.quit()
+
+
 @behaviour("tls-failed")
 async def tls_abandoned(d: Dialogue) -> None:
     """Asks for TLS and then says something that is no TLS at all."""

@@ -47,6 +47,8 @@ EVERYDAY = {
     "bounce": 2,
     "slow": 3,
 }
+#: Clients that meet postscreen's tests after the greeting, well or badly.
+DEEP = {"clean": 10, "multi_rcpt": 4, "http": 9, "bare_newline": 9, "pipelining": 6, "early_pipelining": 6}
 #: No screening test is failed on purpose, and nothing takes long.
 ORDERLY = {
     "clean": 50,

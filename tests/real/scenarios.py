@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from .masking_scenarios import MASKING
 from .model import (
+    DEEP,
     MANY_FROM_ONE,
     ORDERLY,
     PLAIN,
@@ -187,6 +188,7 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "deep-tests": Scenario(
         "postscreen's deep protocol tests: good clients come twice",
+        (service(mix=DEEP),),
         main={
             "postscreen_pipelining_enable": "yes",
             "postscreen_non_smtp_command_enable": "yes",
