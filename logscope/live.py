@@ -273,7 +273,7 @@ class Live:
         self.options = options or Options()
         self._grace = grace
         self.machine_code = bool(self.options.machine_code)
-        self._extractor = Extractor(catalogue, machine_code=self.machine_code)
+        self._extractor = Extractor(catalogue, self.options.naming, machine_code=self.machine_code)
         self._joiner = Joiner(
             machine_code=self.machine_code, events=events, deliveries=deliveries, text=text, late=True
         )
@@ -350,7 +350,7 @@ class Live:
 
         yield from self._join(now, over=True)
         self.catalogue, self.options = catalogue, options
-        self._extractor.plans = Plans(catalogue)
+        self._extractor.plans, self._extractor.naming = Plans(catalogue), options.naming
         self._balancers.configure(options.balancers)
         if self._event_table is not None:
             self._event_table = EventTable(catalogue)

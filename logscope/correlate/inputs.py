@@ -260,6 +260,7 @@ def extract(
     enum_values: Vector,
     names: Vector,
     labels: Vector,
+    server_labels: Vector,
     pool: Bytes,
     base: int,
     out: Matrix,
@@ -267,10 +268,10 @@ def extract(
     """Write the rows `first_row` to `last_row` that the joins have a use for to `out`; returns how many.
 
     `stamp` is the time as written, `time` in UTC, `accepted` HAProxy's accept date in UTC, `order` the
-    running maximum of `time`; `names` has the run's own codes of the scanner's names, `labels` what the short
-    names of these codes are known by; `host_number` and `host_hash` are what hosts are known by, from the one
-    without a name (-1) on: numbers depend on what is read first, hashes do not; `base` is where the scanned
-    chunk begins in `pool`.
+    running maximum of `time`; `names` has the run's own codes of the scanner's names, `labels` what hosts of
+    these names are called, and `server_labels` the hosts that servers of these names are; `host_number` and
+    `host_hash` are what hosts are known by, from the one without a name (-1) on: numbers depend on what is
+    read first, hashes do not; `base` is where the scanned chunk begins in `pool`.
     """
     count = 0
     for row in range(first_row, last_row):
@@ -317,7 +318,7 @@ def extract(
         if roles[t] == R_BALANCER:
             e[E_N0] = accepted[row]
             if e[E_N10] >= 0:
-                e[E_QUEUE] = labels[e[E_N10]]
+                e[E_QUEUE] = server_labels[e[E_N10]]
         elif (roles[t] == R_SCREEN_CONNECT or roles[t] == R_SMTPD_CONNECT) and host[row] >= 0:
             e[E_QUEUE] = labels[names[host[row]]]
         elif roles[t] == R_SMTPD_DISCONNECT and e[E_T0] != NULL:

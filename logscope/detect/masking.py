@@ -116,9 +116,8 @@ class Judge:
         self._count()
         seen = total(cell.seen_effects for cell in self._tally.cells.values())
         consequences = Consequences(signals, self._relays.by_peer(), self._site, seen)
-        return [
-            Verdict(target, self._tally, signals, consequences) for target in targets(self._tally, signals)
-        ]
+        found = targets(self._tally, signals, self._site)
+        return [Verdict(target, self._tally, signals, consequences) for target in found]
 
     def document(self, signals: Signals | None = None) -> dict[str, Any]:
         """The verdict, overall and by target.

@@ -35,6 +35,7 @@ from logscope.detect.tally import (
     Span,
     Tally,
 )
+from logscope.site import Site
 
 LINES = 0.25
 """Header lines for each refused session, at least: syslog may have lost or folded some."""
@@ -153,14 +154,18 @@ def in_order(names: Iterable[str | None]) -> list[str]:
     return [name or "" for name in names]
 
 
-def targets(tally: Tally, signals: Signals) -> list[Target]:
-    """The targets by name, each with its listener."""
+def targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Target]:
+    """The targets by name, each with its listener.
+
+    Args:
+        site: what the configurations say.
+    """
     found: dict[Name, Target] = {}
     for key in sorted(tally.cells, key=in_order):
         name = Name(key.frontend, key.backend, key.server, key.family)
         found.setdefault(name, Target(name)).cells[key.balancer] = tally.cells[key]
     everything = list(found.values())
-    hosts = _hosts_of_servers(everything, tally, signals)
+    hosts = _hosts_of_servers(everything, tally, signals, site or Site())
     for target in everything:
         _seek_listener(target, hosts)
     _find_strangers(everything)
@@ -188,8 +193,8 @@ def first_label(name: str) -> str:
     return name.split(".", 1)[0].lower()
 
 
-def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -> Hosts:
-    """The hosts that joined sessions or names tell, or that there is only one of."""
+def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals, site: Site) -> Hosts:
+    """The hosts that joined sessions, configurations or names tell, or that there is only one of."""
     votes: dict[str | None, Counter[str | None]] = {}
     sessions: Counter[str | None] = Counter()
     timed: Counter[str | None] = Counter()
@@ -207,7 +212,7 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals) -
     hosts: Hosts = {}
     for server, counts in votes.items():
         host, count = counts.most_common(1)[0] if counts else (None, 0)
-        named = names.get(first_label(server)) if server else None
+        named = (site.logs_as(server, everywhere) or names.get(first_label(server))) if server else None
         # Joined by address and time alone, sessions may be those of the same clients at another host.
         doubtful = named != host and 2 * timed[server] >= count
         if named is not None and (2 * count <= sessions[server] or doubtful):

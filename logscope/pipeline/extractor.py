@@ -12,6 +12,7 @@ from logscope.correlate.inputs import Plans, extract
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.rows import Rows
 from logscope.pipeline.feed import Chunk
+from logscope.pipeline.naming import NOTHING_SAID, Naming
 from logscope.pipeline.numbering import Codes, Dictionary, Hosts
 
 
@@ -21,22 +22,29 @@ class Numbers:
 
     Attributes:
         names: by the scanner's code; -1, no name, stays -1.
-        labels: of the short names, by the run's numbers.
+        labels: what hosts are known by, by the run's numbers.
+        server_labels: the same of the hosts that servers of these names are.
         hosts, host_hashes: by the scanner's code plus one.
     """
 
     names: Codes
     labels: Codes
+    server_labels: Codes
     hosts: Codes
     host_hashes: Codes
 
 
 class Extractor:
-    """Turns scanned rows into events, with names and hosts numbered for the run."""
+    """Turns scanned rows into events, with names and hosts numbered for the run.
 
-    def __init__(self, catalogue: Catalogue, *, machine_code: bool) -> None:
+    Args:
+        naming: what configurations say of hosts' and servers' names.
+    """
+
+    def __init__(self, catalogue: Catalogue, naming: Naming = NOTHING_SAID, *, machine_code: bool) -> None:
         self.machine_code = machine_code
         self.plans = Plans(catalogue)
+        self.naming = naming
         self._dictionary = Dictionary()
         self._hosts = Hosts()
 
@@ -46,7 +54,7 @@ class Extractor:
         present = np.flatnonzero(np.bincount(rows.host + 1)) - 1
         numbers, hashes = (np.full(int(present.max(initial=-1)) + 2, -1, np.int64) for _ in range(2))
         numbers[present + 1], hashes[present + 1] = self._hosts.number(codes[present], self._dictionary.raw)
-        return Numbers(codes, self._dictionary.labels(), numbers, hashes)
+        return Numbers(codes, *self._dictionary.labels(self.naming), numbers, hashes)
 
     def extract(
         self,
@@ -73,7 +81,7 @@ class Extractor:
             chunk.accepted_at, order, rows.stamp_kind,
             rows.host, numbers.hosts, numbers.host_hashes, rows.service, rows.pid, source, chunk.first_line,
             plans.roles, plans.kinds, plans.first, plans.entries, plans.enum_values, numbers.names,
-            numbers.labels, pool, base, out,
+            numbers.labels, numbers.server_labels, pool, base, out,
         )  # fmt: skip
         return int(count)
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from logscope.grammar.rows import Names
+from logscope.pipeline.naming import NOTHING_SAID, Naming
 
 Codes = NDArray[np.int64]
 
@@ -23,7 +24,11 @@ class Dictionary:
     def __init__(self) -> None:
         self._names = Names()
         self._known: dict[int, Codes] = {}
-        self._labels: list[int] = []
+        self._forget_labels()
+
+    def _forget_labels(self) -> None:
+        self._naming = NOTHING_SAID
+        self._labels: list[tuple[int, int]] = []
 
     def translate(self, names: Names) -> Codes:
         """int64[names]: this dictionary's codes of a scanner's names."""
@@ -36,11 +41,19 @@ class Dictionary:
         self._known[id(names)] = known
         return known
 
-    def labels(self) -> Codes:
-        """int64[names]: hashes of their short names (`mx-a` of `MX-A.example.com`), never 0."""
+    def labels(self, naming: Naming = NOTHING_SAID) -> tuple[Codes, Codes]:
+        """int64[names], never 0: what the hosts of these names are known by, and what the hosts are known by
+        that the servers of these names are.
+        """
+        if naming is not self._naming:
+            self._forget_labels()
+            self._naming = naming
         for code in range(len(self._labels), len(self._names)):
-            self._labels.append(1 + crc32(_short(self._names.raw(code))))
-        return np.array(self._labels, np.int64)
+            name = self._names.raw(code)
+            host, server = naming.host(name), naming.host_of_server(name)
+            self._labels.append((1 + crc32(host), 1 + crc32(server)))
+        both = np.array(self._labels, np.int64).reshape(-1, 2)
+        return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
 
     def raw(self, code: int) -> bytes:
         """The bytes of a code."""
@@ -58,13 +71,8 @@ class Dictionary:
         return self._names  # who asked for what goes by identity, which ends with the process
 
     def __setstate__(self, names: Names) -> None:
-        self._names, self._known, self._labels = names, {}, []
-
-
-def _short(name: bytes) -> bytes:
-    """The first label of a host's name, in small letters; an address as it is."""
-    first = name.split(b".", 1)[0].lower()
-    return name if first.isdigit() else first
+        self._names, self._known = names, {}
+        self._forget_labels()
 
 
 class Hosts:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from logscope.errors import InputError
 from logscope.grammar.rows import FOREIGN, UNPARSED
+from logscope.pipeline.naming import NOTHING_SAID, Naming
 from logscope.syslog.zones import Zones
 
 
@@ -39,6 +40,7 @@ class Options:
         zones: of hosts whose stamps have none.
         year: of the first year-less stamp.
         balancers: addresses that the configuration says are a balancer's, as halves of 128 bits.
+        naming: what the configuration says of hosts' and servers' names.
         machine_code: force one engine; None chooses by the size of the input.
         envelope: what stands before each message, one of `syslog.envelopes.NAMES`; empty to find out.
     """
@@ -46,6 +48,7 @@ class Options:
     zones: Zones = field(default_factory=Zones)
     year: int | None = None
     balancers: frozenset[tuple[int, int]] = frozenset()
+    naming: Naming = NOTHING_SAID
     machine_code: bool | None = None
     envelope: str = ""
 

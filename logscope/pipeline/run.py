@@ -104,7 +104,7 @@ class Pipeline:
         order = in_time_order(sources, scanned)
         known = references(sources, scanned, catalogue, options.year, now)
         self._sources = [sources[index] for index in order]
-        self._extractor = Extractor(catalogue, machine_code=self._machine_code)
+        self._extractor = Extractor(catalogue, options.naming, machine_code=self._machine_code)
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
         from logscope.correlate.zones_apart import ZonesApart

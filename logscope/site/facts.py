@@ -6,7 +6,7 @@ not where it arrives (postscreen(8), smtpd(8)): Postfix takes both versions sinc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -238,6 +238,11 @@ class MailServer:
     proxy_interfaces: tuple[tuple[str, Place], ...]
     parameters: Mapping[str, str] = field(repr=False)
 
+    def is_meant_by(self, target: Target) -> bool:
+        """Whether a `server` line names this host, by address, by host name or by its own name."""
+        host, name = target.address.lower(), target.server.lower()
+        return bool(self.names & {host, host.partition(".")[0] if parsed(host) is None else host, name})
+
     def trusts(self, address: str) -> tuple[bool | None, Network | None]:
         """Whether an address is in `mynetworks`, and the entry that decides; the first that matches does.
 
@@ -359,6 +364,48 @@ class Site:
         """The same with the listeners that it reaches."""
         named = (one for one in self.routes if (one.target.backend, one.target.server) == (backend, server))
         return next(named, None)
+
+    @cached_property
+    def names_of_hosts(self) -> Mapping[str, str]:
+        """The mail server that a name or address means, in lower case; none that several have."""
+        owners: dict[str, set[str]] = {}
+        for server in self.mail_servers:
+            for name in server.names:
+                owners.setdefault(name, set()).add(server.name.lower())
+        own_address = {name for name in owners if (found := parsed(name)) is not None and found.is_loopback}
+        return {name: min(one) for name, one in owners.items() if len(one) == 1 and name not in own_address}
+
+    @cached_property
+    def hosts_of_servers(self) -> Mapping[str, str]:
+        """The mail host that each server of HAProxy is, by the server's name alone, which is what log lines
+        have: that of its listener, or else the name or address that its line has. None for names that stand
+        for several hosts.
+        """
+        found: dict[str, set[str]] = {}
+        for route in self.routes:
+            found.setdefault(route.target.server, set()).update(self._hosts_of(route))
+        return {server: min(hosts) for server, hosts in found.items() if len(hosts) == 1}
+
+    def _hosts_of(self, route: Route) -> set[str]:
+        """The hosts that a route can lead to; none where the configurations do not say."""
+        target, address = route.target, route.target.address.lower()
+        exact = {one.mail_server for one in route.listeners if one.address.lower() == address != ANY}
+        named = exact or {one.name for one in self.mail_servers if one.is_meant_by(target)}
+        if named:
+            return {name.lower() for name in named}
+        own = parsed(address)
+        here = address in ("", "localhost") or (own is not None and (own.is_loopback or own.is_unspecified))
+        return set() if here or "/" in address else {address}
+
+    def logs_as(self, server: str, hosts: Iterable[str | None]) -> str | None:
+        """The one of some hosts, named as in their logs, that a server of HAProxy is."""
+        wanted = self.hosts_of_servers.get(server)
+        if wanted is None:
+            return None
+        short = wanted if parsed(wanted) else wanted.partition(".")[0]
+        same = {wanted, short} | {name for name, host in self.names_of_hosts.items() if host == wanted}
+        found = {host for host in hosts if host and same & {host.lower(), host.lower().partition(".")[0]}}
+        return found.pop() if len(found) == 1 else None
 
     def mail_server(self, host: str) -> MailServer | None:
         """The mail server that logs under a host name: that very name, or the same first label."""

@@ -360,12 +360,6 @@ def _route(target: Target, listeners: Sequence[Listener], mail_servers: Sequence
     exact = [one for one in on_port if one.address != ANY and one.address.lower() == address]
     if exact:
         return Route(target, tuple(exact))
-    named = [one for one in on_port if _means(target, by_name[one.mail_server])]
+    named = [one for one in on_port if by_name[one.mail_server].is_meant_by(target)]
     open_ones = [one for one in named or on_port if one.address == ANY]
     return Route(target, tuple(open_ones))
-
-
-def _means(target: Target, server: MailServer) -> bool:
-    """Whether a `server` line names this host, by address, by host name or by its own name."""
-    host, name = target.address.lower(), target.server.lower()
-    return bool(server.names & {host, host.partition(".")[0] if parsed(host) is None else host, name})

@@ -59,6 +59,7 @@ def prepare(settings: Settings) -> Preparation:
     """
     from logscope.grammar import catalogue
     from logscope.pipeline import Options
+    from logscope.pipeline.naming import Naming
     from logscope.syslog.zone_names import zone
     from logscope.syslog.zones import Zones
 
@@ -78,7 +79,13 @@ def prepare(settings: Settings) -> Preparation:
     named = dict(settings.zones)
     default = named.pop("", None)
     zones = Zones({host: zone(name) for host, name in named.items()}, zone(default) if default else None)
-    options = Options(zones=zones, year=settings.year, balancers=balancers, envelope=settings.envelope)
+    naming = Naming(
+        {name.encode(): host.encode() for name, host in site.names_of_hosts.items()},
+        {server.encode(): host.encode() for server, host in site.hosts_of_servers.items()},
+    )
+    options = Options(
+        zones=zones, year=settings.year, balancers=balancers, naming=naming, envelope=settings.envelope
+    )
     return Preparation(catalogue.load(grammars), options, tuple(notes))
 
 

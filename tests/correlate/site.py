@@ -135,9 +135,9 @@ class Site:
             paths[-1].write_text("".join(text))
         return paths
 
-    def join(self, directory: Path) -> list[Joined]:
+    def join(self, directory: Path, **options: object) -> list[Joined]:
         """What logscope makes of the logs."""
-        return list(self._joined(logscope.read_sessions(*self.write(directory), tz="UTC")))
+        return list(self._joined(logscope.read_sessions(*self.write(directory), tz="UTC", **options)))
 
     def _joined(self, found: Any) -> Iterator[Joined]:
         for row in found.to_dict("records"):

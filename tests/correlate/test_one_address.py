@@ -61,6 +61,42 @@ def test_a_server_is_taken_for_the_host_that_has_its_name(tmp_path: Path, server
     assert wrong(found, "exact") == []
 
 
+@pytest.mark.filterwarnings("ignore:.*logs no client ports")
+@pytest.mark.parametrize(
+    "servers", [("srv1", "srv2"), ("mx-b", "mx-a")], ids=["other names", "each other's names"]
+)
+def test_a_server_is_the_host_that_configurations_say(tmp_path: Path, servers: tuple[str, str]) -> None:
+    cfg, mail = tmp_path / "haproxy.cfg", []
+    cfg.write_text(
+        "defaults\n mode tcp\n option tcplog\nfrontend ft_smtp\n bind :25\n default_backend bk_smtp\n"
+        f"backend bk_smtp\n server {servers[0]} 192.0.2.11:25\n server {servers[1]} 192.0.2.12:25\n"
+    )
+    for host, address in (("mx-a", "192.0.2.11"), ("mx-b", "192.0.2.12")):
+        main = tmp_path / host / "main.cf"
+        main.parent.mkdir()
+        main.write_text(f"myhostname = {host}.example.org\ninet_interfaces = {address}\n")
+        main.with_name("master.cf").write_text(f"{address}:25 inet n - n - - smtpd\n")
+        mail.append(str(main.parent))
+    site, draw = Site(), random.Random(11)
+    at, ahead = 10.0, {"mx-a": -2.3, "mx-b": 3.5}
+    for number in range(120):
+        at += draw.expovariate(1.0)
+        host = draw.choice(("mx-a", "mx-b"))
+        lasts, client = draw.uniform(0.02, 4.0), f"198.51.100.{draw.randrange(1, 5)}"
+        site.balancer(
+            str(number),
+            at,
+            lasts,
+            41000 + number,
+            servers[0] if host == "mx-a" else servers[1],
+            client=client,
+        )
+        site.smtpd(str(number), at + ahead[host], lasts, host, 100 + number, f"unknown[{client}]")
+    found = site.join(tmp_path, haproxy_cfg=[str(cfg)], postfix_config=mail)
+    assert sum(one.is_whole for one in found) >= 0.9 * 120
+    assert wrong(found, "exact") == []
+
+
 def test_hosts_without_a_name_are_joined_by_address_and_time(tmp_path: Path) -> None:
     site = busy_site(1, queue_ids=True)
     site.nameless = True

@@ -263,3 +263,23 @@ def test_a_syslog_name_tells_postfix_from_others(tmp_path: Path) -> None:
     assert explain(line.format("mail/msa/policyd"), grammars).kind == "unparsed"
     assert explain(line.format("mail/policyd"), grammars).kind == "foreign"
     assert explain(line.format("haproxy"), grammars).reason.endswith("of haproxy matches")
+
+
+def test_whose_host_a_server_is(site: Site) -> None:
+    assert site.hosts_of_servers["mx-a"] == "mx-a.example.org"
+    assert site.hosts_of_servers["mx-d"] == "198.51.100.14"  # nothing says whose address that is
+    assert site.hosts_of_servers["here"] == "mx-b"  # who listens there
+    assert site.names_of_hosts["mx-a"] == "mx-a.example.org"
+    assert site.logs_as("mx-a", ["MX-A.example.org", "mx-b", None]) == "MX-A.example.org"
+    assert site.logs_as("mx-d", ["mx-a", "198.51.100.14"]) == "198.51.100.14"
+    assert site.logs_as("mx-a", ["mx-b"]) is None
+    assert site.logs_as("mx-z", ["mx-a"]) is None
+
+
+def test_a_server_name_that_stands_for_several_hosts_says_nothing(tmp_path: Path) -> None:
+    cfg = tmp_path / "haproxy.cfg"
+    cfg.write_text(
+        "backend bk_a\n server one mx-a.example.org:25\n server two mx-b:25\n"
+        "backend bk_b\n server one mx-b.example.org:25\n server two mx-b:587\n"
+    )
+    assert learn([str(cfg)]).hosts_of_servers == {"two": "mx-b"}
