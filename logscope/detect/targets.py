@@ -7,7 +7,7 @@ header lines of the same moments, or sessions of one address that begin and end 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -170,10 +170,13 @@ def targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Ta
         _seek_listener(target, hosts)
     _find_strangers(everything)
     taken = set(hosts.values())
+    claimed: Hosts = {}
     for target in sorted(everything, key=lambda one: -one.alone):
         server = target.name.server
         some = [hosts[server]] if server in hosts else sorted(set(signals.mail_hosts) - taken, key=str)
-        _seek_headers(target, some, signals)
+        _seek_headers(target, some, signals, {host for host in some if claimed.get(host, server) != server})
+        if target.headers:
+            claimed.setdefault(target.headers[0].mta_host, server)
     _seek_company(everything, hosts, tally, signals)
     _find_named(everything, hosts, tally, signals)
     for target in everything:
@@ -219,7 +222,7 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals, s
             hosts[server] = named
         elif count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
             hosts[server] = host
-    if not hosts and len(everywhere) == 1:
+    if everywhere == {None} or (not hosts and len(everywhere) == 1):  # no line tells one from another
         hosts = dict.fromkeys(votes, *everywhere)
     return hosts
 
@@ -270,8 +273,14 @@ def _common_service(target: Target, everything: Iterable[Target]) -> str | None:
     return services.most_common(1)[0][0] if services else None
 
 
-def _seek_headers(target: Target, hosts: Sequence[str | None], signals: Signals) -> None:
-    """Header lines that the target's refused sessions explain: of its host, at the moments of their ends."""
+def _seek_headers(
+    target: Target, hosts: Sequence[str | None], signals: Signals, claimed: Collection[str | None]
+) -> None:
+    """Header lines that the target's refused sessions explain: of its host, at the moments of their ends.
+
+    Args:
+        claimed: hosts whose lines another server's sessions explain: more is asked of a second one.
+    """
     refused = target.span(REFUSED, CUT)
     if refused.count < ENOUGH or 2 * refused.count < target.alone:
         return
@@ -288,7 +297,9 @@ def _seek_headers(target: Target, hosts: Sequence[str | None], signals: Signals)
         pairing = pair(
             sessions[:, [1, 1]], logged[np.argsort(logged[:, 0], kind="stable")], _clocks(host, signals)
         )
-        if pairing is None or pairing.share_one <= best or not _are_refusals(target, pairing, sessions):
+        if pairing is None or pairing.share_one <= best:
+            continue
+        if not _are_refusals(target, pairing, sessions, only_pairs=host in claimed):
             continue
         best, target.headers = pairing.share_one, lines
         covered = pairing.one | _covered(sessions[:, 1], host, pairing.clock_ns, signals)
@@ -299,13 +310,14 @@ def _seek_headers(target: Target, hosts: Sequence[str | None], signals: Signals)
         target.node = Node(target.headers[0].mta_host, target.headers[0].service)
 
 
-def _are_refusals(target: Target, pairing: Pairing, sessions: Times) -> bool:
+def _are_refusals(target: Target, pairing: Pairing, sessions: Times, *, only_pairs: bool) -> bool:
     """Whether sessions that look like refusals end with header lines by more than chance, or instead of
     others."""
     if pairing.count < ENOUGH:
         return False
-    if pairing.share_one >= PAIRED and beyond_chance(pairing):
-        return True
+    together = pairing.share_one >= PAIRED and beyond_chance(pairing)
+    if together or only_pairs:
+        return together
     starts, refused = sessions[pairing.one, 0], int(pairing.one.sum())
     seen = sum(
         cell.timeline.count([*SEEN, UNCLEAR, BY_PORT, BY_TEXT], int(starts.min()), int(starts.max()))

@@ -161,7 +161,10 @@ def wrong(capture: Path, document: Mapping[str, Any]) -> Iterator[str]:
     for item in run["masking"]:
         targets = said.pop((item["frontend"], item["server"]), [])
         verdicts = {target["verdict"] for target in targets}
-        if (verdicts or {"unknown"}) != {item["expected"]}:
+        allowed = {item["expected"]}
+        if item["expected"] == "unknown":  # checks take the servers away, perhaps after a few sessions
+            allowed |= {item["after"]}
+        if not (verdicts or {"unknown"}) <= allowed or len(verdicts) > 1:
             yield f"{item['frontend']}/{item['server']}: {sorted(verdicts)} where {item['expected']}"
         for target in targets:
             yield from _misdated(run, item, target, capture)
