@@ -12,14 +12,17 @@ This module imports Numba when it is loaded, so it is imported where something i
 
 from __future__ import annotations
 
+import fcntl
 import gc
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 from llvmlite.binding import parse_assembly  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import config, njit, types
 from numba.core import typed_passes, untyped_passes
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, _LowerResult
@@ -46,30 +49,72 @@ arithmetic of whole arrays.
 """
 
 
-def machine_code(function: FunctionType, *, cached: bool) -> Any:
+def machine_code(function: FunctionType, directory: Path | None) -> Any:
     """The Numba dispatcher of an entry point.
 
     Args:
         function: a kernel; the kernels that it names are compiled along.
-        cached: whether its machine code is kept in Numba's cache directory.
+        directory: where its machine code is kept, and nothing else's; None where it is not.
     """
-    dispatcher = njit(cache=cached, pipeline_class=_EntryPoint, **_options(function))(function)
-    if cached:
-        _load_without_compiler(dispatcher._cache)
+    configuration: Any = config
+    if directory is not None:
+        configuration.CACHE_DIR = str(directory)
+    dispatcher = njit(cache=directory is not None, pipeline_class=_EntryPoint, **_options(function))(function)
+    if directory is not None:
+        _adapt(dispatcher._cache, directory)
     return dispatcher
 
 
-def _load_without_compiler(cache: Any) -> None:
-    """Let machine code be loaded without what only the compiler needs: declarations of all that Numba knows,
-    which take longer to set up than the code takes to load. When something is compiled, Numba sets them up.
+def _adapt(cache: Any, directory: Path) -> None:
+    """Make Numba's cache fit.
+
+    Machine code is loaded without what only the compiler needs: declarations of all that Numba knows, which
+    take longer to set up than the code takes to load. When something is compiled, Numba sets them up.
+
+    Of processes that need the same code one compiles it, and the others wait for that: it takes minutes of
+    both cores where they all do.
     """
+    compiling = _Lock(directory / "compiling")
+    save = cache.save_overload
 
     def load(signature: Any, context: Any) -> Any:
         rtsys.initialize(context)
-        with cache._guard_against_spurious_io_errors():
-            return cache._load_overload(signature, context)
+        found = cache._load_overload(signature, context)
+        if found is None:
+            compiling.acquire()
+            found = cache._load_overload(signature, context)  # somebody else may have compiled it meanwhile
+            if found is not None:
+                compiling.release()
+        return found
 
-    cache.load_overload = load
+    def keep(signature: Any, result: Any) -> None:
+        try:
+            save(signature, result)
+        finally:
+            compiling.release()
+
+    cache.load_overload, cache.save_overload = load, keep
+
+
+class _Lock:
+    """One process at a time has it, until it releases it or ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Wait for it, where the file system knows locks."""
+        if self._descriptor is None:
+            with suppress(OSError):
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 def _options(function: FunctionType) -> dict[str, Any]:

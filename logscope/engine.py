@@ -147,12 +147,6 @@ def _source(path: str) -> bytes:
 
 
 def _compile(function: FunctionType) -> Any:
-    import numba
-
     from logscope import compiler
 
-    directory = cache_directory(_made_of(function))
-    if directory is not None:
-        configuration: Any = numba.config
-        configuration.CACHE_DIR = str(directory)
-    return compiler.machine_code(function, cached=directory is not None)
+    return compiler.machine_code(function, cache_directory(_made_of(function)))

@@ -110,6 +110,32 @@ def test_compiled_code_is_fetched_by_the_next_process(tmp_path: Path) -> None:
     assert answers == [["45", "0"], ["45", "1"]]
 
 
+def test_of_several_processes_one_compiles(tmp_path: Path) -> None:
+    """The others wait for it, and fetch what it made."""
+    program = (
+        "import sys; import numpy as np; from logscope import engine; from tests import test_compiler as t\n"
+        "run = engine.compiled(t.total); print('ready', flush=True); sys.stdin.readline()\n"
+        "print(run(np.arange(5)), sum(run.stats.cache_hits.values()))"
+    )
+    environ = {"LOGSCOPE_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for _ in range(3)
+    ]  # fmt: skip
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    answers = sorted(process.communicate(timeout=120)[0].split() for process in processes)
+    assert answers == [["45", "0"], ["45", "1"], ["45", "1"]]
+
+
 def test_fetching_sets_up_nothing_that_only_the_compiler_needs(tmp_path: Path) -> None:
     """And when something has to be compiled after all, that goes on with what was fetched."""
     fetch = "print(engine.compiled(t.total)(np.arange(5)), 'numba.np.linalg' in sys.modules)\n"
