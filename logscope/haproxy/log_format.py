@@ -506,6 +506,23 @@ def _check_borders(nodes: Sequence[_Node], log_format: str) -> None:
         if isinstance(node, _Value) and not _ends_in_literal(node):
             for following in _what_follows(nodes[at + 1 :]):
                 _check_border(node, following, log_format)
+        if isinstance(node, _Value) and node.can_vanish and node.quoted:
+            _check_quoted_captures(node, nodes[at + 1 :], log_format)
+
+
+def _check_quoted_captures(value: _Value, rest: Sequence[_Node], log_format: str) -> None:
+    """Captures print nothing where the proxy captures nothing: then what is quoted behind them looks like
+    them. Lists of them (`%hrl`) look like any text, those in braces only like text that may begin with one.
+    """
+    following = next((node for node in rest if not isinstance(node, _Blank)), None)
+    if not isinstance(following, _Value) or not following.quoted:
+        return
+    if value.alias.shape is Shape.CAPTURE_LIST or following.alias.shape is Shape.TEXT:
+        problem = (
+            f"nothing tells {value.written}, which may print nothing, from {following.written} behind it"
+        )
+        hint = "Put them the other way round, or a word between them that is always printed."
+        raise LogFormatError(problem, log_format, following.column, hint)
 
 
 def _ends_in_literal(value: _Value) -> bool:
@@ -523,7 +540,8 @@ def _what_follows(nodes: Sequence[_Node]) -> Iterator[_Node]:
 def _check_border(value: _Value, following: _Node, log_format: str) -> None:
     literal = _first_literal(following)
     takes = frozenset("0123456789abcdefABCDEF") if value.hexadecimal else _TAKES.get(_last_shape(value))
-    if literal and (takes is None or literal[0] not in takes):
+    is_server = value.alias == ALIASES["s"]  # prints `<NOSRV>` where none was reached
+    if literal and (takes is None or literal[0] not in takes) and not (is_server and literal[0] in "<>"):
         return
     assert not isinstance(following, _Blank)
     if literal:
