@@ -212,7 +212,7 @@ def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float,
     spread = _SURE * 0.5 * sqrt(max(sign.alarm.scale, 1.0) / max(now.sum(), 1.0))
     low, usual, high = _quantiles(before, classes, (max(0.5 - spread, 0.0), 0.5, min(0.5 + spread, 1.0)))
     (observed,) = _quantiles(now, classes, (0.5,))
-    if not before.sum() or low <= observed <= high:
+    if not before.sum() or not (observed > high if sign.up else observed < low):
         than = _bytes(float(edge)) if size else f"{float(edge):,.0f} ms"
         return _share_of(sign, f"share of {sign.alarm.series.unit} of {than} and more")
     return ("bytes, median" if size else "ms, median"), observed, usual, low, high

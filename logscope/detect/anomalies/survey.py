@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from logscope.detect.anomalies.cusum import Test
 from logscope.detect.anomalies.facts import MS_CLASSES, ROUTE, SIZE_CLASSES
-from logscope.detect.anomalies.ledger import Ledger
+from logscope.detect.anomalies.ledger import SHORT_TICK_S, Ledger
 from logscope.detect.anomalies.panels import FLEET, Panel, Rules, Scope, Series
 from logscope.detect.anomalies.seasons import Season, day_begins, flat, rate_season, share_season
 
@@ -26,6 +26,10 @@ _BALANCER, _FRONTEND, _BACKEND, _SERVER, _HOST, _SERVICE = range(len(ROUTE))
 _MOST_PLACES = 32
 _LEAST_COUNT = 8
 _UNSEASONED = 1.7
+_HALF, _FEW = 0.5, 0.08
+"""Shares of the values above the edges that latencies are measured against."""
+_OCTAVE = 3
+"""Classes between more edges of a short log: a good part of it may be slow, and its slow values be no few."""
 _OWN_DAYS = 5000
 """Sessions of a place from which on the beginning of its own days can be told."""
 _MOST_CODES = 40
@@ -437,16 +441,18 @@ class Survey:
             yield self._share(detector, scope, what, above, every, unit=unit)
 
     def _edges(self, detector: str, scope: Scope, family: str, by_class: list[int | None]) -> list[int]:
-        """The edges above which a little less than half, and a few, of the values usually are."""
+        """The edges above which a little less than half, and a few, of the values are."""
         key = "/".join((detector, scope.type, scope.name, family))
         if key not in self.edges:
             sizes = np.array(
                 [0.0 if code is None else self.counts(self.pairs(scope, [code])).sum() for code in by_class]
             )
             above = 1 - np.concatenate(([0.0], np.cumsum(sizes)))[:-1] / max(sizes.sum(), 1.0)
-            middle = next((at for at in range(1, len(above)) if above[at] <= 0.5), 1)
-            high = next((at for at in range(middle, len(above)) if above[at] <= 0.08), middle)
-            self.edges[key] = sorted({middle, high})
+            middle = next((at for at in range(1, len(above)) if above[at] <= _HALF), 1)
+            high = next((at for at in range(middle, len(above)) if above[at] <= _FEW), middle)
+            short = self.ledger.tick_s == SHORT_TICK_S
+            between = range(middle, high, _OCTAVE) if short else (middle,)
+            self.edges[key] = sorted({*between, high})
         return self.edges[key]
 
     # --- mail -----------------------------------------------------------------------------------------------
