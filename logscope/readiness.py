@@ -1,9 +1,9 @@
 """Which lines of logging configuration would make more joins exact, and by how much, measured on the logs.
 
 What counts is a link that is not exact now and that the setting would decide: smtpd's client ports decide
-links to smtpd, `%bi:%bp` decides whose the masked sessions are, finer stamps help wherever times decide. A
-session that one side never logged (`dontlognull`) cannot be joined at all. A setting is proposed only where
-the logs show that it is missing.
+links to smtpd; `%bi:%bp` decides whose the masked sessions are, where the mail server logs a port; finer
+stamps help wherever times decide. A session that one side never logged (`dontlognull`) cannot be joined at
+all. A setting is proposed only where the logs show that it is missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from logscope.haproxy.log_format import TCPLOG
 from logscope.site import Site
 
 TABLES: Mapping[str, tuple[str, ...]] = {
-    "sessions": ("mta_host", "masked", "hops", "links", "service", "outcome")
+    "sessions": ("mta_host", "peer_port", "masked", "hops", "links", "service", "outcome")
 }
 """What `Measured.sessions` wants to be given."""
 
@@ -61,6 +61,8 @@ class Measured:
         self.links: Counter[tuple[str, str, str]] = Counter()
         self.sessions_of: Counter[tuple[str | None, bool, bool, bool]] = Counter()
         self.by_time = 0  # masked sessions that only times link to the balancer's
+        self.portless = self.portless_by_time = 0  # masked sessions without a port: in no link, by time alone
+        self.source_ports = 0  # lines of HAProxy with %bp
         self.lines: Counter[tuple[str, str]] = Counter()
         self.without_host = self.of_balancer = 0
         self.connects = self.without_port = 0
@@ -77,6 +79,13 @@ class Measured:
         origins = [pc.struct_field(hidden, name) for name in ("from", "confidence")]
         for (origin, confidence), count in _counted(origins):
             self.by_time += count if origin == "balancer" and confidence != _EXACT else 0
+        nameless = batch.filter(
+            pc.and_(pc.fill_null(batch.column("masked"), False), pc.is_null(batch.column("peer_port")))
+        )
+        alone = pc.binary_join(nameless.column("hops"), ",")
+        at_balancer = _true(pc.match_substring(alone, "balancer"))
+        self.portless += nameless.num_rows - at_balancer
+        self.portless_by_time += at_balancer
         hops = pc.binary_join(batch.column("hops"), ",")
         masked = batch.column("masked").cast(pa.string())
         for (host, is_masked, seen, service), count in _counted(
@@ -98,6 +107,8 @@ class Measured:
         balancer = pc.fill_null(pc.starts_with(kinds, "haproxy."), False)
         self.of_balancer += _true(balancer)
         self.without_host += _true(pc.and_(balancer, pc.is_null(batch.column("host"))))
+        if "source_port" in batch.schema.names:
+            self.source_ports += _true(pc.is_valid(batch.column("source_port")))
         connects = batch.filter(pc.equal(kinds, "smtpd.connect"))
         self.connects += connects.num_rows
         has_port = "client_port" in connects.schema.names
@@ -144,11 +155,14 @@ def _smtpd_ports(found: Measured, site: Site) -> Advice:
     missing = ""
     if found.without_port:
         missing = f"{found.without_port:,} of {found.connects:,} connects at smtpd name no client port"
+    # Masked sessions that smtpd alone saw: the balancer logs its port, but has nothing to compare it with.
+    lone = found.count_sessions(balancer=True, mta=False)
+    recovered = min(found.portless, lone) if found.source_ports else 0
     return Advice(
         "smtpd_client_port_logging",
         missing,
-        found.count(to="smtpd", weak=True),
-        found.count(to="smtpd"),
+        found.count(to="smtpd", weak=True) + recovered,
+        found.count(to="smtpd") + recovered,
         "links to smtpd",
         ("smtpd_client_port_logging = yes",),
         _where((one.port_place for one in silent if one.port_place), "main.cf"),
@@ -160,8 +174,11 @@ def _source_ports(found: Measured, site: Site) -> Advice:
     frontends = [one for one in site.log_options if one.mode != "http" and not one.logs_source_port]
     masked = found.count_sessions(balancer=False, mta=True, masked=True)
     joined = found.count_sessions(balancer=True, mta=True, masked=True)
-    lost = min(masked, found.count_sessions(balancer=True, mta=False)) if masked else 0
-    wanted = bool(masked or found.by_time) and (bool(frontends) or not site.log_options)
+    lost = min(masked - found.portless, found.count_sessions(balancer=True, mta=False)) if masked else 0
+    unknown = not site.log_options and not found.source_ports
+    wanted = bool(masked or found.by_time) and (bool(frontends) or unknown)
+    portless = found.portless + found.portless_by_time
+    also = f" {portless:,} of them have no port at smtpd: they need smtpd_client_port_logging, too."
     formats = {one.log_format or TCPLOG for one in frontends} or {TCPLOG}
     return Advice(
         "%bi:%bp in HAProxy's log-format",
@@ -169,12 +186,13 @@ def _source_ports(found: Measured, site: Site) -> Advice:
         f"{found.by_time:,} are told by time alone, {masked:,} are nobody's"
         if wanted
         else "",
-        lost + found.by_time,
+        lost + found.by_time - found.portless_by_time if wanted else 0,
         masked + joined,
         "masked sessions",
         tuple(f'log-format "{_quoted(one)} %bi:%bp"' for one in sorted(formats)),
         _where((one.format_place or one.place for one in frontends), "haproxy.cfg"),
-        "A PROXY header (logscope masking) is the better cure: then nothing is masked.",
+        "A PROXY header (logscope masking) is the better cure: then nothing is masked."
+        + (also if wanted and portless else ""),
     )
 
 

@@ -18,21 +18,24 @@ SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 LINK = pa.struct({name: pa.string() for name in ("from", "to", "method", "confidence")})
 
 
-def session(host: str | None, hops: str, *links: str, masked: bool = False, tag: str = "") -> dict[str, Any]:
+def session(
+    host: str | None, hops: str, *links: str, masked: bool = False, tag: str = "", port: int | None = 41522
+) -> dict[str, Any]:
     names = ("from", "to", "method", "confidence")
     found = [dict(zip(names, link.split(), strict=True)) for link in links]
     return {
         "mta_host": host, "masked": masked, "hops": hops.split(), "links": found, "service": tag or None,
-        "outcome": "delivered",
+        "outcome": "delivered", "peer_port": port,
     }  # fmt: skip
 
 
-def advised(*sessions: dict[str, Any], site: Site | None = None) -> dict[str, Advice]:
+def advised(*sessions: dict[str, Any], site: Site | None = None, source_ports: int = 0) -> dict[str, Advice]:
     found = Measured()
+    found.source_ports = source_ports
     schema = pa.schema(
         {
             "mta_host": pa.string(), "masked": pa.bool_(), "hops": pa.list_(pa.string()),
-            "links": pa.list_(LINK), "service": pa.string(), "outcome": pa.string(),
+            "links": pa.list_(LINK), "service": pa.string(), "outcome": pa.string(), "peer_port": pa.int64(),
         }
     )  # fmt: skip
     found.sessions("sessions", pa.RecordBatch.from_pylist(list(sessions), schema=schema))
@@ -56,6 +59,21 @@ def test_masked_sessions_want_the_balancers_own_port() -> None:
     assert (one.gain, one.of) == (1, 2)  # only one of them can be the balancer's session
     assert one.lines[0].endswith('%sq/%bq %bi:%bp"')
     assert not advised(session("mx-a", "screen"))["%bi:%bp in HAProxy's log-format"].missing
+
+
+def test_masked_sessions_without_a_port_want_that_of_smtpd() -> None:
+    """`%bi:%bp` has nothing to be compared with there; where it is logged already, it is not proposed."""
+    sessions = (
+        session("mx-a", "smtpd", masked=True, port=None), session("mx-a", "screen", masked=True),
+        session(None, "balancer"), session(None, "balancer"),
+    )  # fmt: skip
+    both = advised(*sessions)
+    assert both["%bi:%bp in HAProxy's log-format"].gain == 1
+    assert "1 of them have no port at smtpd" in both["%bi:%bp in HAProxy's log-format"].note
+    assert both["smtpd_client_port_logging"].gain == 0  # of itself
+    logged = advised(*sessions, source_ports=2)
+    assert not logged["%bi:%bp in HAProxy's log-format"].missing
+    assert logged["smtpd_client_port_logging"].gain == 1
 
 
 def test_sessions_that_the_balancer_never_logged(tmp_path: Path) -> None:
