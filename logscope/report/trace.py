@@ -48,7 +48,7 @@ def _section(number: int, story: Story, moments: Sequence[Moment]) -> Section:
         (
             Cell(_seconds(row["offset_s"], one)),
             Cell(_seconds(row["since_last_s"], one), "quiet"),
-            Cell(f"{one.host} {one.program}".strip(), "strong"),
+            Cell(one.place, "strong"),
             Cell(one.text, _tone(one)),
             Cell(f"{one.source.rpartition('/')[2]}:{one.line_number}", "quiet"),
         )
@@ -103,6 +103,7 @@ def _rows(moments: Iterable[Moment]) -> Iterable[dict[str, Any]]:
             "since_last_s": max(0, one.at - last) / _NANOSECONDS,
             "hop": one.hop,
             "host": one.host,
+            "service": one.service,
             "program": one.program,
             "kind": one.kind,
             "text": one.text,
@@ -113,7 +114,7 @@ def _rows(moments: Iterable[Moment]) -> Iterable[dict[str, Any]]:
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    texts = ("hop", "host", "program", "kind", "text", "source")
+    texts = ("hop", "host", "service", "program", "kind", "text", "source")
     schema = pa.schema(
         [
             ("story", pa.int64()),
@@ -160,10 +161,10 @@ _MEANING = str.maketrans({character: f"#{ord(character)};" for character in '#;<
 
 def mermaid(stories: Sequence[Story], moments: Sequence[Moment]) -> str:
     """The stories as a sequence diagram in Mermaid's language."""
-    places = dict.fromkeys((one.host, one.program) for one in moments)
+    places = dict.fromkeys(one.place for one in moments)
     names = {place: f"p{number}" for number, place in enumerate(places)}
     lines = ["sequenceDiagram", "  participant client"]
-    lines += [f"  participant {name} as {_label(' '.join(place))}" for place, name in names.items()]
+    lines += [f"  participant {name} as {_label(place)}" for place, name in names.items()]
     for number, story in enumerate(stories):
         own = [one for one in moments if one.story == number]
         before = "client"
@@ -171,7 +172,7 @@ def mermaid(stories: Sequence[Story], moments: Sequence[Moment]) -> str:
             over = ",".join(dict.fromkeys(("client", *names.values())))
             lines.append(f"  Note over {over}: {_label(f'{number + 1}. {moment(story.began_at)} UTC')}")
         for one, row in zip(own, _rows(own), strict=True):
-            here = names[one.host, one.program]
+            here = names[one.place]
             said = _label(f"{row['offset_s']:.3f} s {one.text}"[:160])
             lines.append(
                 f"  {before}->>{here}: {said}" if before != here else f"  Note right of {here}: {said}"

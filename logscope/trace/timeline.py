@@ -34,7 +34,7 @@ class Moment:
         coarse: the stamp has whole seconds only, so it may be up to a second later.
         story: number of the story it belongs to, from 0.
         hop: balancer, screen, smtpd, queue or delivery.
-        host, program, kind: as in the table of events.
+        host, service, program, kind: as in the table of events.
         text: what it says, in a few words.
         source, line_number: where it is written.
     """
@@ -44,11 +44,17 @@ class Moment:
     story: int
     hop: str
     host: str
+    service: str
     program: str
     kind: str
     text: str
     source: str
     line_number: int
+
+    @property
+    def place(self) -> str:
+        """Host and service, without the `postfix/` that most services of Postfix have in common."""
+        return f"{self.host} {self.service.removeprefix('postfix/')}".strip()
 
 
 class Timeline:
@@ -124,7 +130,7 @@ def _order(one: Moment) -> tuple[int, int, bool, int, str, int]:
 def _moments(row: Row, story: int) -> list[Moment]:
     """A line as moments; HAProxy's line at the end of a session says when it began, too."""
     program = row["program"] or "haproxy"
-    common = (row["host"] or "", program, row["kind"])
+    common = (row["host"] or "", row["service"] or program, program, row["kind"])
     where = (row["source"], row["line_number"])
     hop = _HOPS.get(program) or ("delivery" if row["kind"].endswith(".delivery") else "queue")
     accepted = row.get("accepted_at")

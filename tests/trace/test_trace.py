@@ -79,7 +79,19 @@ def test_standard_input_is_refused_in_words(
 
 
 def test_a_diagram_holds_no_text_that_means_something_to_mermaid() -> None:
-    moment = Moment(10**18, True, 0, "smtpd", "mx-a", "smtpd", "smtpd.connect", 'a;b#c%%{x}\n-->>"d"', "f", 1)
+    moment = Moment(
+        10**18,
+        True,
+        0,
+        "smtpd",
+        "mx-a",
+        "postfix/smtpd",
+        "smtpd",
+        "smtpd.connect",
+        'a;b#c%%{x}\n-->>"d"',
+        "f",
+        1,
+    )
     drawn = report.mermaid([Story()], [moment])
     assert drawn.startswith("sequenceDiagram\n  participant client\n  participant p0 as mx-a smtpd\n")
     (said,) = [line for line in drawn.splitlines() if line.startswith("  client->>p0: ")]
@@ -91,3 +103,17 @@ def test_keys() -> None:
     clients = pa.RecordBatch.from_pydict({"client_address": ["2001:db8::7", None, "192.0.2.1"]})
     assert Key.parse("2001:db8::/32").sessions(clients).to_pylist() == [True, False, False]
     assert Key.parse("192.0.2.0/24").sessions(clients).to_pylist() == [False, False, True]
+
+
+def test_instances_of_postfix_on_one_host_are_told_apart(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "mail.log"
+    log.write_text(
+        "Nov 22 09:20:29 mx-a postfix-in/cleanup[12]: 4ABCDE1001: message-id=<m1@example.net>\n"
+        "Nov 22 09:20:30 mx-a postfix/submission/cleanup[22]: 4ABCDE2002: message-id=<m1@example.net>\n"
+    )
+    assert main(["trace", "m1@example.net", str(log), "-q", "--year", "2026", "--mermaid"]) == 0
+    said = capfd.readouterr().out
+    assert "as mx-a postfix-in/cleanup\n" in said
+    assert "as mx-a submission/cleanup\n" in said
