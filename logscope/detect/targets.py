@@ -171,12 +171,17 @@ def targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Ta
     _find_strangers(everything)
     taken = set(hosts.values())
     claimed: Hosts = {}
-    for target in sorted(everything, key=lambda one: -one.alone):
-        server = target.name.server
-        some = [hosts[server]] if server in hosts else sorted(set(signals.mail_hosts) - taken, key=str)
-        _seek_headers(target, some, signals, {host for host in some if claimed.get(host, server) != server})
-        if target.headers:
-            claimed.setdefault(target.headers[0].mta_host, server)
+    largest_first = sorted(everything, key=lambda one: -one.alone)
+    for doubtful_too in (False, True):
+        for target in largest_first:
+            server = target.name.server
+            if target.headers:
+                continue
+            some = [hosts[server]] if server in hosts else sorted(set(signals.mail_hosts) - taken, key=str)
+            others = {host for host in some if claimed.get(host, server) != server}
+            _seek_headers(target, some, signals, others if doubtful_too else some)
+            if target.headers:
+                claimed.setdefault(target.headers[0].mta_host, server)
     _seek_company(everything, hosts, tally, signals)
     _find_named(everything, hosts, tally, signals)
     for target in everything:
@@ -279,7 +284,7 @@ def _seek_headers(
     """Header lines that the target's refused sessions explain: of its host, at the moments of their ends.
 
     Args:
-        claimed: hosts whose lines another server's sessions explain: more is asked of a second one.
+        claimed: hosts whose lines may be, or are, of another server's sessions: more is asked of these.
     """
     refused = target.span(REFUSED, CUT)
     if refused.count < ENOUGH or 2 * refused.count < target.alone:
