@@ -221,10 +221,13 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals, s
     for server, counts in votes.items():
         host, count = counts.most_common(1)[0] if counts else (None, 0)
         named = (site.logs_as(server, everywhere) or names.get(first_label(server))) if server else None
+        most_there = max((others[host] for other, others in votes.items() if other != server), default=0)
         # Joined by address and time alone, sessions may be those of the same clients at another host.
         doubtful = named != host and 2 * timed[server] >= count
         if named is not None and (2 * count <= sessions[server] or doubtful):
             hosts[server] = named
+        elif 2 * timed[server] >= count and 2 * count <= sessions[server] and OWNED * count <= most_there:
+            continue  # few, and by time, at a host that is another server's: any of them may be an accident
         elif count >= max(ENOUGH, ACCIDENT * sessions[server]) or 2 * count > sessions[server]:
             hosts[server] = host
     if everywhere == {None} or (not hosts and len(everywhere) == 1):  # no line tells one from another
