@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     missing = set(others.CONTROLS) - set(names) if compared and not given.smoke else set()
     if missing:
         print(f"without {', '.join(sorted(missing))}: pip install 'logscope[bench]'", file=sys.stderr)
-    until = begun + 60 * given.minutes if given.minutes else None
+    until = None if given.minutes is None else begun + 60 * given.minutes
     kept = Outcomes(given.keep or ROOT / ".cache" / f"anomalies-{digest()}")
     calibrating = [] if not names else _calibrating(1 if given.smoke else max(3, compared * 2 // 5))
     train = run.all_judged(calibrating, names, calibrating, given.jobs, until, kept)
