@@ -31,6 +31,22 @@ def busy_site(seed: int, *, queue_ids: bool, precise: bool = False) -> Site:
     return site
 
 
+def hosts_apart(servers: tuple[str, str]) -> Site:
+    """Few clients at two hosts, mx-a and mx-b, whose clocks differ by seconds: times alone make wrong pairs.
+    The balancer calls them as `servers` has it.
+    """
+    site, draw = Site(), random.Random(11)
+    at, ahead = 10.0, {"mx-a": -2.3, "mx-b": 3.5}
+    for number in range(120):
+        at += draw.expovariate(1.0)
+        host = draw.choice(("mx-a", "mx-b"))
+        lasts, client = draw.uniform(0.02, 4.0), f"198.51.100.{draw.randrange(1, 5)}"
+        server = servers[0] if host == "mx-a" else servers[1]
+        site.balancer(str(number), at, lasts, 41000 + number, server, client=client)
+        site.smtpd(str(number), at + ahead[host], lasts, host, 100 + number, f"unknown[{client}]")
+    return site
+
+
 def exact(found: list[Joined]) -> int:
     return sum(one.confidence == "exact" and one.is_whole for one in found)
 
@@ -46,16 +62,7 @@ def test_queue_ids_tell_when_within_a_second(tmp_path: Path, seed: int) -> None:
 
 @pytest.mark.parametrize("servers", [("mx-a", "mx-b"), ("MX-A.example.net", "mx-b.example.net")])
 def test_a_server_is_taken_for_the_host_that_has_its_name(tmp_path: Path, servers: tuple[str, str]) -> None:
-    """Few clients at two hosts whose clocks differ by seconds: times alone make wrong pairs."""
-    site, draw = Site(), random.Random(11)
-    at, ahead = 10.0, {"mx-a": -2.3, "mx-b": 3.5}
-    for number in range(120):
-        at += draw.expovariate(1.0)
-        host = draw.choice(("mx-a", "mx-b"))
-        lasts, client = draw.uniform(0.02, 4.0), f"198.51.100.{draw.randrange(1, 5)}"
-        server = servers[0] if host == "mx-a" else servers[1]
-        site.balancer(str(number), at, lasts, 41000 + number, server, client=client)
-        site.smtpd(str(number), at + ahead[host], lasts, host, 100 + number, f"unknown[{client}]")
+    site = hosts_apart(servers)
     found = site.join(tmp_path)
     assert sum(one.is_whole for one in found) >= 0.9 * 120
     assert wrong(found, "exact") == []
@@ -77,21 +84,7 @@ def test_a_server_is_the_host_that_configurations_say(tmp_path: Path, servers: t
         main.write_text(f"myhostname = {host}.example.org\ninet_interfaces = {address}\n")
         main.with_name("master.cf").write_text(f"{address}:25 inet n - n - - smtpd\n")
         mail.append(str(main.parent))
-    site, draw = Site(), random.Random(11)
-    at, ahead = 10.0, {"mx-a": -2.3, "mx-b": 3.5}
-    for number in range(120):
-        at += draw.expovariate(1.0)
-        host = draw.choice(("mx-a", "mx-b"))
-        lasts, client = draw.uniform(0.02, 4.0), f"198.51.100.{draw.randrange(1, 5)}"
-        site.balancer(
-            str(number),
-            at,
-            lasts,
-            41000 + number,
-            servers[0] if host == "mx-a" else servers[1],
-            client=client,
-        )
-        site.smtpd(str(number), at + ahead[host], lasts, host, 100 + number, f"unknown[{client}]")
+    site = hosts_apart(servers)
     found = site.join(tmp_path, haproxy_cfg=[str(cfg)], postfix_config=mail)
     assert sum(one.is_whole for one in found) >= 0.9 * 120
     assert wrong(found, "exact") == []
