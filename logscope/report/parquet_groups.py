@@ -154,8 +154,10 @@ def _joined(field: pa.Field, batches: Sequence[SparseBatch], count: int) -> Spar
             written = column.values if parquet_pages.can_write(field.type) else plain(column.values)
             values.append(written if field.type in (column.kind, written.type) else written.cast(field.type))
         start += batch.num_rows
-    if len(values) > 1 and pa.types.is_dictionary(values[0].type):
-        values = pa.chunked_array(values).unify_dictionaries().chunks
+    coded = [pa.types.is_dictionary(part.type) for part in values]
+    if len(values) > 1 and any(coded):
+        alike = values if all(coded) else [plain(part) for part in values]
+        values = pa.chunked_array(alike).unify_dictionaries().chunks
     joined = np.concatenate(rows)
     return Sparse(None if len(joined) == count else joined, pa.concat_arrays(values))
 

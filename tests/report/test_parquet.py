@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from logscope.arrow import Sparse, SparseBatch
+from logscope.arrow import Sparse, SparseBatch, plain
 from logscope.report import thrift, writers
 from logscope.report.parquet_groups import GroupedFile
 
@@ -45,7 +45,7 @@ VALUES = {
 
 @st.composite
 def tables(draw: st.DrawFn) -> list[pa.RecordBatch]:
-    """Batches with some of the columns; words are dictionary-coded in some of them."""
+    """Batches with some of the columns; text is dictionary-coded in some of them."""
     batches = []
     for _ in range(draw(st.integers(1, 4))):
         count = draw(st.integers(1, 40))
@@ -57,15 +57,23 @@ def tables(draw: st.DrawFn) -> list[pa.RecordBatch]:
                     if draw(st.booleans())
                     else st.lists(VALUES[name], min_size=count, max_size=count)
                 )
-                columns[name] = pa.array(values, SCHEMA.field(name).type)
+                column = pa.array(values, SCHEMA.field(name).type)
+                is_coded = name in ("text", "word") and draw(st.booleans())
+                columns[name] = column.dictionary_encode() if is_coded else column
         columns.setdefault("small", pa.nulls(count, pa.int32()))
         batches.append(pa.record_batch(columns))
     return batches
 
 
 def whole(batches: list[pa.RecordBatch]) -> pa.Table:
+    tables = [
+        pa.table(
+            {name: plain(column) for name, column in zip(batch.schema.names, batch.columns, strict=True)}
+        )
+        for batch in batches
+    ]
     return pa.concat_tables(
-        [SCHEMA.empty_table(), *(pa.Table.from_batches([batch]) for batch in batches)],
+        [SCHEMA.empty_table(), *tables],
         promote_options="default",
     ).select(SCHEMA.names)
 
