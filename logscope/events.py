@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -18,13 +20,28 @@ from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.fields import Kind
 from logscope.grammar.model import ENVELOPE, FieldInfo
 from logscope.grammar.rows import FOREIGN, NULL, UNPARSED, Names, Rows
-from logscope.pipeline import Chunk, Counts, Feed, Input, Options, chunk_buffers, clocks, wants_machine_code
+from logscope.pipeline import (
+    SMALL_CHUNK,
+    Chunk,
+    Counts,
+    Feed,
+    Input,
+    Options,
+    Scanned,
+    clocks,
+    input_buffer,
+    wants_machine_code,
+)
 from logscope.postfix.secrets import redacted, redacted_line
 from logscope.schema import EVENTS
 from logscope.syslog import envelopes
 from logscope.syslog.structured import STRUCTURED_DATA, says_nothing, structured_data
 
 _Longs = NDArray[np.int64]
+CHUNK = 1 << 22
+"""Bytes: a batch has some hundred columns, each of which costs something by itself; the joins' smaller chunks
+take half as long again.
+"""
 _STAMP_BYTES = 64
 
 _TYPES = {
@@ -112,12 +129,11 @@ def events(
             source,
             catalogue,
             clock,
-            chunk_buffers(1, machine_code),
+            [input_buffer(CHUNK), input_buffer(CHUNK)] if machine_code else [input_buffer(SMALL_CHUNK)],
             machine_code=machine_code,
             envelope=options.envelope,
         )
-        while not feed.ended:
-            chunk = feed.next_chunk()
+        for chunk in _chunks_ahead(feed) if machine_code else _chunks(feed):
             if chunk.rows.count:
                 yield table.batch(chunk, source.name, machine_code=machine_code)
             if progress:
@@ -125,6 +141,58 @@ def events(
         read += source.position
         if counts is not None:
             counts.merge(feed.counts)
+
+
+def _chunks(feed: Feed) -> Iterator[Chunk]:
+    while not feed.ended:
+        yield feed.next_chunk()
+
+
+def _chunks_ahead(feed: Feed) -> Iterator[Chunk]:
+    """The chunks of a source with two buffers: one is scanned while that before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(_scanned, feed)
+        while not feed.ended:
+            scanned = coming.result()
+            if scanned.holds_records:
+                feed.rewind(scanned)
+            chunk = feed.take(scanned)
+            if not feed.ended:
+                coming = thread.submit(_scanned, feed)
+            yield chunk
+
+
+def _scanned(feed: Feed) -> Scanned:
+    return feed.scan(feed.cut())
+
+
+class _Known:
+    """The names of a scanner as Arrow has them.
+
+    Attributes:
+        texts: by code.
+    """
+
+    def __init__(self) -> None:
+        self.texts = as_texts([])
+        self._program_of = {-1: -1}
+        self._programs: dict[str, int] = {}
+
+    def learn(self, names: Names) -> None:
+        """Bring them up to date."""
+        if len(self.texts) != len(names):
+            self.texts = texts_of(names.offsets[: len(names) + 1], names.data) or as_texts(names.texts())
+
+    def programs(self, services: NDArray[np.int32]) -> tuple[pa.Array, NDArray[np.int64]]:
+        """Words and codes of what stands behind the last slash of a service's name."""
+        present = np.flatnonzero(np.bincount(services + 1)) - 1
+        for code in present.tolist():
+            if code not in self._program_of:
+                program = self.texts[code].as_py().rpartition("/")[2]
+                self._program_of[code] = self._programs.setdefault(program, len(self._programs))
+        translated = np.full(int(present[-1]) + 2, -1, np.int64)  # one more for -1, no service
+        translated[present] = [self._program_of[code] for code in present.tolist()]
+        return as_texts(list(self._programs)), translated[services]
 
 
 class EventTable:
@@ -141,16 +209,14 @@ class EventTable:
         )
         self._enum_texts = as_texts(catalogue.enum_texts)
         self._resolutions = as_texts(_RESOLUTIONS)
-        self._names: tuple[Names | None, int] = None, 0
-        self._texts = as_texts([])
-        self._program_of: dict[int, int] = {}
-        self._programs: dict[str, int] = {}
+        self._known: WeakKeyDictionary[Names, _Known] = WeakKeyDictionary()
         self._plans: dict[bytes, tuple[list[FieldInfo], gather.Plan]] = {}
 
     def batch(self, chunk: Chunk, source: str, *, machine_code: bool) -> SparseBatch:
         """The rows of a chunk, with the columns of all lines and those fields that occur in it."""
         rows = chunk.rows
-        self._learn(rows.names)
+        known = self._known.setdefault(rows.names, _Known())
+        known.learn(rows.names)
         count = rows.count
         words = partial(_words, machine_code=machine_code)
         columns: dict[str, Sparse] = {
@@ -158,9 +224,9 @@ class EventTable:
             "line_number": Sparse(None, as_arrow(np.arange(chunk.first_line, chunk.first_line + count))),
             "logged_at": _known(chunk.logged_at, TIMES),
             "resolution": words(self._resolutions, _resolution(rows)),
-            "host": words(self._texts, rows.host),
-            "service": words(self._texts, rows.service),
-            "program": words(*self._program(rows.service)),
+            "host": words(known.texts, rows.host),
+            "service": words(known.texts, rows.service),
+            "program": words(*known.programs(rows.service)),
             "pid": _known(rows.pid.copy(), pa.int64()),  # the scanner will write over its own
             "kind": words(self._kinds, self._kind_of[rows.template]),
             "structured": Sparse(None, as_arrow(self._structured[rows.template])),
@@ -191,25 +257,6 @@ class EventTable:
         elif reason is not None:
             columns["reason"] = reason
         return SparseBatch(count, columns)
-
-    def _learn(self, names: Names) -> None:
-        """Bring the names up to date."""
-        if self._names[0] is not names:
-            self._program_of, self._programs = {-1: -1}, {}
-        if self._names != (names, len(names)):
-            self._names = names, len(names)
-            self._texts = texts_of(names.offsets[: len(names) + 1], names.data) or as_texts(names.texts())
-
-    def _program(self, services: NDArray[np.int32]) -> tuple[pa.Array, NDArray[np.int64]]:
-        """Words and codes of what stands behind the last slash of a service's name."""
-        present = np.flatnonzero(np.bincount(services + 1)) - 1
-        for code in present.tolist():
-            if code not in self._program_of:
-                program = self._texts[code].as_py().rpartition("/")[2]
-                self._program_of[code] = self._programs.setdefault(program, len(self._programs))
-        translated = np.full(int(present[-1]) + 2, -1, np.int64)  # one more for -1, no service
-        translated[present] = [self._program_of[code] for code in present.tolist()]
-        return as_texts(list(self._programs)), translated[services]
 
     def _present(
         self, rows: Rows, *, machine_code: bool
@@ -251,7 +298,7 @@ class EventTable:
         if kind is Kind.DSN:
             return coded_dsns(first)
         if kind is Kind.NAME or kind is Kind.ENUM:
-            texts = self._texts if kind is Kind.NAME else self._enum_texts
+            texts = self._known[rows.names].texts if kind is Kind.NAME else self._enum_texts
             return _words(texts, first, machine_code=machine_code).values
         texts = rows.texts(first, numbers, machine_code=machine_code)
         return coded_counters(texts) if kind is Kind.COUNTERS else texts

@@ -11,7 +11,7 @@ import pytest
 from logscope import events
 from logscope.grammar import catalogue
 from logscope.grammar.model import ENVELOPE
-from logscope.pipeline import Options, feed
+from logscope.pipeline import Options
 from logscope.schema import EVENTS
 from logscope.sources.source import Source
 
@@ -25,8 +25,8 @@ HEAD = "Nov 22 09:20:30 mx-a postfix/smtp[1]: "
 def test_a_batch_stays_as_it_was_when_later_chunks_are_read(
     machine_code: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "CHUNK", 1 << 14)
-    monkeypatch.setattr(feed, "SMALL_CHUNK", 1 << 14)
+    monkeypatch.setattr(events, "CHUNK", 1 << 14)
+    monkeypatch.setattr(events, "SMALL_CHUNK", 1 << 14)
     source = Source("mail.log", io.BytesIO((SAMPLES / "mail.log").read_bytes()))
     options = Options(machine_code=machine_code, year=2026)
     kept, at_once = [], []

@@ -348,11 +348,6 @@ def _line_end(buffer: NDArray[np.uint8], start: int, filled: int) -> int:
     return start
 
 
-def chunk_buffers(sources: int, machine_code: bool) -> list[NDArray[np.uint8]]:
-    """A buffer to read one source's chunks into, one after the other."""
-    return [input_buffer(chunk_size(sources, machine_code))]
-
-
 def chunk_size(sources: int, machine_code: bool) -> int:
     """Bytes read of a source at a time: many sources share what memory there is."""
     return SMALL_CHUNK if not machine_code or sources > 8 else CHUNK

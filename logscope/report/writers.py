@@ -163,7 +163,7 @@ class ParquetWriter:
         self._written = self._thread.submit(self._file.write, batches)
 
 
-ROW_GROUP = 1 << 17
+ROW_GROUP = 1 << 18
 """Rows: few enough to be held while they are written, so many that the footer stays small."""
 
 
