@@ -23,6 +23,10 @@ _PEAKS = {
 _FLOOR = {"mail": 0.35, "bots": 0.9, "users": 0.05, "monitor": 1.0}
 _FREE_DAY = {"mail": 0.45, "bots": 0.95, "users": 0.25, "monitor": 1.0}
 """What is left of the rate on Saturday; on Sundays and holidays it is a fifth less again."""
+_NIGHT_H = 2.0
+_TURN_H = 8.0
+"""People's days turn in their sleep: from one kind of day to the next in so many hours around two at night,
+not at the stroke of twelve."""
 
 
 def rates(stream: str, moments_s: Floats, options: Options) -> Floats:
@@ -40,15 +44,28 @@ def rates(stream: str, moments_s: Floats, options: Options) -> Floats:
         apart = np.abs(hour - peak)
         apart = np.minimum(apart, 24.0 - apart)
         rate += height * np.exp(-0.5 * (apart / width) ** 2)
-    day = np.floor(local_s / _DAY_S).astype(np.int64)
-    weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
-    epoch = date(1970, 1, 1).toordinal()
-    holidays = [holiday.toordinal() - epoch for holiday in options.holidays]
-    free = _FREE_DAY[stream]
-    rate *= np.where((weekday == 6) | np.isin(day, holidays), free * 0.8, np.where(weekday == 5, free, 1.0))
+    rate *= _kind_of_day(stream, local_s, options)
     rate = rate**options.rhythm
     rate *= (1.0 + options.growth) ** (moments_s / (7 * _DAY_S))
     return rate * _unrest(stream, moments_s, options)
+
+
+def _kind_of_day(stream: str, local_s: Floats, options: Options) -> Floats:
+    """What working days, weekends and holidays make of the rate, from one to the next by and by."""
+    free = _FREE_DAY[stream]
+    epoch = date(1970, 1, 1).toordinal()
+    holidays = [holiday.toordinal() - epoch for holiday in options.holidays]
+
+    def level(day: NDArray[np.int64]) -> Floats:
+        weekday = (day + 3) % 7  # 1970-01-01 was a Thursday
+        resting = (weekday == 6) | np.isin(day, holidays)
+        return np.where(resting, free * 0.8, np.where(weekday == 5, free, 1.0))
+
+    turn = (local_s - (_NIGHT_H + _TURN_H / 2) * 3600.0) / _DAY_S  # whole when a turn is over
+    day = np.floor(turn).astype(np.int64)
+    part = np.clip((turn - day - 1.0) * 24.0 / _TURN_H + 1.0, 0.0, 1.0)
+    part = part * part * (3.0 - 2.0 * part)
+    return level(day) * (1.0 - part) + level(day + 1) * part
 
 
 def _offsets_s(moments_s: Floats, options: Options) -> Floats:

@@ -81,6 +81,16 @@ def test_day_and_week_have_their_rhythm() -> None:
     assert flat.max() < 1.15 * flat.min()
 
 
+def test_a_weekend_does_not_begin_at_the_stroke_of_midnight() -> None:
+    options = Options(1_000, duration_s=7 * 86_400.0, holidays=(date(2026, 11, 25),))
+    moments_s = np.arange(0.0, options.duration_s, 600.0)
+    for stream in ("mail", "bots", "users"):
+        steps = np.abs(np.diff(np.log(rates(stream, moments_s, options))))
+        assert steps[np.abs((moments_s[1:] + 7200) % 86_400 - 7200) <= 3600].max() < 0.2
+    noon = rates("mail", np.array([1.5, 2.5]) * 86_400.0, options)
+    assert noon[1] == pytest.approx(0.36 * noon[0])  # Wednesday is a holiday, by day as before
+
+
 def test_the_rhythm_follows_summer_time() -> None:
     """Users begin at the same hour of their clock before and after it is put forward."""
     options = Options(

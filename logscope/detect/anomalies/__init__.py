@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from logscope.detect.anomalies.baseline import Baseline
-from logscope.detect.anomalies.causes import Causes
+from logscope.detect.anomalies.causes import sort
 from logscope.detect.anomalies.explain import Cause
 from logscope.detect.anomalies.facts import DELIVERY_READS, MESSAGE_READS, SESSION_READS
 from logscope.detect.anomalies.findings import Finding, finding, findings
@@ -136,12 +136,12 @@ class Finder:
         watch = Watch(gathered, Sensitivity(self._options.sensitivity), baseline, since_s)
         watch.advance()
         signs = watch.signs()
-        causes = Causes(signs, allowance(self._options.allowed))
-        found = [cause for cause in causes.sort() if not self._in_maintenance(cause)]
+        wrong, in_order = sort(signs, allowance(self._options.allowed))
+        found = [cause for cause in wrong if not self._in_maintenance(cause)]
         if whole:
             baseline.known = frozenset(gathered.regulars())
             self._learnt = baseline
-        ordinary = [(finding(cause, signs), cause.ordinary) for cause in causes.ordinary]
+        ordinary = [(finding(cause, signs), cause.ordinary) for cause in in_order]
         span = (first * tick * 1_000_000_000, after * tick * 1_000_000_000)
         return Report(findings(found, signs), ordinary, gathered.rows, span, baseline)
 

@@ -1,0 +1,138 @@
+"""Single clients, networks and accounts: who did too much, and who is new and brings much."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from logscope.detect.anomalies.actors import Burst
+from logscope.detect.anomalies.contributors import BUCKET_S
+from logscope.detect.anomalies.explain import Cause, burst_explains, crowds, heavy_explains, overlap, stem
+from logscope.detect.anomalies.panels import FLEET, Scope
+from logscope.detect.anomalies.sorting import Sorter
+
+
+def actors(sorter: Sorter) -> None:
+    for kind in (
+        "auth_guessing",
+        "user_enumeration",
+        "account_takeover",
+        "connection_hoarding",
+        "connection_scan",
+    ):
+        bursts = [one for one in sorter.signs.gathered.actors[kind].take() if not sorter.allowed(one.actor)]
+        for crowd in crowds(bursts):
+            _one_crowd(sorter, kind, crowd)
+
+
+def _one_crowd(sorter: Sorter, kind: str, bursts: list[Burst]) -> None:
+    """Bursts of one kind at one time: one actor, or several that act alike."""
+    first = bursts[0]
+    over = all(one.over for one in bursts)
+    who: Counter[str] = Counter()
+    for one in bursts:
+        who[one.actor] += one.count
+    name = {"account_takeover": "user"}.get(kind, "client")
+    scope = Scope(name, first.actor) if len(who) == 1 else Scope(name, f"{len(who)} {name}s")
+    cause = Cause(
+        kind, scope, first.since, first.detected, max(one.until for one in bursts) if over else None,
+        sum(who.values()), first.usual, burst=first, who=who, clients=len(who),
+    )  # fmt: skip
+    if kind == "auth_guessing" and len(who) >= 8:
+        cause.kind, cause.scope = "auth_guessing_distributed", FLEET
+    sorter.take(cause, burst_explains)
+
+
+def newcomers(sorter: Sorter) -> None:
+    """Clients and networks that were never seen before and at once bring much."""
+    for cause in _heavy(sorter, "client"):
+        _judge_heavy(sorter, cause)
+    for cause in _heavy(sorter, "network"):
+        inside = [one for one in sorter.found if one.kind == "heavy_client" and overlap(one, cause)]
+        if not inside:
+            _judge_heavy(sorter, cause)
+
+
+def _judge_heavy(sorter: Sorter, cause: Cause) -> None:
+    bursts = [one for one in sorter.found if one.burst is not None and overlap(one, cause)]
+    name = cause.scope.name
+    if any(one.kind == "account_takeover" for one in bursts):
+        return  # that is where the taken account is used from
+    if sorter.allowed(name) or any(
+        who == name or who.startswith(stem(name)) for one in bursts for who in one.who
+    ):
+        return
+    sorter.take(cause, heavy_explains, cause.ordinary)
+
+
+def _heavy(sorter: Sorter, kind: str) -> Iterator[Cause]:
+    signs = sorter.signs
+    table = signs.gathered.clients if kind == "client" else signs.gathered.networks
+    code = signs.gathered.sessions.code_numbers("sessions", ["all"])[0]
+    warm = max(signs.first_s + 3600, signs.judged_s)
+    runs: dict[str, Cause] = {}
+    recent: dict[str, int] = {}
+    done: list[Cause] = []
+    for bucket in table.buckets(int(code)):
+        here = table.in_bucket(int(code), bucket)
+        total = table.total.get((int(code), bucket), 0)
+        before_total = table.total.get((int(code), bucket - 1), 0)
+        begin = float(bucket * BUCKET_S)
+        if begin < warm:
+            recent = dict(here)
+            continue
+        for name, count in here.items():
+            if name in runs and begin <= runs[name].end + 2 * BUCKET_S:
+                if count >= 8:
+                    runs[name].until = begin + BUCKET_S
+                    runs[name].observed += count
+                continue
+            if not sorter.is_new(name, begin):
+                continue
+            both = count + recent.get(name, 0)
+            if both < 60 or both < 0.06 * (total + before_total):
+                continue
+            if (
+                kind == "network"
+                and max(
+                    (
+                        n
+                        for client, n in signs.gathered.clients.in_bucket(int(code), bucket).items()
+                        if client.startswith(stem(name))
+                    ),
+                    default=0,
+                )
+                > 0.7 * count
+            ):
+                continue  # that is a client, not a network
+            since = begin - (BUCKET_S if recent.get(name, 0) > 0.3 * count else 0)
+            cause = Cause(
+                f"heavy_{kind}", Scope(kind, name), since, min(begin + BUCKET_S, signs.now_s), begin +
+                BUCKET_S, both, 0.0, who=Counter({name: both}),
+            )  # fmt: skip
+            runs[name] = cause
+            done.append(cause)
+        recent = dict(here)
+    for cause in done:
+        cause.ordinary = _why_ordinary(sorter, cause)
+        if cause.end >= signs.now_s - BUCKET_S:
+            cause.until = None
+        yield cause
+
+
+def _why_ordinary(sorter: Sorter, cause: Cause) -> str:
+    """A monitor connects and quits, at a steady and modest rate."""
+    length = max(cause.end - cause.since, 60.0)
+    rate = cause.observed / length * 60
+    quits = _counted(sorter, "outcome", "no_mail", cause)
+    if quits >= 0.9 * cause.observed and rate <= 15:
+        return "it connects and quits at a steady rate, as a monitor does"
+    return ""
+
+
+def _counted(sorter: Sorter, family: str, value: str, cause: Cause) -> int:
+    """How often something happened to a cause's client."""
+    code = sorter.signs.gathered.sessions.code_numbers(family, [value])[0]
+    top = sorter.signs.gathered.clients.top([int(code)], cause.since, min(cause.end, sorter.signs.now_s))
+    beginning = stem(cause.scope.name)
+    return sum(count for name, count in top.items() if name.startswith(beginning))

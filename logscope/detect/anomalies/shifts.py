@@ -1,0 +1,222 @@
+"""Shares and latencies that changed: attacks of many, one server worse than its peers, slow parts, mail
+that is not delivered."""
+
+from __future__ import annotations
+
+from math import sqrt
+
+from logscope.detect.anomalies.explain import (
+    attack_explains,
+    blocklist_explains,
+    latency_explains,
+    machine,
+    mail_explains,
+    meet,
+    share_explains,
+    worse_explains,
+)
+from logscope.detect.anomalies.panels import FLEET
+from logscope.detect.anomalies.signs import Sign
+from logscope.detect.anomalies.sorting import LEAST_EVENTS, Sorter
+
+_LATENCY_KINDS = {
+    "queue_ms": "queue_latency",
+    "connect_ms": "connect_latency",
+    "duration_ms": "session_latency",
+    "screen_ms": "screen_latency",
+}
+
+
+def _screen_is_slow(signs: list[Sign]) -> bool:
+    """Whether postscreen is what makes sessions long: nearly all of those that it ends are, of the others
+    only those that are new to it.
+    """
+
+    def share(family: str) -> float:
+        return max((one.observed / max(one.trials, 1) for one in signs if one.what[0] == family), default=0.0)
+
+    return share("screen_ms") >= 0.85 and share("duration_ms") < 0.75
+
+
+def _latency_order(sign: Sign) -> tuple[bool, bool, float]:
+    """The whole site first; and what slows all sessions slows those that postscreen ends, too."""
+    return sign.scope != FLEET, sign.what[0] == "screen_ms", sign.since
+
+
+def auth_outage(sorter: Sorter) -> None:
+    """Nobody gets in any more: that is the password service, not an attack."""
+    ledger = sorter.signs.gathered.sessions
+    granted = [n for n, key in enumerate(ledger.codes.keys) if key == ("auth", "granted")]
+    for sign in [*sorter.of("attack", "auth"), *sorter.of("share", "auth")]:
+        if sign not in sorter.left or not granted:
+            continue
+        pairs = [(route, granted[0]) for route in range(len(ledger.routes))]
+        first, after = int(sign.since) // ledger.tick_s + 1, int(sorter.until(sign)) // ledger.tick_s
+        length = max(1, after - first)
+        now = ledger.series(pairs, first, first + length).sum() / length
+        before = ledger.series(pairs, first - 35, first - 5).sum() / 30
+        if before * length >= 5 and now < 0.25 * before:
+            sorter.take(sorter.cause("auth_outage", sign, FLEET), attack_explains)
+
+
+def blocklists_silent(sorter: Sorter) -> None:
+    for sign in [*sorter.of("share", "test", "refused", up=False)]:
+        if sign not in sorter.left or sign.what[1] not in ("dnsbl", "listed"):
+            continue
+        if sign.observed <= 0.3 * sign.expected and sorter.counts_too(sign):
+            sorter.take(sorter.cause("dnsbl_down", sign), blocklist_explains)
+
+
+def attacks(sorter: Sorter) -> None:
+    kinds = {
+        ("auth", "refused"): "auth_guessing_distributed",
+        ("test", "pregreet"): "pregreet_wave",
+        ("test", "dnsbl"): "dnsbl_surge",
+        ("refused", "listed"): "dnsbl_surge",
+        ("mail", "null_sender"): "backscatter",
+        ("refused", "null_sender"): "backscatter",
+        ("refused", "unknown_user"): "user_enumeration",
+    }
+    order = list(kinds)
+    for sign in sorted(
+        sorter.of("attack"),
+        key=lambda one: (order.index(one.what) if one.what in kinds else 99, one.since),
+    ):
+        if sign not in sorter.left or sign.what not in kinds:
+            continue
+        if _part_of_volume(sorter, sign):
+            continue
+        cause = sorter.cause(kinds[sign.what], sign, FLEET)
+        if sign.excess < LEAST_EVENTS:
+            sorter.drop(sign)
+            continue
+        one = sorter.one_client(sign, cause)
+        if one is not None:
+            sorter.drop(sign)  # one client alone is judged by what one client may do
+            continue
+        if cause.kind == "user_enumeration":
+            cause.detail = "many clients"
+        sorter.take(cause, attack_explains)
+
+
+def _part_of_volume(sorter: Sorter, sign: Sign) -> bool:
+    """Whether it grew only as everything grew."""
+    for other in sorter.of("volume"):
+        if other.scope == FLEET and meet(other, sign):
+            along = sign.expected * other.ratio
+            return sign.excess < 0.6 * other.excess and sign.observed < 1.6 * along + 4 * sqrt(along)
+    return False
+
+
+def worse_servers(sorter: Sorter) -> None:
+    """One server does worse than its peers; the most telling sign names it."""
+    order = {"reason": 0, "termination_state": 1, "outcome": 2}
+    for sign in sorted(sorter.of("server"), key=lambda one: (order.get(one.what[0], 9), one.since)):
+        if sign not in sorter.left or sign.what[0] not in order:
+            continue
+        if sign.observed < LEAST_EVENTS or points_above(sorter, sign) < 0.02:
+            sorter.drop(sign)
+            continue
+        cause = sorter.cause("server_worse", sign)
+        sorter.take(cause, worse_explains)
+
+
+def points_above(sorter: Sorter, sign: Sign) -> float:
+    """By how much the share of this is larger at the server than at its peers."""
+    ledger, series = sign.panel.ledger, sign.alarm.series
+    first, after = int(sign.since) // ledger.tick_s, int(sorter.until(sign)) // ledger.tick_s
+    own, own_all = (
+        ledger.series(series.counts, first, after).sum(),
+        ledger.series(series.parts, first, after).sum(),
+    )
+    whole, whole_all = (
+        ledger.series(series.trials, first, after).sum(),
+        ledger.series(series.wholes, first, after).sum(),
+    )
+    rest = (whole - own) / max(1, whole_all - own_all)
+    return float(own / max(1, own_all) - rest)
+
+
+def latencies(sorter: Sorter) -> None:
+    for sign in sorted(sorter.of("latency"), key=_latency_order):
+        if sign not in sorter.left:
+            continue
+        if sign.what[0] == "duration_ms" and sign.scope == FLEET:
+            near = [one for one in sorter.of("latency") if one.scope == FLEET and meet(one, sign)]
+            screens = [one for one in near if one.what[0] == "screen_ms"]
+            if screens and _screen_is_slow(near):
+                sorter.take(sorter.cause("screen_latency", screens[0]), latency_explains)
+                continue
+        if sign.scope == FLEET:
+            where = sorter.mostly_at(sign)
+        else:
+            peers = {machine(one.scope) for one in sorter.of("latency", sign.what[0]) if meet(one, sign)} - {
+                machine(sign.scope)
+            }
+            where = FLEET if len(peers) >= 2 else sign.scope
+        ordinary = sorter.mailing(sign) if sign.what[0] == "duration_ms" and where == FLEET else ""
+        sorter.take(sorter.cause(_LATENCY_KINDS[sign.what[0]], sign, where), latency_explains, ordinary)
+    for sign in sorter.of("delivery_latency"):
+        if sign in sorter.left:
+            sorter.take(
+                sorter.cause("delivery_latency", sign),
+                lambda _, other: other.detector == "delivery_latency",
+                sorter.mailing(sign),
+            )
+    for sign in sorter.of("size"):
+        if sign in sorter.left:
+            sorter.take(
+                sorter.cause("message_size", sign),
+                lambda _cause, other: other.detector == "size" or other.what[0].endswith("_ms"),
+                sorter.mailing(sign),
+            )
+
+
+def _telling(sorter: Sorter, sign: Sign) -> bool:
+    """Whether a share's change is worth a finding by itself."""
+    if sign.observed < LEAST_EVENTS or not sorter.counts_too(sign) or sign.trials <= 0:
+        return False
+    points = sign.excess / sign.trials
+    if points < 0.015:
+        return False
+    cause = sorter.cause("", sign)
+    return sorter.one_client(sign, cause) is None
+
+
+def _shifted(sorter: Sorter, kind: str, sign: Sign) -> None:
+    """A share of the whole site's sessions: of one server alone, if it is behind it."""
+    where = sorter.mostly_at(sign)
+    if where == FLEET:
+        sorter.take(sorter.cause(kind, sign), share_explains)
+    else:
+        sorter.take(sorter.cause("server_worse", sign, where), worse_explains)
+
+
+def reasons(sorter: Sorter) -> None:
+    for sign in sorter.of("share", "reason"):
+        if sign in sorter.left and _telling(sorter, sign):
+            _shifted(sorter, "reject_shift", sign)
+
+
+def terminations(sorter: Sorter) -> None:
+    for sign in sorter.of("share", "termination_state"):
+        if sign in sorter.left and _telling(sorter, sign):
+            _shifted(sorter, "termination_shift", sign)
+
+
+def outcomes(sorter: Sorter) -> None:
+    for sign in sorter.of("share", "outcome", "screen", "test", "refused", "auth"):
+        if sign in sorter.left and _telling(sorter, sign):
+            _shifted(sorter, "outcome_shift", sign)
+
+
+def mail(sorter: Sorter) -> None:
+    for sign in sorter.of("destination"):
+        if sign in sorter.left and sign.excess >= LEAST_EVENTS and sign.excess >= 0.1 * sign.trials:
+            where = sign.scope
+            others = {one.scope for one in sorter.of("destination") if meet(one, sign)}
+            sorter.take(sorter.cause("deferrals", sign, FLEET if len(others) >= 5 else where), mail_explains)
+    for sign in sorter.of("delivery"):
+        if sign in sorter.left and sign.observed >= LEAST_EVENTS and sorter.counts_too(sign):
+            kind = "deferrals" if sign.what[1] == "deferred" else "bounces"
+            sorter.take(sorter.cause(kind, sign), mail_explains)
