@@ -20,6 +20,7 @@ from logscope.simulate.layout import *
 from logscope.simulate.model import address_of
 from logscope.simulate.plan import Plan
 from logscope.simulate.site import Options
+from logscope.wide_copy import SPARE
 
 Ints = NDArray[np.int64]
 Indices = NDArray[np.int32]
@@ -61,7 +62,7 @@ def names_of(
     # Two networks that faults bring can be the same one.
     unique, who = _distinct(halves)
     addresses = address_texts(unique[0], unique[1], machine_code=machine_code)
-    pool = np.empty(len(words.data) + texts.ROOM_NAME * plan.clients, np.uint8)
+    pool = np.empty(len(words.data) + texts.ROOM_NAME * plan.clients + SPARE, np.uint8)
     pool[: len(words.data)] = words.data
     spans = np.empty(plan.clients, np.int64)
     items = texts.no_items(len(words.data))

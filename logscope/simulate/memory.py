@@ -8,6 +8,7 @@ can, also where only the beginning of each is wanted.
 from __future__ import annotations
 
 import sys
+from bisect import bisect_left, insort
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ class Memory:
     """
 
     def __init__(self) -> None:
-        self._kept: list[NDArray[np.uint8]] = []
+        self._kept: list[NDArray[np.uint8]] = []  # by length
         self._lock = Lock()
 
     def empty(self, shape: tuple[int, ...], kind: type[_T]) -> NDArray[_T]:
@@ -40,27 +41,17 @@ class Memory:
 
     def _room(self, size: int) -> NDArray[np.uint8]:
         """The least of the unused pieces that do; where there is none, the largest unused one is replaced."""
-        best = -1
-        for place in range(len(self._kept)):
-            if _references(self._kept, place) > _UNUSED:
-                continue
-            if best < 0 or _is_better(len(self._kept[place]), len(self._kept[best]), size):
-                best = place
-        if best >= 0 and len(self._kept[best]) >= size:
-            return self._kept[best]
+        least = bisect_left(self._kept, size, key=len)
+        for place in range(least, len(self._kept)):
+            if _references(self._kept, place) <= _UNUSED:
+                return self._kept[place]
+        for place in reversed(range(least)):
+            if _references(self._kept, place) <= _UNUSED:
+                del self._kept[place]
+                break
         found = np.empty(int(size * _SPARE) + 64, np.uint8)
-        if best >= 0:
-            self._kept[best] = found
-        else:
-            self._kept.append(found)
+        insort(self._kept, found, key=len)
         return found
-
-
-def _is_better(one: int, other: int, size: int) -> bool:
-    """Whether one length serves better than another: enough of it first, then no more than needed."""
-    if one >= size and other >= size:
-        return one < other
-    return one > other
 
 
 def _references(pieces: list[NDArray[np.uint8]], place: int) -> int:

@@ -20,6 +20,7 @@ from logscope.simulate.layout import *
 from logscope.simulate.memory import Memory
 from logscope.simulate.plan import Plan, make_plan
 from logscope.simulate.site import Options
+from logscope.wide_copy import SPARE, for_kernels
 
 Matrix = NDArray[np.int64]
 
@@ -59,6 +60,8 @@ class Simulation:
         if machine_code is None:
             machine_code = self.plan.sessions >= _WORTH_COMPILING
         self.machine_code = machine_code
+        if machine_code:
+            for_kernels()
         self.words = texts.words(options)
         self.memory = Memory()
 
@@ -100,13 +103,13 @@ class Simulation:
         used = len(self.words.data)
         room = texts.ROOM_MESSAGE * len(m) + texts.ROOM_DELIVERY * len(d)
         room += (texts.ROOM_SESSION if lines else texts.ROOM_SEEN) * len(s)
-        pool = self.memory.empty((used + room,), np.uint8)
+        pool = self.memory.empty((used + room + SPARE,), np.uint8)
         pool[:used] = self.words.data
         counted = np.zeros((2, len(texts.COUNTED)), np.int64)
         end = self.kernel(texts.put_all)(
             s, m, d, pool, texts.no_items(used), self.words.spans, self._front(block), counted, lines
         )
-        return pool[:end]
+        return pool[: end + SPARE]
 
     @cached_property
     def names(self) -> Names:

@@ -1,9 +1,9 @@
 """The words that numbers of the model stand for: names, mailboxes, ids, replies.
 
-All text of a block stands in one pool of bytes, `words` first, which are the same in every block. What a
-session, message or delivery needs beyond them is put behind them once, and columns hold spans
-(`start << 32 | length`), from which both the lines and the tables are made. Only documentation names and
-addresses (RFC 2606, RFC 5737, RFC 6761).
+All text of a block stands in one pool of bytes: `words` first, which are the same in every block, `SPARE`
+bytes last. What a session, message or delivery needs beyond the words is put behind them once, and columns
+hold spans (`start << 32 | length`), from which both the lines and the tables are made. Only documentation
+names and addresses (RFC 2606, RFC 5737, RFC 6761).
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from logscope.correlate.layout import NULL
 from logscope.engine import kernel
-from logscope.grammar.machine.write import put_address, put_bytes, put_hexadecimal, put_number
+from logscope.grammar.machine.write import put_address, put_hexadecimal, put_number
 from logscope.simulate.chance import trait
 from logscope.simulate.layout import *
 from logscope.simulate.site import BACKENDS, FRONTENDS, Options
+from logscope.wide_copy import SPARE, copy16
 
 Matrix = NDArray[np.int64]
 Ints = NDArray[np.int64]
@@ -146,8 +147,10 @@ def to_arrow(pool: Pool, spans: Ints, there: NDArray[np.bool_] | None, run: Runn
     first = run(stand_together)(spans, absent, offsets)
     if first < 0:
         np.cumsum(np.where(absent, 0, spans & LENGTH), out=offsets[1:])
-        data = np.empty(int(offsets[-1]), np.uint8)
-        run(gather)(pool, spans, offsets, data)
+        length = int(offsets[-1])
+        room = np.empty(length + SPARE, np.uint8)
+        run(gather)(pool, spans, offsets, room)
+        data = room[:length]
     else:
         data = pool[first : first + int(offsets[-1])]
     mask = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
@@ -180,14 +183,16 @@ def stand_together(spans: Ints, absent: NDArray[np.bool_], offsets: NDArray[np.i
 
 @kernel
 def gather(pool: Pool, spans: Ints, offsets: NDArray[np.int32], out: Pool) -> None:
-    """Copy each span to its place; those of no length are left out."""
+    """Copy each span to its place; what is behind it is overwritten by the next. Those of no length are left
+    out.
+    """
     for i in range(spans.shape[0]):
         at = offsets[i]
         length = offsets[i + 1] - at
         if length > 0:
             start = spans[i] >> SPAN
-            for k in range(length):
-                out[at + k] = pool[start + k]
+            for k in range(0, length, SPARE):
+                copy16(pool, start + k, out, at + k)
 
 
 # --- putting text together ----------------------------------------------------------------------------------
@@ -235,7 +240,9 @@ def write(t: Ints, pool: Pool) -> int:
         value = t[3 * n + 2]
         more = t[3 * n + 3]
         if kind == I_SPAN:
-            at = put_bytes(pool, at, pool, value >> SPAN, value & LENGTH)
+            for place in range(0, value & LENGTH, SPARE):
+                copy16(pool, (value >> SPAN) + place, pool, at + place)
+            at += value & LENGTH
         elif kind == I_NUMBER:
             at = put_number(pool, at, value)
         elif kind == I_HEX:

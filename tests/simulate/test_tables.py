@@ -20,6 +20,7 @@ from logscope.simulate import Fault, Options, Simulation, Tables, balancers
 from logscope.simulate.output import write_tables
 from logscope.simulate.tables import ENCODED, TABLES, tables
 from logscope.simulate.texts import LENGTH, SPAN, to_arrow
+from logscope.wide_copy import SPARE
 
 DAY = Options(200, duration_s=86400.0, seed=3)
 FAULTS = (
@@ -122,8 +123,7 @@ def test_texts_are_found_wherever_they_stand(pieces: list[tuple[bytes, int]]) ->
         spans.append(len(data) << SPAN | len(text) & LENGTH)
         data += text
         wanted.append(text.decode())
-    found = to_arrow(
-        np.frombuffer(bytes(data), np.uint8), np.array(spans, np.int64), None, lambda kernel: kernel
-    )
+    pool = np.frombuffer(bytes(data) + bytes(SPARE), np.uint8)
+    found = to_arrow(pool, np.array(spans, np.int64), None, lambda kernel: kernel)
     found.validate(full=True)
     assert found.to_pylist() == wanted
