@@ -199,11 +199,11 @@ class Loop:
         files, others = following.look_first(time.monotonic_ns())
         live.add(files, time.monotonic_ns(), time.time_ns())
         while not stop.asked:
+            self._consider_machine_code()
             for _ in live.pump(time.monotonic_ns()):
                 pass
             if not live.busy:
                 break
-            self._consider_machine_code()
         self._view.since = max((one.latest or 0 for one in live.sources()), default=0)
         live.count_anew()
         live.add(others, time.monotonic_ns(), time.time_ns())
@@ -231,6 +231,7 @@ class Loop:
                 self.reread()
             self._look(now)
             self._say()
+            self._consider_machine_code()
             for batch in live.pump(now):
                 self._view.show(batch, live)
             self._show_open(now)
@@ -238,7 +239,6 @@ class Loop:
             self._keep()
             if following.over and not live.busy:
                 return False
-            self._consider_machine_code()
             if not live.busy:
                 self._rest(now)
         return True
@@ -313,6 +313,7 @@ class Loop:
 
     def _keep(self, *, at_once: bool = False, over: bool = False) -> None:
         if self._keeper is not None and (at_once or self._keeper.is_due()):
+            self._live.settle(time.monotonic_ns())
             self._keeper.keep(self._live, self._following, self._view.since, over=over)
             self._unsaved = False
 
@@ -334,7 +335,7 @@ class Loop:
         if self._compiling is not None:
             if self._compiling.is_over:
                 self._end_compiling()
-        elif sum(one.position for one in self._following.inputs) >= self._machine_code_from:
+        elif self._following.known_bytes >= self._machine_code_from:
             self._begin_compiling()
 
     def _begin_compiling(self) -> None:

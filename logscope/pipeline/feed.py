@@ -174,9 +174,12 @@ class Feed:
         """How often a name was one too many."""
         return sum(names.refused for names in self._names)
 
-    def use_machine_code(self) -> None:
-        """Scan the rest in machine code."""
+    def use_machine_code(self, size: int) -> None:
+        """Scan the rest in machine code, in chunks of at least so many bytes."""
         self._make_scanners(machine_code=True)
+        self._buffers = [
+            buffer if len(buffer) >= size + PADDING else input_buffer(size) for buffer in self._buffers
+        ]
 
     def next_chunk(self) -> Chunk:
         """The next chunk; an empty one with `ended` at the end."""

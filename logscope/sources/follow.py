@@ -111,6 +111,12 @@ class Followed:
         plain += [part for part in self._parts if isinstance(part, Plain)]
         return any(part.size() != part.offset for part in plain)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that are there and have not been read; those of compressed files are not known."""
+        plain = [part for part in self._parts if isinstance(part, Plain)]
+        return sum(max(part.size() - part.offset, 0) for part in plain)
+
     def read_into(self, buffer: Buffer, at: int) -> int:
         """Read some lines of one file; 0 when nothing has arrived."""
         if self._unended is not None:

@@ -172,6 +172,13 @@ class Following:
             self._journals[journal.name] = now
 
     @property
+    def known_bytes(self) -> int:
+        """What has been read, and what is known to be there for it."""
+        return sum(one.position for one in self.inputs) + sum(
+            one.unread for one in self.inputs if isinstance(one, Followed)
+        )
+
+    @property
     def over(self) -> bool:
         """Whether nothing can come any more: there were pipes only, and all of them have ended."""
         return not self._patterns and not any(source.follows for source in self.inputs)

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from logscope import pipeline
 from logscope.grammar import catalogue
 from logscope.live import Live
-from logscope.pipeline import Options
+from logscope.pipeline import Options, feed
 from logscope.schema import SESSIONS
 from logscope.sources.source import Source
+from logscope.store import snapshot
 from tests.tail.arriving import SECOND, Arriving, arrivals, play, rows_of
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -42,6 +45,12 @@ def from_files(files: dict[str, bytes]) -> Rows:
         sources, GRAMMARS, OPTIONS, {"sessions": COLUMNS}, lambda _table, batch: batches.append(batch)
     )
     return in_order([row for batch in batches for row in batch.to_pylist()])
+
+
+@pytest.fixture
+def set_room(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets how many bytes are read at a time."""
+    return lambda room: monkeypatch.setattr(feed, "SMALL_CHUNK", room)
 
 
 FROM_FILES = {name: from_files(capture(name)) for name in ("proxy-v1", "masked", "partial-mask")}
@@ -72,6 +81,36 @@ def test_live_as_from_files(name: str, delays: list[float], pauses: list[int], c
     quality = live.quality
     assert quality["lines_read"] == quality["parsed"] + quality["foreign"] + quality["unparsed"]
     assert quality["sessions"] == sum(quality[joined] for joined in pipeline.JOIN_CLASSES)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pauses=st.lists(st.integers(1, 90 * SECOND), min_size=1, max_size=5), room=st.integers(9000, 20_000))
+def test_what_is_scanned_ahead_is_not_lost(
+    kept: bool, pauses: list[int], room: int, set_room: Callable[[int], None]
+) -> None:
+    """Neither where the inputs end, nor where the stage is kept and another process goes on."""
+    set_room(room)
+    files = capture("proxy-v1")
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    live._scanner = ThreadPoolExecutor(1)
+    inputs = [Arriving(file) for file in files]
+    live.add(inputs, 0, 0)
+    for one, content in zip(inputs, files.values(), strict=True):
+        one.data = content
+    rows, now, ahead = [], 0, 0
+    while any(one.data for one in inputs):
+        now += pauses[now % len(pauses)]
+        rows += rows_of(live.pump(now), COLUMNS)
+        ahead += any(stream.scanning is not None for stream in live._streams)
+        if kept:
+            live.settle(now)
+            live = snapshot.thawed(snapshot.frozen(live), GRAMMARS)
+            assert not live.go_on(inputs, now)
+            live._scanner = ThreadPoolExecutor(1)
+    rows += rows_of(live.finish(now), COLUMNS)
+    assert ahead
+    assert in_order(rows) == FROM_FILES["proxy-v1"]
 
 
 def test_sessions_come_while_lines_arrive() -> None:

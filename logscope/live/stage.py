@@ -12,8 +12,9 @@ Nothing here looks at a clock: each move is told the time, in nanoseconds of any
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,17 +23,15 @@ from logscope.correlate.inputs import Plans
 from logscope.correlate.layout import E_ORDER, E_WIDTH, NULL, SECOND
 from logscope.correlate.tables import ALL_TEXT
 from logscope.detect.signals import Signals, merged
-from logscope.errors import InputError
 from logscope.grammar.catalogue import Catalogue
+from logscope.live.streams import Gone, Held, Lines, LiveInput, SourceState, Stream, side_by_side
 from logscope.pipeline import (
     JOIN_CLASSES,
-    SMALL_CHUNK,
-    Chunk,
     Counts,
     Extractor,
     Feed,
-    Input,
     Options,
+    chunk_size,
     heads,
     input_buffer,
     references,
@@ -46,9 +45,6 @@ if TYPE_CHECKING:
 GRACE = 3 * SECOND // 20
 """How long a line waits for lines of silent inputs, unless told otherwise."""
 FOREVER = 2**62
-AHEAD = 1 << 16
-"""Events of one input that may wait for the others before it is read no further."""
-
 MOST_NAMES = 1 << 16
 """Hosts, programs, servers and the like that one input may name. Somebody who makes up more is not given the
 memory: the rest are told as one.
@@ -61,159 +57,6 @@ FIRST_TOLD = 60 * SECOND
 """How long a session is open before it is shown, unless told otherwise; and again whenever twice as long."""
 
 Matrix = NDArray[np.int64]
-
-
-class LiveInput(Input, Protocol):
-    """What is followed: an input that says whether there may be something to read, and where it stands.
-
-    Attributes:
-        lines_before: lines of the file before those read last; None where lines are counted as they come.
-    """
-
-    lines_before: int | None
-
-    def ready(self) -> bool: ...
-
-
-@dataclass
-class Held:
-    """What one chunk has that waits for its turn.
-
-    Attributes:
-        events: for the joins, in order of time.
-        data: the bytes that their texts are in.
-        lines: rows of the `events` table, if they are wanted, and the times that they are merged by.
-        last: the latest time in the chunk.
-        came_at: when it was read.
-    """
-
-    events: Matrix
-    data: NDArray[np.uint8]
-    lines: Lines | None
-    last: int
-    came_at: int
-
-    def until(self, last: int, equal: bool) -> Held:
-        """Take what waits up to a time, `equal`: that time included."""
-        side: Literal["left", "right"] = "right" if equal else "left"
-        cut = int(np.searchsorted(self.events[:, E_ORDER], last, side=side))
-        events, self.events = self.events[:cut], self.events[cut:]
-        lines = None
-        if self.lines is not None:
-            cut = int(np.searchsorted(self.lines.order, last, side=side))
-            lines, self.lines = self.lines.slice(0, cut), self.lines.slice(cut, None)
-        return Held(events, self.data, lines, self.last, self.came_at)
-
-
-@dataclass
-class Lines:
-    """Rows of the `events` table, and the times that they are merged by."""
-
-    order: NDArray[np.int64]
-    batch: pa.RecordBatch
-
-    def slice(self, first: int, last: int | None) -> Lines:
-        """Some of them."""
-        order = self.order[first:last]
-        return Lines(order, self.batch.slice(first, len(order)))
-
-
-@dataclass(frozen=True)
-class SourceState:
-    """How one input is doing.
-
-    Attributes:
-        name: of the input.
-        lines: read so far.
-        latest: stamp of the latest line, ns since 1970 UTC; None without any.
-        heard_at: when something last came, by the clock that `pump` is told.
-        waiting: events that wait for other inputs.
-    """
-
-    name: str
-    lines: int
-    latest: int | None
-    heard_at: int
-    waiting: int
-
-
-class _Gone:
-    """An input of an earlier process that is not there any more: nothing comes of it."""
-
-    name, head, position, follows = "", b"", 0, False
-    compression: str | None = None
-    size: int | None = None
-    modified_at: int | None = None
-    lines_before: int | None = None
-    problem: InputError | None = None
-
-    def ready(self) -> bool:
-        return False
-
-    def read_into(self, _buffer: NDArray[np.uint8], _at: int) -> int:
-        return 0
-
-
-class _Stream:
-    """One input on its way: what was read of it, and what waits for the others.
-
-    It stands between the input and its feed to see whether there was anything to read.
-    """
-
-    def __init__(self, source: LiveInput, number: int, now: int) -> None:
-        self.source = source
-        self.number = number
-        self.name = source.name
-        self.compression = source.compression
-        self.modified_at = source.modified_at
-        self.head = source.head
-        self.size: int | None = None  # of no interest: what can be read now is a chunk
-        self.position = 0
-        self.problem: InputError | None = None
-        self.follows = True
-        self.feed: Feed
-        self.heard_at = now
-        self.caught_up = self.brought = False
-        self.order = NULL
-        self.key: tuple[int, bytes] | None = None
-        self.held: list[Held] = []
-
-    def read_into(self, buffer: NDArray[np.uint8], at: int) -> int:
-        """See `Input`."""
-        count = self.source.read_into(buffer, at)
-        self.follows, self.position = self.source.follows, self.source.position
-        self.problem = self.source.problem
-        self.brought = self.brought or count > 0
-        self.caught_up = count == 0 or not self.source.ready()
-        if count and self.source.lines_before is not None:
-            self.feed.lines = self.source.lines_before
-        return count
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "source"}
-
-    @property
-    def waiting(self) -> int:
-        return sum(len(part.events) for part in self.held)
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there is something that has not been read, or a rest to be read when it ends."""
-        return not self.feed.ended and not self.caught_up
-
-    def ripe_at(self, grace: int) -> int | None:
-        """When the first that waits has waited long enough; None where nothing waits."""
-        return min((part.came_at + grace for part in self.held), default=None)
-
-    def ripe(self, before: int) -> int | None:
-        """The time of the last event that came before a moment; None without any."""
-        return max((part.last for part in self.held if part.came_at <= before), default=None)
-
-    def take(self, last: int, equal: bool) -> list[Held]:
-        """Take what waits up to a time, `equal`: that time included."""
-        taken = [part.until(last, equal) for part in self.held]
-        self.held = [part for part in self.held if not (part.last < last or (equal and part.last == last))]
-        return taken
 
 
 @dataclass
@@ -280,7 +123,7 @@ class Live:
         self._balancers = Balancers(self.options.balancers)
         self._event_table = EventTable(catalogue) if lines else None
         self._lines: list[Lines] = []
-        self._streams: list[_Stream] = []
+        self._streams: list[Stream] = []
         self._names: list[str] = []
         self._dates: list[int] = []
         self._ended = Counts()
@@ -290,8 +133,12 @@ class Live:
         self._began: int | None = None
         self._evicting = False
         self._told: dict[int, int] = {}  # sessions shown while open: id, and from when on to show them again
+        self._scanner = _new_scanner() if self.machine_code else None
         self.closing = False
         """What is handed out now is so because the run ends."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_scanner": None}
 
     def add(self, sources: Sequence[LiveInput], now: int, today: int) -> None:
         """Follow some more inputs.
@@ -303,14 +150,15 @@ class Live:
         self._began = now if self._began is None else self._began
         scanned = heads(sources, self.catalogue)
         known = references(sources, scanned, self.catalogue, self.options.year, today, self._dates)
+        size = chunk_size(len(self._streams) + len(sources), self.machine_code)
         for source, reference in zip(sources, known, strict=True):
-            stream = _Stream(source, len(self._names), now)
+            stream = Stream(source, len(self._names), now)
             self._names.append(source.name)
             stream.feed = Feed(
                 stream,
                 self.catalogue,
                 Clock(reference, self.options.zones),
-                [input_buffer(SMALL_CHUNK)],
+                [input_buffer(size)],
                 machine_code=self.machine_code,
                 envelope=self.options.envelope,
                 most_names=self.most_names,
@@ -329,14 +177,15 @@ class Live:
             the inputs that this run has not had yet; `add` takes them.
         """
         self._began = now
+        self._scanner = _new_scanner() if self.machine_code else None
         by_name = {source.name: source for source in sources}
         for stream in self._streams:
-            stream.source = by_name.pop(stream.name) if stream.name in by_name else _Gone()
+            stream.source = by_name.pop(stream.name) if stream.name in by_name else Gone()
             stream.heard_at, stream.caught_up = now, False
             for part in stream.held:
                 part.came_at = now
             if self.machine_code:
-                stream.feed.use_machine_code()
+                stream.feed.use_machine_code(self._chunk_size())
         return list(by_name.values())
 
     def reconfigure(self, catalogue: Catalogue, options: Options, now: int) -> Iterator[Any]:
@@ -364,8 +213,12 @@ class Live:
             return
         self.machine_code = self._extractor.machine_code = True
         self._joiner.use_machine_code()
+        self._scanner = _new_scanner()
         for stream in self._streams:
-            stream.feed.use_machine_code()
+            stream.feed.use_machine_code(self._chunk_size())
+
+    def _chunk_size(self) -> int:
+        return chunk_size(len(self._streams), self.machine_code)
 
     def count_anew(self) -> None:
         """Count sessions from here on; what was read until now told what is open."""
@@ -379,19 +232,24 @@ class Live:
         """
         self._joiner.hasten(self._began is not None and now - self._began >= UNHEARD)
         for stream in self._streams:
-            if stream.waiting <= AHEAD and not stream.feed.ended:
-                if stream.source.ready() or not stream.source.follows:
-                    self._read(stream, now)
-                else:
-                    stream.caught_up = True
+            self._read(stream, now)
+            if self._scanner is not None:
+                stream.scan_ahead(self._scanner, now)
         yield from self._join(now)
         self._drop_ended()
+
+    def settle(self, now: int) -> None:
+        """Wait for what is being scanned beside: all that was read is here then, and can be kept."""
+        for stream in self._streams:
+            if stream.scanning is not None:
+                self._read(stream, now)
 
     def finish(self, now: int) -> Iterator[Any]:
         """All inputs are over: what waits is joined, and what is open is handed out as it is.
 
         Inputs that do not follow any more are read to their ends before.
         """
+        self.settle(now)
         while any(not stream.feed.ended and not stream.source.follows for stream in self._streams):
             yield from self.pump(now)
         yield from self._join(now, over=True)
@@ -442,7 +300,7 @@ class Live:
     @property
     def busy(self) -> bool:
         """Whether there is more to read at once."""
-        return any(stream.has_more and stream.waiting <= AHEAD for stream in self._streams)
+        return any(stream.may_be_read for stream in self._streams)
 
     @property
     def heard_at(self) -> int | None:
@@ -502,18 +360,12 @@ class Live:
 
     # --- reading --------------------------------------------------------------------------------------------
 
-    def _read(self, stream: _Stream, now: int) -> None:
-        stream.brought = False
-        chunk = stream.feed.next_chunk()
-        if stream.brought:
-            stream.heard_at = now
-        rows = chunk.rows
-        if not rows.count:
+    def _read(self, stream: Stream, now: int) -> None:
+        chunk = stream.next_chunk(now)
+        if chunk is None or not chunk.rows.count:
             return
-        if stream.key is None:
-            stream.key = _key(chunk)
+        rows = chunk.rows
         order = running_order(chunk.logged_at, stream.order)
-        stream.order = int(order[-1])
         data = rows.buffer[: rows.consumed].copy()
         events = np.empty((rows.count, E_WIDTH), np.int64)
         numbers = self._extractor.number(rows)
@@ -522,7 +374,7 @@ class Live:
         if self._event_table:
             table = self._event_table.batch(chunk, stream.name, machine_code=self.machine_code).dense()
             lines = Lines(order, table)
-        stream.held.append(Held(events[:count], data, lines, stream.order, now))
+        stream.hold(chunk, Held(events[:count], data, lines, int(order[-1]), now))
 
     def _drop_ended(self) -> None:
         for stream in [one for one in self._streams if one.feed.ended and not one.held]:
@@ -546,16 +398,15 @@ class Live:
             self._joiner.advance(quiet - 1)
             yield from self._flush()
 
-    def _take(self, ranked: Sequence[_Stream], until: tuple[int, int]) -> Iterator[Any]:
+    def _take(self, ranked: Sequence[Stream], until: tuple[int, int]) -> Iterator[Any]:
         """Join what waits up to a time and a rank."""
-        taken = [
-            part for rank, stream in enumerate(ranked) for part in stream.take(until[0], rank <= until[1])
-        ]
-        self._lines += [part.lines for part in taken if part.lines is not None and len(part.lines.order)]
-        if any(len(part.events) for part in taken):
-            yield from self._step(*_in_order(taken, self._extractor.plans))
+        taken = [stream.take(until[0], rank <= until[1]) for rank, stream in enumerate(ranked)]
+        parts = [part for of_stream in taken for part in of_stream]
+        self._lines += [part.lines for part in parts if part.lines is not None and len(part.lines.order)]
+        if any(len(part.events) for part in parts):
+            yield from self._step(*side_by_side(taken, self._extractor.plans))
 
-    def _decided(self, ranked: Sequence[_Stream], now: int) -> tuple[int, int]:
+    def _decided(self, ranked: Sequence[Stream], now: int) -> tuple[int, int]:
         """Up to where no input brings an earlier event: time, and rank of the last input that it includes."""
         going_on = [
             (stream.order, rank, stream) for rank, stream in enumerate(ranked) if not stream.feed.ended
@@ -582,10 +433,11 @@ class Live:
             return NULL
         return max(stream.order + now - stream.heard_at for stream in stamped) - self._grace
 
-    def _step(self, events: Matrix, pool: NDArray[np.uint8]) -> Iterator[Any]:
+    def _step(
+        self, events: Matrix, pool: NDArray[np.uint8], cursor: NDArray[np.int64], limit: NDArray[np.int64]
+    ) -> Iterator[Any]:
         self.tally.late += int(np.count_nonzero(events[:, E_ORDER] < self._joiner.now))
-        cursor, limit = np.zeros(1, np.int64), np.array([len(events)], np.int64)
-        closed = np.zeros(1, np.int64)
+        closed = np.zeros(len(cursor), np.int64)
         more = True
         while more:
             more = self._joiner.step(events, pool, cursor, limit, closed) == -2
@@ -618,33 +470,6 @@ class Live:
         self._evicting = False
 
 
-def _key(chunk: Chunk) -> tuple[int, bytes] | None:
-    """What inputs are ordered by where their lines have the same time: as for files, see `pipeline`."""
-    stamps = chunk.rows.stamp
-    present = stamps[stamps != NULL]
-    first = int(chunk.rows.line_start[0])
-    return (
-        (int(present[0]), chunk.rows.slice(first, min(first + 1024, chunk.rows.consumed)))
-        if len(present)
-        else None
-    )
-
-
-def _in_order(parts: Sequence[Held], plans: Plans) -> tuple[Matrix, NDArray[np.uint8]]:
-    """The events of some parts in the order of their times, and all their bytes.
-
-    Of equal times, those of an earlier part come first.
-    """
-    pools: dict[int, int] = {}
-    pieces: list[NDArray[np.uint8]] = []
-    size = 0
-    moved = []
-    for part in parts:
-        if id(part.data) not in pools:
-            pools[id(part.data)] = size
-            pieces.append(part.data)
-            size += len(part.data)
-        moved.append(plans.moved(part.events, pools[id(part.data)]))
-    events = np.concatenate(moved)
-    order = np.argsort(events[:, E_ORDER], kind="stable")
-    return events[order], np.concatenate(pieces)
+def _new_scanner() -> Executor:
+    """Scans ahead what is far behind, while the joins go on in the main thread."""
+    return ThreadPoolExecutor(1)
