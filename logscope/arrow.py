@@ -91,7 +91,7 @@ class Sparse:
 
     Args:
         rows: ascending numbers of those that have a value; None for all of them.
-        values: theirs, without nulls. Text may be dictionary-coded.
+        values: theirs, without nulls; maybe dictionary-coded.
     """
 
     rows: NDArray[np.int64] | None
@@ -102,7 +102,11 @@ class Sparse:
         """An ordinary column as such a one."""
         if array.null_count == 0:
             return cls(None, array)
-        return cls(np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False)), array.drop_null())
+        rows = np.flatnonzero(array.is_valid().to_numpy(zero_copy_only=False))
+        if not pa.types.is_dictionary(array.type):
+            return cls(rows, array.drop_null())
+        # Arrow drops no nulls of a column whose dictionary holds lists.
+        return cls(rows, pa.DictionaryArray.from_arrays(array.indices.drop_null(), array.dictionary))
 
     @property
     def kind(self) -> pa.DataType:

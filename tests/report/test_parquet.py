@@ -43,9 +43,19 @@ VALUES = {
 }
 
 
+CODED = ("text", "word", "list", "counters")
+
+
+def _coded(column: pa.Array) -> pa.DictionaryArray:
+    """The same column with its values in a dictionary; Arrow itself codes no lists."""
+    known = np.array(column.is_valid())
+    places = pa.array(np.cumsum(known) - 1, pa.int32(), mask=~known)
+    return pa.DictionaryArray.from_arrays(places, column.drop_null())
+
+
 @st.composite
 def tables(draw: st.DrawFn) -> list[pa.RecordBatch]:
-    """Batches with some of the columns; text is dictionary-coded in some of them."""
+    """Batches with some of the columns; some of text and lists are dictionary-coded."""
     batches = []
     for _ in range(draw(st.integers(1, 4))):
         count = draw(st.integers(1, 40))
@@ -58,8 +68,8 @@ def tables(draw: st.DrawFn) -> list[pa.RecordBatch]:
                     else st.lists(VALUES[name], min_size=count, max_size=count)
                 )
                 column = pa.array(values, SCHEMA.field(name).type)
-                is_coded = name in ("text", "word") and draw(st.booleans())
-                columns[name] = column.dictionary_encode() if is_coded else column
+                is_coded = name in CODED and draw(st.booleans())
+                columns[name] = _coded(column) if is_coded else column
         columns.setdefault("small", pa.nulls(count, pa.int32()))
         batches.append(pa.record_batch(columns))
     return batches
