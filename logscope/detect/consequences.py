@@ -24,10 +24,15 @@ NEARLY_ALL = 0.9
 SILENT = 0.05
 """How likely it may be, at most, that no session was listed by chance: then masking has silenced the "
 "lists."""
+MANY = 20
+"""Sessions from which on it is worth a word that none was listed, where nothing tells how many should be."""
 MANY_LOGINS = 5
 """Failed logins on one address from which it is near a ban; fail2ban's `maxretry` is 5."""
 SUSPECTED_DOMAINS, SUSPECTED_MESSAGES = 2, 3
 """Unless our domains are known, mail to so many others, so much of it, is a suspicion."""
+
+_MAY_RELAY = "permit_mynetworks"
+"""In smtpd_relay_restrictions, unless these are set otherwise (postconf(5))."""
 
 Document = dict[str, Any]
 
@@ -59,9 +64,11 @@ class Consequences:
             done: to the sessions in which it did.
         """
         peers = ", ".join(sorted(addresses)) or "the balancer"
+        relayed = list(self._relay(mta_host, addresses))
         found = [
-            *self._relay(mta_host, addresses),
+            *relayed,
             *self._lists(mta_host, addresses, peers, done),
+            *(() if relayed else self._trust(mta_host, addresses, done)),
             *self._known(peers, done),
             *self._dnsbl(mta_host, addresses, peers, done),
             *self._limits(mta_host, addresses),
@@ -87,7 +94,8 @@ class Consequences:
             told = f"{_many(mail.count, 'message')} for {_listed(domains, len(mail.domains))}"
             brought = f"{told}, brought without login through {address}, "
             sure = known and self._all_domains_known(mta_host)
-            because = self._trusted(mta_host, address)
+            because = self._trusted(mta_host, [address])
+            because = f", because {because}" if because else ""
             if sure:
                 text = f"OPEN RELAY: {brought}went to domains that are not ours{because}."
             elif known:
@@ -112,14 +120,15 @@ class Consequences:
         servers = [server] if server else self._site.mail_servers
         return all(one.domains_complete for one in servers)
 
-    def _trusted(self, mta_host: str | None, address: str) -> str:
-        """Because of which entry."""
+    def _trusted(self, mta_host: str | None, addresses: Iterable[str]) -> str:
+        """Which entry trusts one of the addresses, and where it stands; empty where none is known to."""
         server = self._site.mail_server(mta_host or "")
-        trusted, entry = server.trusts(address) if server else (None, None)
-        if not trusted or entry is None:
-            return ""
-        place = f"{entry.place.file}:{entry.place.line}" if entry.place.line else entry.place.file
-        return f", because mynetworks has {entry.entry} ({place})"
+        for address in sorted(addresses):
+            trusted, entry = server.trusts(address) if server else (None, None)
+            if trusted and entry is not None:
+                place = f"{entry.place.file}:{entry.place.line}" if entry.place.line else entry.place.file
+                return f"mynetworks has {entry.entry} ({place})"
+        return ""
 
     def _lists(
         self, mta_host: str | None, addresses: Collection[str], peers: str, done: Effects
@@ -128,18 +137,40 @@ class Consequences:
         if allowed >= ENOUGH:
             text = (
                 f"postscreen let {allowed} of {done.sessions} sessions in untested because {peers} is on its "
-                "allowlist (mynetworks is, unless postscreen_access_list says otherwise)."
+                f"allowlist: {self._why_allowed(mta_host, addresses)}"
             )
             examples = self._examples(address_lines.ALLOWLISTED, mta_host, addresses)
             yield _document("allowlisted", "warning", allowed, text, examples)
         if denied:
             text = (
                 f"postscreen held {denied} of {done.sessions} sessions for denylisted because {peers} is: an "
-                "entry "
-                "for one client, or for the balancer, hits all."
+                "entry for one client, or for the balancer, hits all."
             )
             examples = self._examples(address_lines.DENYLISTED, mta_host, addresses)
             yield _document("denylisted", "critical", denied, text, examples)
+
+    def _why_allowed(self, mta_host: str | None, addresses: Iterable[str]) -> str:
+        if because := self._trusted(mta_host, addresses):
+            return f"{because}."
+        server = self._site.mail_server(mta_host or "")
+        if server is not None and all(server.trusts(address)[0] is False for address in addresses):
+            return "an entry of postscreen_access_list, for mynetworks does not have it."
+        return (
+            "it is in mynetworks, or in a table of postscreen_access_list. In mynetworks it would let every "
+            "client relay: an open relay, unless `postconf mynetworks` there says otherwise."
+        )
+
+    def _trust(self, mta_host: str | None, addresses: Iterable[str], done: Effects) -> Iterator[Document]:
+        """Who may relay by configuration, whether anybody did or not."""
+        because = self._trusted(mta_host, addresses)
+        server = self._site.mail_server(mta_host or "")
+        relay = server.parameters.get("smtpd_relay_restrictions", _MAY_RELAY) if server else ""
+        if because and _MAY_RELAY in relay and done.sessions >= ENOUGH:
+            text = (
+                f"Whoever comes through the balancer may relay without a login: {because}, and "
+                f"{_MAY_RELAY} means the balancer, not its clients."
+            )
+            yield _document("may_relay", "critical", done.sessions, text)
 
     def _known(self, peers: str, done: Effects) -> Iterator[Document]:
         known = done.counts[effects.TAKEN_AS_KNOWN]
@@ -175,6 +206,19 @@ class Consequences:
                 f"{peers}. Of the sessions whose clients are seen {share:.0%} are listed."
             )
             yield _document("dnsbl_silent", "warning", round(share * done.sessions), text)
+        elif not share and done.sessions >= MANY and self._asks_lists(mta_host):
+            if done.share(effects.ALLOWLISTED) >= NEARLY_ALL:
+                return  # who is not tested is not looked up
+            text = (
+                f"postscreen_dnsbl_sites is set, and none of {done.sessions} sessions was found on a list: "
+                f"what is looked up there is {peers}, never a client."
+            )
+            yield _document("dnsbl_silent", "warning", done.sessions, text)
+
+    def _asks_lists(self, mta_host: str | None) -> bool:
+        """Whether the configuration given has postscreen ask DNS blocklists."""
+        server = self._site.mail_server(mta_host or "")
+        return server is not None and bool(server.parameters.get("postscreen_dnsbl_sites", "").strip())
 
     def _limits(self, mta_host: str | None, addresses: Iterable[str]) -> Iterator[Document]:
         for lines in self._lines(address_lines.LIMIT, mta_host, addresses):

@@ -22,7 +22,7 @@ from logscope.correlate.layout import NULL, SECOND
 from logscope.detect.effects import DENYLISTED, LISTED, REFUSED_BY_LIST, Marks
 from logscope.detect.effects import READS as MARKS
 from logscope.site import MailServer, Site
-from logscope.site.access import PERMIT, AccessLists, Decision
+from logscope.site.access import PERMIT, AccessLists, Decision, tables
 
 SESSIONS = (
     *MARKS, "client_address", "client_known_from", "masked", "links", "frontend", "mta_host", "accepted_at",
@@ -232,7 +232,26 @@ def unmasking(
             found.append(
                 _met("limits", some, f"{_clients(some)} {doing} than {name} = {limit} allows{where}.")
             )
+    found += _not_known(clients, site, texts)
     return [one for one in found if one["count"]]
+
+
+def _not_known(clients: list[Client], site: Site, texts: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Lists that decide on these clients, too, and that were not given."""
+    if not site.mail_servers:
+        text = (
+            f"What the lists in force say of {_clients(clients)} is not known: --postfix-config names them."
+        )
+        yield {"kind": "not_known", "count": len(clients), "text": text, "clients": []}
+    for server in site.mail_servers:
+        missing = sorted({name for name in tables(server) if name not in texts})
+        if missing:
+            absent = "files are" if len(missing) > 1 else "file is"
+            text = (
+                f"What {', '.join(missing)} would say on {server.name} is not known: the {absent} not there. "
+                f"Tables beside main.cf are held against {_clients(clients)}, too."
+            )
+            yield {"kind": "not_known", "count": len(clients), "text": text, "clients": []}
 
 
 _LISTED = {

@@ -97,6 +97,8 @@ class Target:
         refused: those of its sessions that were refused for want of a header.
         named: share of its lone sessions whose clients the host names in sessions that are as lone: only the
             join failed.
+        named_there: share of the host's sessions, of those as lone, that have these clients.
+        named_sessions: how many these are.
         strangers: whether its joined sessions are accidents: they are at another frontend's listener.
         foreign: listeners that other frontends own, and it does not; what was joined there by time is an
             accident, too.
@@ -110,6 +112,8 @@ class Target:
     hidden: Found = field(default_factory=lambda: Found())
     refused: Found = field(default_factory=lambda: Found())
     named: float = 0.0
+    named_there: float = 0.0
+    named_sessions: int = 0
     strangers: bool = False
     foreign: set[Node] = field(default_factory=set)
     headers: list[HeaderLines] = field(default_factory=list)
@@ -132,7 +136,12 @@ class Target:
         return total(spans)
 
     def _own(self, node: Node) -> bool:
-        elsewhere = self.node is not None and node.mta_host != self.node.mta_host
+        at = self.node
+        elsewhere = at is not None and node.mta_host != at.mta_host
+        if at is not None and at.mta_host is None and at.service and node.service:
+            # One log of several hosts without names: a server line leads to one listener, what is joined at
+            # another is another server's.
+            elsewhere = elsewhere or node.service != at.service
         return not self.strangers and not elsewhere and node not in self.foreign
 
     @property
@@ -169,8 +178,20 @@ def targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Ta
     for target in everything:
         _seek_listener(target, hosts)
     _find_strangers(everything)
+    _share_out_headers(everything, hosts, signals)
+    _seek_company(everything, hosts, tally, signals)
+    _find_named(everything, hosts, tally, signals)
+    for target in everything:
+        if target.node is None and target.name.server in hosts:
+            target.node = Node(hosts[target.name.server], _common_service(target, everything))
+    return everything
+
+
+def _share_out_headers(everything: Sequence[Target], hosts: Hosts, signals: Signals) -> None:
+    """Header lines for each target that they may belong to, those with most lone sessions first."""
     taken = set(hosts.values())
     claimed: Hosts = {}
+    refused: Counter[str | None] = Counter()
     largest_first = sorted(everything, key=lambda one: -one.alone)
     for doubtful_too in (False, True):
         for target in largest_first:
@@ -179,15 +200,19 @@ def targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Ta
                 continue
             some = [hosts[server]] if server in hosts else sorted(set(signals.mail_hosts) - taken, key=str)
             others = {host for host in some if claimed.get(host, server) != server}
+            if _enough_lines(None, refused[None] + target.span(REFUSED, CUT).count, signals):
+                others.discard(None)  # of hosts without names several may share these
             _seek_headers(target, some, signals, others if doubtful_too else some)
             if target.headers:
-                claimed.setdefault(target.headers[0].mta_host, server)
-    _seek_company(everything, hosts, tally, signals)
-    _find_named(everything, hosts, tally, signals)
-    for target in everything:
-        if target.node is None and target.name.server in hosts:
-            target.node = Node(hosts[target.name.server], _common_service(target, everything))
-    return everything
+                host = target.headers[0].mta_host
+                claimed.setdefault(host, server)
+                refused[host] += target.refused.span.count
+
+
+def _enough_lines(host: str | None, sessions: int, signals: Signals) -> bool:
+    """Whether a host logged a header line for most of so many sessions."""
+    lines = sum(one.count for one in signals.lines if one.meaning == REFUSED_LINES and one.mta_host == host)
+    return lines >= WHOLE * sessions
 
 
 def hosts_by_name(tally: Tally, signals: Signals) -> dict[str, str]:
@@ -238,12 +263,15 @@ def _hosts_of_servers(found: Iterable[Target], tally: Tally, signals: Signals, s
 def _seek_listener(target: Target, hosts: Hosts) -> None:
     """Where the target's joined sessions went."""
     server = target.name.server
-    here = [
-        (count, node)
+    here = {
+        node: count
         for node, count in target.joined.items()
         if server in hosts and node.mta_host == hosts[server]
-    ]
-    target.node = max(here)[1] if here else None
+    }
+    # Of several that fit none was chosen: such sessions name no service.
+    target.node = max(
+        here, key=lambda node: (node.service is not None, here[node], node.service), default=None
+    )
 
 
 def _find_strangers(everything: Sequence[Target]) -> None:
@@ -450,7 +478,20 @@ def _find_named(everything: Sequence[Target], hosts: Hosts, tally: Tally, signal
             node = target.node or Node(hosts[target.name.server], None)
             lone = _lone([target], node, everything, tally, signals)
             if len(lone.seen) >= ENOUGH:
+                target.named_sessions = len(lone.seen)
                 target.named = len(lone.seen) / (len(lone.seen) + len(lone.times))
+                target.named_there = len(lone.seen) / max(1, _unexplained(target, node, everything, tally))
+
+
+def _unexplained(target: Target, node: Node, everything: Sequence[Target], tally: Tally) -> int:
+    """Sessions of a host that no balancer session explains, other frontends' listeners left out."""
+    others = _of_others([target], everything)
+    return sum(
+        peer.span.count
+        for other, peers in tally.peers.items()
+        if other.mta_host == node.mta_host and other not in others
+        for peer in peers.values()
+    )
 
 
 def _covered(

@@ -60,6 +60,8 @@ MINOR_TIMED = 0.1
 accident."""
 SAME_ADDRESSES = 0.5
 """Share of the lone sessions' client addresses that the mail server names, too: only the join failed then."""
+NEARLY_ALL_THERE = 0.8
+"""Or so much of what the mail server names: then it is the other sessions that it never took."""
 STRAYED, MINOR_STRAYED = 3, 0.25
 """Another target has so many times the masked sessions that were joined by time: these may be its own,
 unless they have this share."""
@@ -299,14 +301,17 @@ class Verdict:
 
     def _judge_addresses(self) -> tuple[str, str, float | None]:
         """Nothing is joined or explained: do both logs name the same clients at least?"""
-        share = self.target.named
-        if share < SAME_ADDRESSES:
+        share, there = self.target.named, self.target.named_there
+        if share < SAME_ADDRESSES and there < NEARLY_ALL_THERE:
             self.spans = dict.fromkeys(self.spans, Span())
             return "unknown", self._what_is_missing(), None
         self.spans["passed"] = self.target.span(ALONE, REFUSED)
         self.kinds, self.by_name = ["passed"], True
         if gateway := self._gateway():
             return "masked_upstream", CAUSES["masked_upstream"].format(gateway=gateway), 0.7
+        if share < SAME_ADDRESSES:
+            self.spans["passed"].count = self.target.named_sessions
+            return "passed", CAUSES["same_addresses_there"].format(share=there), 0.6
         return "passed", CAUSES["same_addresses"].format(share=share), 0.7
 
     def _what_is_missing(self) -> str:
@@ -316,16 +321,26 @@ class Verdict:
         hosts = sorted(
             filter(None, {one.mta_host for one in self.tally.peers} | set(self.signals.mail_hosts))
         )
-        if not hosts and not self.tally.mta_sessions:
+        if not self.signals.mail_hosts and not self.tally.mta_sessions:
             return f"No line of Postfix was read: the mail log of the host behind {server} is missing."
         if node is None:
             return (
                 f"No session at a mail server fits {lone}; there are mail logs of {', '.join(hosts)}. "
                 f"The mail log of the host behind {server}, for the same time, is missing."
             )
+        host = node.mta_host or "the mail server"
+        there = Counter({address: peer.span.count for _, address, peer in self._peers_of_host() if address})
+        for busiest, count in there.most_common(1):
+            if count >= ENOUGH:
+                return (
+                    f"Whether {lone} are those that {host} logged cannot be told ({count} came from "
+                    f"{busiest}): they do not begin and end together. Lines of one of the logs are missing, "
+                    "or its clock is far off. `%bi:%bp` behind the other fields of HAProxy's log-format, and "
+                    "smtpd_client_port_logging = yes where there is no postscreen, would decide it."
+                )
         return (
-            f"{node.mta_host} logged no session that fits {lone}: its postscreen and smtpd lines "
-            "(`CONNECT from`, `connect from`) of the same time are missing."
+            f"{host} logged no session that fits {lone}: its postscreen and "
+            "smtpd lines (`CONNECT from`, `connect from`) of the same time are missing."
         )
 
     def _clients_of(self, gateway: str) -> int:
@@ -526,7 +541,12 @@ class Verdict:
             return remedy.missing_header(subject)
         if upstream:
             return remedy.masked_upstream(self._gateway(share=0.0) or "the gateway")
-        return remedy.masked(subject)
+        return remedy.masked(subject, ports_logged=self._ports_logged())
+
+    def _ports_logged(self) -> bool:
+        """Whether the balancer's own port joined masked sessions: its log has it."""
+        hidden = self.target.span(BY_PORT, CUT).count
+        return hidden > sum(cell.hidden_by_time for cell in self.target.cells.values())
 
 
 def _header_first(counted: Iterable[Cell | Peer], hidden: int) -> bool:

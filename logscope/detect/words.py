@@ -37,6 +37,10 @@ CAUSES = {
         "The mail server names the clients' own addresses ({share:.0%} of them appear in both logs), though "
         "their sessions could not be joined: the clocks may be far apart."
     ),
+    "same_addresses_there": (
+        "The mail server names the clients' own addresses: {share:.0%} of those that it names are in the "
+        "balancer's log, too. Most sessions that the balancer sent there are not in its log at all."
+    ),
     MASKED: (
         "The mail server logs {peer} where the clients' addresses should be: the balancer sends no PROXY "
         "header, and the listener expects none."

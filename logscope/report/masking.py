@@ -274,12 +274,14 @@ def _time(stamp: str | None) -> str:
 
 def _remedy(target: _Target, told: dict[tuple[str, ...], _Target]) -> Note:
     """The steps; where another target has the same ones, only that, since they are long."""
-    alike = told.setdefault(tuple(_unnamed(step, target) for step in target["remedy"]), target)
+    steps = tuple(target["remedy"])
+    alike = told.setdefault(("steps", *steps), target)
+    if alike is not target:  # steps that mend both at once
+        return Note(f"What to do: the steps that are told for {_name(alike)}.", "strong")
+    alike = told.setdefault(tuple(_unnamed(step, target) for step in steps), target)
     if alike is not target:
         return Note(f"What to do: the same as for {_name(alike)}, at this server.", "strong")
-    return Note(
-        "What to do:", "strong", tuple(f"{place}. {step}" for place, step in enumerate(target["remedy"], 1))
-    )
+    return Note("What to do:", "strong", tuple(f"{place}. {step}" for place, step in enumerate(steps, 1)))
 
 
 def _unnamed(step: str, target: _Target) -> str:

@@ -94,6 +94,8 @@ def _summary(totals: Mapping[str, Any]) -> Note:
 
 
 def _met(one: Mapping[str, Any]) -> Note:
+    if one["kind"] == "not_known":
+        return Note(one["text"], "plain")
     more = "" if one["count"] <= len(one["clients"]) else f" and {one['count'] - len(one['clients'])} more"
     return Note(one["text"], "warn", (", ".join(one["clients"]) + more,))
 

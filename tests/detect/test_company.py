@@ -110,3 +110,14 @@ def test_owners_stay_with_their_sessions() -> None:
     lone = Lone.of([[sampled(sessions(1, 10))], [sampled(sessions(2, 5))]])
     assert np.bincount(lone.owner).tolist() == [10, 5]
     assert (np.diff(lone.times[:, 0]) >= 0).all()
+
+
+@pytest.mark.parametrize(("known", "found"), [(frozenset({LB}), True), (frozenset(), False)])
+def test_where_machines_are_slow_half_of_a_balancers_sessions_will_do(
+    known: frozenset[str], found: bool
+) -> None:
+    lone = sessions(1, 60, pace_s=9.0)
+    late = lone.copy()
+    late[::2] += 4 * SECOND  # logged seconds late, every other one
+    assert (fitted(lone, {LB: peer(late)}, known=known) is not None) is found
+    assert fitted(lone, {LB: peer(late)}, sessions(3, 300), known=known) is None  # others were seen

@@ -110,6 +110,16 @@ def test_silent_lists_are_held_against_what_is_listed_where_clients_are_seen() -
     assert kinds(scene) == {}  # one of forty may be chance
 
 
+def test_lists_that_are_set_and_never_find_anybody_are_told(tmp_path: Any) -> None:
+    lists = site(tmp_path, "mynetworks = 127.0.0.0/8\npostscreen_dnsbl_sites = bl.example.net\n")
+    found = kinds(masked(), site=lists)
+    assert list(found) == ["dnsbl_silent"]
+    assert LB in found["dnsbl_silent"]["text"]
+    assert kinds(masked(19), site=lists) == {}
+    untested = kinds(masked(screen="allowlisted"), site=lists)  # who is not tested is not looked up, either
+    assert list(untested) == ["allowlisted"]
+
+
 def lines(what: str, address: str, count: int, users: set[str] | None = None) -> AddressLines:
     example = Example("mail.log", 3, "a line")
     return AddressLines(what, "mx-a", address, count, users or set(), 9, [example])
@@ -144,6 +154,26 @@ def test_an_open_relay_is_told_with_the_entry_that_trusts(tmp_path: Any) -> None
     assert relay["queue_ids"] == ["4F3A2B1C00", "4F3A2B1C01", "4F3A2B1C02"]
     assert "10.0.0.0/8" in relay["text"]
     assert "main.cf:3" in relay["text"]
+
+
+def test_who_is_trusted_by_configuration_may_relay_before_anybody_does(tmp_path: Any) -> None:
+    trusting = site(tmp_path, "mynetworks = 10.0.0.0/8\n")
+    found = kinds(masked(), site=trusting)
+    assert {kind: one["severity"] for kind, one in found.items()} == {"may_relay": "critical"}
+    assert "mynetworks has 10.0.0.0/8" in found["may_relay"]["text"]
+    assert "main.cf:3" in found["may_relay"]["text"]
+    relay = "mynetworks = 10.0.0.0/8\nsmtpd_relay_restrictions = permit_sasl_authenticated, reject\n"
+    assert kinds(masked(), site=site(tmp_path, relay)) == {}
+    assert kinds(masked(), site=site(tmp_path, "mynetworks = 10.9.0.0/16\n")) == {}
+
+
+def test_why_the_balancer_is_allowlisted(tmp_path: Any) -> None:
+    scene = masked(screen="allowlisted")
+    assert "would let every client relay" in kinds(scene)["allowlisted"]["text"]
+    trusting = kinds(scene, site=site(tmp_path, "mynetworks = 10.0.0.0/8\n"))
+    assert "allowlist: mynetworks has 10.0.0.0/8" in trusting["allowlisted"]["text"]
+    listed = kinds(scene, site=site(tmp_path, "mynetworks = 127.0.0.0/8\n"))
+    assert "an entry of postscreen_access_list" in listed["allowlisted"]["text"]
 
 
 @pytest.mark.parametrize("recipient", ["ann@example.com", "ann@EXAMPLE.com", "ann@sub.example.com", "ann"])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from logscope.detect.header_lines import NO_ADDRESS, REFUSED, TOLD, Example, HeaderLines
 from logscope.detect.masking import VERDICTS, exit_status, missing, with_configuration
+from logscope.detect.signals import NEVER
 from logscope.errors import ExitCode, Place
 from logscope.site import Site
 from logscope.site.facts import Listener, Route
@@ -255,6 +257,65 @@ def test_clocks_apart_do_not_make_visible_clients_masked() -> None:
     assert scene.verdicts() == {"mx-a": "passed"}
 
 
+@pytest.mark.parametrize(("strangers", "verdict"), [(0, "passed"), (4, "unknown")])
+def test_a_server_that_took_few_sessions_and_named_their_clients_sees_them(
+    strangers: int, verdict: str
+) -> None:
+    scene = Scene(seed=5).lone("mx-a", 30)
+    for row in scene.rows[2:26:4]:  # a minute late: smtpd was held back, and the clients had left
+        late = row["accepted_at"] + 61 * 10**9
+        scene.rows.append(scene._mail("mx-a", late, late, peer_address=row["client_address"]))
+    for number in range(strangers):
+        scene.direct("mx-a", 1, f"203.0.113.{number + 1}")
+    assert scene.verdicts() == {"mx-a": verdict}
+    if verdict == "passed":
+        [target] = scene.document()["targets"]
+        assert (target["confidence"], target["evidence"]["passed"]) == (0.6, 6)
+
+
+def test_one_log_of_two_nameless_hosts_tells_them_apart_by_the_listener() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 40).by_port("mx-b", "mx-b", 12, client_known_from="timing")
+    by_time: dict[str, Any] = {"client_known_from": "timing", "service": "postfix/smtpd"}
+    scene.passed("mx-b", "mx-b", 11, **by_time)  # of one client, who comes to the other server, too
+    scene.lone("mx-b", 17)
+    for row in scene.rows[-17:]:
+        row["join_confidence"] = "ambiguous"  # of several that fit none was chosen
+    for row in scene.rows:
+        row["mta_host"] = None
+    scene.signals.mail_hosts = {None: NEVER}
+    assert scene.verdicts() == {"mx-a": "passed", "mx-b": "masked"}
+
+
+def test_header_lines_of_two_nameless_hosts_are_of_both() -> None:
+    scene = Scene().refused("mx-a", "mx-a", 30).refused("mx-b", "mx-b", 30)
+    [one, other] = scene.signals.lines
+    scene.signals.lines = [one]
+    one.mta_host, one.count = None, 60
+    one.sample.add(other.sample.times())
+    scene.signals.mail_hosts = {None: NEVER}
+    assert scene.verdicts() == {"mx-a": "missing_header", "mx-b": "missing_header"}
+    few = Scene().refused("mx-a", "mx-a", 30).refused("mx-b", "mx-b", 30, lines=0)  # those of one of them
+    few.signals.lines[0].mta_host = None
+    few.signals.mail_hosts = {None: NEVER}
+    assert few.verdicts() == {"mx-a": "missing_header", "mx-b": "unknown"}
+
+
+def test_what_came_from_the_balancer_and_fits_nothing_is_named() -> None:
+    scene = Scene().lone("mx-a", 30)
+    for number in range(19):
+        at = START + (7200 + 40 * number) * 10**9
+        scene.rows.append(scene._mail("mx-a", at, at + 10**9, peer_address=LB))
+    [cause] = missing(scene.document())
+    assert f"19 came from {LB}" in cause
+    assert "%bi:%bp" in cause
+
+
+def test_of_as_many_sessions_at_two_listeners_either_will_do() -> None:
+    scene = Scene().passed("mx-a", "mx-a", 20).passed("mx-a", "mx-a", 20, service=None)
+    [target] = scene.document()["targets"]
+    assert (target["verdict"], target["service"]) == ("passed", "postfix/postscreen")
+
+
 def test_the_document_is_the_contract() -> None:
     for scene, verdict in scenes().values():
         document = scene.document()
@@ -281,6 +342,14 @@ def test_remedies_name_the_service_and_the_server() -> None:
     assert "master.cf on mx-a" in masked
     assert "send-proxy" in " ".join(remedies["header missing"])
     assert "-o postscreen_upstream_proxy_protocol=haproxy" in " ".join(remedies["header told"])
+
+
+def test_the_port_is_to_be_logged_until_it_is() -> None:
+    hint = "%sq/%bq %bi:%bp"
+    by_time = Scene().by_port("mx-a", "mx-a", 40, client_known_from="timing")
+    assert hint in by_time.document()["targets"][0]["remedy"][0]
+    known = Scene().by_port("mx-a", "mx-a", 40)
+    assert hint not in " ".join(known.document()["targets"][0]["remedy"])
 
 
 def test_masked_sessions_that_stray_from_another_target_make_no_mixture() -> None:

@@ -56,7 +56,8 @@ def test_how_many_sessions_a_client_has_at_once() -> None:
 
 
 def met(clients: list[Client], site: Site | None = None) -> dict[str, list[str]]:
-    return {one["kind"]: one["clients"] for one in unmasking(clients, site or Site())}
+    found = unmasking(clients, site or Site())
+    return {one["kind"]: one["clients"] for one in found if one["kind"] != "not_known"}
 
 
 def test_lists_that_hit_a_client_where_it_is_seen_will_hit_it() -> None:
@@ -88,3 +89,16 @@ def test_the_lists_in_force_will_hit_a_client(tmp_path: Path) -> None:
     ]
     assert "may relay" in found[0]["text"]
     assert "access.cidr:1" in found[1]["text"]
+
+
+def test_lists_that_were_not_given_are_named(tmp_path: Path) -> None:
+    clients = [Client("192.0.2.3"), Client("192.0.2.4")]
+    [unnamed] = unmasking(clients, Site())
+    assert (unnamed["kind"], unnamed["count"]) == ("not_known", 2)
+    assert "--postfix-config" in unnamed["text"]
+    assert unmasking([], Site()) == []
+    (tmp_path / "main.cf").write_text("postscreen_access_list = cidr:/etc/postfix/access.cidr\n")
+    [absent] = unmasking(clients, learn((), [f"mx-a={tmp_path}"]))
+    assert (
+        f"What {tmp_path}/access.cidr would say on mx-a is not known: the file is not there" in absent["text"]
+    )

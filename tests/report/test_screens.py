@@ -184,6 +184,14 @@ def test_the_masking_report_shows_cause_evidence_and_remedy() -> None:
         assert words in text
 
 
+def test_steps_that_mend_several_targets_are_told_once() -> None:
+    steps = ["mx-a: expect the header", "mx-b: expect the header", "Balancer: send it"]
+    both = [target(verdict="masked", server=name, mta_host=name, remedy=steps) for name in ("mx-a", "mx-b")]
+    text = drawn(masking_report({"verdict": "masked", "targets": both}), Canvas(100))
+    assert text.count("expect the header") == 2
+    assert "the steps that are told for" in text
+
+
 def test_a_report_that_is_no_table_says_which_format_to_use() -> None:
     with pytest.raises(UsageError, match="not one table"):
         write_report(masking_report(masking()), "csv", io.BytesIO(), Canvas())

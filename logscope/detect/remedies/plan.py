@@ -18,11 +18,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from logscope.detect.remedies.edits import Draft
+from logscope.haproxy.log_format import TCPLOG
 from logscope.site.facts import Listener, LogOptions, MailServer, Route, Site, Target, parsed
 
 FIRST_PORT = 10125  # content filters are usually at 10024 to 10027
-TCPLOG = "%ci:%cp [%t] %ft %b/%s %Tw/%Tc/%Tt %B %ts %ac/%fc/%bc/%sc/%rc %sq/%bq"
-"""What `option tcplog` stands for (HAProxy configuration manual 8.2.2)."""
 
 
 @dataclass

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import re
 
+SENDERS = (
+    "\n    - nginx, stream or mail (1.19.8 and later): proxy_protocol on;"
+    "\n    - Traefik, TCP service: loadBalancer.proxyProtocol.version = 1 (in version 3 of its "
+    "serversTransport)"
+    "\n    - Envoy, cluster: transport_socket envoy.transport_sockets.upstream_proxy_protocol, version V1"
+    "\n    - AWS network load balancer: preserve_client_ip.enabled = true, or "
+    "proxy_protocol_v2.enabled = true"
+    "\n    - Kubernetes, MetalLB: externalTrafficPolicy: Local on the Service"
+)
+"""How products other than HAProxy hand the client's address on."""
 BALANCERS = (
     "If the balancer is not HAProxy, switch the header on there, and expect it in Postfix on that one "
-    "listener:\n"
-    "    - nginx, stream or mail (1.19.8 and later): proxy_protocol on;\n"
-    "    - Traefik, TCP service: loadBalancer.proxyProtocol.version = 1 (in version 3 of its "
-    "serversTransport)\n"
-    "    - Envoy, cluster: transport_socket envoy.transport_sockets.upstream_proxy_protocol, version V1\n"
-    "    - AWS network load balancer: preserve_client_ip.enabled = true, or proxy_protocol_v2.enabled = "
-    "true\n"
-    "    - Kubernetes, MetalLB: externalTrafficPolicy: Local on the Service"
+    f"listener:{SENDERS}"
 )
 LATE_HEADER = (
     "A cloud balancer may send its header only with the client's first bytes, and an SMTP client waits for "

@@ -12,12 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from logscope.detect.remedies import products
+from logscope.haproxy.log_format import TCPLOG
 
 _TRY = "Then run `logscope masking` on the lines logged from now on: the target should read `passed`."
 _GUARD = (
     "Before anything else, see that nobody but the balancer can connect to the port that will take the PROXY "
     "header (an inner address in master.cf, or a firewall): whoever else reaches it can claim any address, "
     "127.0.0.1 included, and relay through the server."
+)
+
+_LOG_PORTS = (
+    "Meanwhile, to know each masked client exactly: let HAProxy log the address and port that it connects "
+    "from, `%bi:%bp` behind the other fields of the frontend's log-format. Of `option tcplog` this is\n"
+    f'    log-format "{TCPLOG} %bi:%bp"'
 )
 
 
@@ -51,8 +58,12 @@ class Subject:
         return f"`server {self.server or 'NAME'} …` of `backend {self.backend or 'NAME'}` in haproxy.cfg"
 
 
-def masked(subject: Subject) -> list[str]:
-    """The balancer sends no header and the server expects none."""
+def masked(subject: Subject, *, ports_logged: bool = False) -> list[str]:
+    """The balancer sends no header and the server expects none.
+
+    Args:
+        ports_logged: the balancer's lines name its own port, by which the clients are known.
+    """
     daemon, server = subject.daemon, subject.server or "NAME"
     processes = "1" if daemon == "postscreen" else "-"
     cache = [
@@ -62,6 +73,7 @@ def masked(subject: Subject) -> list[str]:
         )
     ]
     return [
+        *(() if ports_logged else (_LOG_PORTS,)),
         _GUARD,
         *(cache if daemon == "postscreen" else []),
         (
@@ -156,7 +168,8 @@ def masked_upstream(gateway: str) -> list[str]:
         *products.gateway(gateway),
         (
             "A balancer that can send the PROXY header: switch it on there, and at once `accept-proxy` on "
-            "the `bind` line of the frontend in haproxy.cfg, on an address that only this balancer reaches."
+            "the `bind` line of the frontend in haproxy.cfg, on an address that only this balancer reaches:"
+            f"{products.SENDERS}"
         ),
         "Then run `logscope masking` on the lines logged from now on.",
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from logscope.detect.remedies.products import DOCKER, ROUTER, gateway
+from logscope.detect.remedies.products import DOCKER, ROUTER, SENDERS, gateway
 from logscope.detect.remedies.steps import masked_upstream
 
 
@@ -22,4 +22,4 @@ def test_the_remedy_names_the_gateway_and_leaves_nothing_out() -> None:
     steps = masked_upstream("172.18.0.1")
     assert "172.18.0.1" in steps[0]
     assert set(gateway("172.18.0.1")) <= set(steps)
-    assert any("accept-proxy" in step for step in steps)
+    assert any("accept-proxy" in step and SENDERS in step for step in steps)
