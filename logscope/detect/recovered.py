@@ -187,13 +187,17 @@ def _times(batch: pa.RecordBatch, *names: str) -> NDArray[np.int64]:
 
 
 def _probabilities(links: pa.Array) -> NDArray[np.float64]:
-    """Of the least sure link of each row; links that are exact have none and are certain."""
+    """How surely each row's client is its own: the probability of the link between the balancer and a mail
+    server. Exact ones have none and are certain; what the mail server's lines belong to is another question.
+    """
     found = np.ones(len(links))
     flat = links.flatten()
     if len(flat):
         lengths = np.asarray(pc.fill_null(pc.list_value_length(links), 0))
         owners = np.repeat(np.arange(len(links)), lengths)
-        np.minimum.at(found, owners, np.asarray(pc.fill_null(flat.field("probability"), 1.0)))
+        own = np.flatnonzero(_true(pc.equal(flat.field("from").cast(pa.string()), "balancer")))
+        said = np.asarray(pc.fill_null(flat.field("probability"), 1.0))
+        np.minimum.at(found, owners[own], said[own])
     return found
 
 

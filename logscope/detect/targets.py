@@ -394,6 +394,8 @@ def _seek_company(everything: Sequence[Target], hosts: Hosts, tally: Tally, sign
         left = [way for way in ways if way not in [match.way for match in found]]
         for way in left:
             for node in _nodes(way[0].name.server, hosts, tally):
+                if _has_another(way, node, everything):
+                    continue
                 lone = _lone(way, node, everything, tally, signals)
                 cells = [cell for target in way for cell in target.cells.values()]
                 fit = fits(lone, tally.peers[node], cells, known, _clocks(node.mta_host, signals))
@@ -401,6 +403,12 @@ def _seek_company(everything: Sequence[Target], hosts: Hosts, tally: Tally, sign
                     found.append(_Match(way, node, lone, fit))
         known |= {address for match in found for address in match.fit.addresses}
     _settle(found, hosts, tally, signals)
+
+
+def _has_another(way: Sequence[Target], node: Node, everything: Iterable[Target]) -> bool:
+    """Whether a way leads to another listener than this one, which other frontends' sessions reach."""
+    own = [one for target in way if (one := target.node) is not None and target.passed.count >= ENOUGH]
+    return bool(own) and node not in own and node in _of_others(way, everything)
 
 
 def _balancers(tally: Tally) -> Iterable[str]:

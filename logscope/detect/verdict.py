@@ -261,15 +261,18 @@ class Verdict:
 
     def _borrowed(self) -> bool:
         """Whether its visible sessions, joined by address and time alone, may be those of another frontend at
-        the same listener, which has many more of them."""
+        the same listener (or of another server, where hosts have no names), which has many more of them."""
         timed = sum(cell.timed for cell in self.target.cells.values())
         passed, node = self.spans["passed"].count, self.target.node
         if node is None or 2 * timed <= passed:
             return False
-        others: Counter[str | None] = Counter()
+        others: Counter[tuple[str | None, str | None]] = Counter()
         for key, cell in self.tally.cells.items():
-            if key.frontend != self.target.name.frontend:
-                others[key.frontend] += cell.passed.get(node, Span()).count
+            # Hosts without a name are one: another server's sessions may be taken for its own, too.
+            server = key.server if node.mta_host is None else None
+            own_server = self.target.name.server if node.mta_host is None else None
+            if (key.frontend, server) != (self.target.name.frontend, own_server):
+                others[key.frontend, server] += cell.passed.get(node, Span()).count
         return max(others.values(), default=0) >= STRAYED * passed
 
     def _strayed(self) -> float:

@@ -26,7 +26,7 @@ _TYPES = {
     **dict.fromkeys(("dnsbl_rank", "peer_port"), pa.int64()),
     **dict.fromkeys(("queue_ids", "screen_tests"), pa.list_(_TEXT)),
     "rejects": pa.list_(pa.struct([("stage", _TEXT), ("code", pa.int64()), ("text", _TEXT)])),
-    "links": pa.list_(pa.struct([("method", _TEXT), ("probability", pa.float64())])),
+    "links": pa.list_(pa.struct([("from", _TEXT), ("method", _TEXT), ("probability", pa.float64())])),
     "commands": pa.map_(_TEXT, pa.list_(pa.int64())),
     "events": pa.list_(pa.struct([("source", _TEXT), ("line_number", pa.int64())])),
 }

@@ -35,8 +35,13 @@ def test_what_times_suggest_has_its_probability() -> None:
     scene = Scene().by_port("mx-a", "mx-a", 2, client_address="192.0.2.7", client_known_from="timing")
     for row, probability in zip(scene.rows, (0.98, 0.75), strict=True):
         row["links"] = [
-            {"method": "timing", "probability": probability},
-            {"method": "queue_id", "probability": 1.0},
+            {"from": "balancer", "method": "timing", "probability": probability},
+            {
+                "from": "screen",
+                "method": "timing",
+                "probability": 0.4,
+            },  # which smtpd took it, not whose it is
+            {"from": "smtpd", "method": "queue_id", "probability": 1.0},
         ]
     [row] = rows(list(recovered(scene).values()))
     assert (row["probability"], row["expected_sessions"]) == (0.75, 1.73)

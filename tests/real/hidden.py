@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .oracle import Capture, curve, recall_at
-from .score import logs, logscope, score_sessions
+from .score import HOPS, Truth, calibration, logs, logscope
 
 PRECISION = 0.98
 FORMS = {"traditional": "seconds", "rfc3339": "microseconds"}
@@ -65,21 +65,34 @@ def measured(directory: Path, form: str) -> Hidden:
     """Join a capture and hold it against the oracle."""
     known = Capture(directory, form)
     daemon = json.loads((directory / "run.json").read_text())["masking"][0]["daemon"]
-    hop, side = ("screen", known.visit) if daemon == "postscreen" else ("smtpd", known.smtpd)
+    side = known.visit if daemon == "postscreen" else known.smtpd
     said = logscope("sessions", *logs(directory, form), "-o", "jsonl", "--quiet")
-    links = score_sessions(directory, map(json.loads, said.splitlines()))["links"][f"balancer-{hop}"]
-    right, wrong = (
-        sum(links[what].get(word, 0) for word in ("exact", "probable")) for what in ("right", "wrong")
-    )
+    claims = list(recovered(Truth(directory), map(json.loads, said.splitlines())))
     possible, made = known.links(known.balancer, side)
-    bins = links["calibration"]
-    off = sum(one["count"] * abs(one["said"] - one["was"]) for one in bins) / max(
-        1, sum(b["count"] for b in bins)
-    )
+    bins = calibration(claims)
+    off = sum(one["count"] * abs(one["said"] - one["was"]) for one in bins) / max(1, len(claims))
+    probability = sum(one for one, _ in claims) / max(1, len(claims))
     return Hidden(
-        directory.name, daemon, form, at_once(known.connections), possible, right + wrong, right,
-        links["probability_said"] or 0.0, off, curve(possible, made),
+        directory.name, daemon, form, at_once(known.connections), possible, len(claims),
+        sum(right for _, right in claims), probability, off, curve(possible, made),
     )  # fmt: skip
+
+
+def recovered(truth: Truth, sessions: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, bool]]:
+    """Of each session that was given a client by time: how likely that was said to be, and whether it is so.
+
+    A session's client is that of what the mail server did with it last: where many sessions of the balancer's
+    address begin in one second, postscreen's visit and smtpd's session may be put together wrongly, and the
+    client is right for the mail all the same. `score` counts every link by itself.
+    """
+    for session in sessions:
+        owners = truth.owners(session["events"])
+        if session["client_known_from"] != "timing" or not owners.get("balancer"):
+            continue
+        last = next((hop for hop in reversed(HOPS) if hop in owners), "balancer")
+        own = next(link for link in session["links"] if link["from"] == "balancer")
+        right = last != "balancer" and bool(owners["balancer"] & owners[last])
+        yield own["probability"] or 0.0, right
 
 
 def at_once(connections: Sequence[dict[str, Any]]) -> float:
