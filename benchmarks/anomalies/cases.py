@@ -27,6 +27,7 @@ class Case:
         measure: what the size means, for the table.
         one_server: it strikes one server.
         most_rate: sessions a minute above which the case is not tried.
+        simulated: the simulator can make it; only the second generator otherwise.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Case:
     measure: str = ""
     one_server: bool = False
     most_rate: float = 1e9
+    simulated: bool = True
 
     @property
     def fault(self) -> str:
@@ -113,6 +115,14 @@ CASES: tuple[Case, ...] = (
     Case("port_scan", (20, 60), 60, 10, 1, ("connection_scan",), "client", measure="sessions a minute"),
     Case("account_takeover", (3, 5, 10), 10, 10, 1, ("account_takeover",), "user",
          measure="sessions a minute"),
+    Case("sender_size", (10, 30), 30, 20, 20, ("sender_shift",), "sender",
+         measure="times, one message a minute", simulated=False),
+    Case("sender_recipients", (4, 8), 8, 20, 1, ("sender_shift", "account_takeover"), "",
+         measure="recipients, one message a minute", simulated=False),
+    Case("listener_scan", (4, 5, 7), 5, 10, 1, ("port_scan",), "client", measure="listeners, each once",
+         simulated=False),
+    Case("queue_growth", (4, 8), 8, 20, 20, ("queue_growth", "deferrals"), "destination",
+         measure="times the mail of a slow destination", simulated=False),
     Case("large_messages", (3, 10), 10, 30, 20, ("message_size",), "fleet", measure="times"),
     Case("mta_log_loss", (0.01, 0.02, 0.1), 0.02, 15, 50, ("mta_log_loss",), "", measure="share of sessions"),
     Case("balancer_log_loss", (0.02, 0.1, 0.3), 0.1, 15, 50, ("balancer_log_loss", "bypass"), "",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,7 @@ class Rows:
     recipients: np.ndarray
     sender: np.ndarray
     number: np.ndarray
+    listener: np.ndarray
 
     def take(self, where: np.ndarray) -> Rows:
         return Rows(**{name: values[where] for name, values in vars(self).items()})
@@ -89,6 +91,8 @@ OUTCOMES = ["delivered", "rejected", "screened", "no_mail", "aborted", "timeout"
 OUT = {name: code for code, name in enumerate(OUTCOMES)}
 STATES = ["--", "CD", "SD", "cD", "sD", "SC", "sC"]
 END = {name: code for code, name in enumerate(STATES)}
+LISTENERS = ["ft_smtp", "ft_submission", "ft_submissions", "ft_customers", "ft_lists", "ft_relay", "ft_test"]
+SLOW_DESTINATION = 1
 SCREENS = ["pass_old", "pass_new", "rejected", "hangup", "none"]
 TESTS = ["", "dnsbl", "pregreet"]
 REASONS = [
@@ -151,6 +155,7 @@ class Week:
         weights = self.draw.pareto(1.2, self.ham) + 0.1
         self.busiest = np.argsort(-weights)[2:5]  # well-known senders
         self.ham_cdf = np.cumsum(weights / weights.sum())
+        self.many_listeners = "prober" in extras or any(one.kind == "listener_scan" for one in self.faults)
         self.newsletter_at = 86400 * 1 + 3600 * 10 + int(self.draw.integers(0, 3600))
 
     # --- rates --------------------------------------------------------------------------------------------
@@ -255,7 +260,14 @@ class Week:
             recipients=1 + draw.poisson(0.25, n),
             sender=client,
             number=draw.integers(0, 2**62, n),
+            listener=self._listeners(client, kind),
         )
+
+    def _listeners(self, client: np.ndarray, kind: np.ndarray) -> np.ndarray:
+        """Where a client connects: at one listener, always the same."""
+        if not self.many_listeners:
+            return np.zeros(len(client), int)
+        return np.select([kind == HAM, kind == USER], [0, 1 + client % 2], client % len(LISTENERS))
 
     @staticmethod
     def _within(rows: Rows, fault: Fault) -> np.ndarray:
@@ -474,6 +486,39 @@ class Week:
         more.recipients[:] = 20
         return self._joined(rows, more)
 
+    def _sender_size(self, rows: Rows, fault: Fault, begin: float) -> Rows:
+        """One account sends a message a minute, each `size` times as large as usual."""
+        more = self._from_account(rows, fault, begin, 3)
+        more.size *= fault.size
+        return self._joined(rows, more)
+
+    def _sender_recipients(self, rows: Rows, fault: Fault, begin: float) -> Rows:
+        """One account sends a message a minute, each to `size` recipients."""
+        more = self._from_account(rows, fault, begin, 4)
+        more.recipients[:] = int(fault.size)
+        return self._joined(rows, more)
+
+    def _from_account(self, rows: Rows, fault: Fault, begin: float, user: int) -> Rows:
+        more = self._more(rows, fault, begin, 1.0, USER)
+        more.user[:] = user
+        more.sender[:] = more.client[:] = 1_000_000 + user
+        more.outcome[:], more.reason[:], more.state[:] = OUT["delivered"], 0, END["--"]
+        return more
+
+    def _listener_scan(self, rows: Rows, fault: Fault, begin: float) -> Rows:
+        """One client tries `size` listeners, each once, and leaves."""
+        at = fault.start_s + (np.arange(int(fault.size)) + 0.5) * fault.length_s / int(fault.size)
+        which = np.nonzero((at >= begin) & (at < begin + 3600))[0]
+        more = self._dressed(at[which], np.full(len(which), HANGUP))
+        more.client[:] = 9_100_000 + int(fault.start_s) % 997
+        more.listener[:] = which
+        more.outcome[:], more.state[:] = OUT["aborted"], END["CD"]
+        return self._joined(rows, more)
+
+    def _queue_growth(self, rows: Rows, fault: Fault, begin: float) -> Rows:
+        """`size` times as much of the mail goes to a destination that takes only some of it."""
+        return rows
+
     def _deferral_growth(self, rows: Rows, fault: Fault, begin: float) -> Rows:
         """Deliveries to the first destination are deferred."""
         return rows
@@ -501,6 +546,10 @@ class Week:
                 Fault("server_down", 86400 * 2 + 36000 + n * 300, 100, target=str(n))
                 for n in range(len(self.servers))
             ]
+        if "reports" in self.extras:
+            found += [Fault("reports", day * 86400 + 7200, 1800, 30) for day in range(int(self.days))]
+        if "prober" in self.extras:
+            found.append(Fault("prober", 0, self.days * 86400))
         if "rotation" in self.extras:
             found += [Fault("silence", day * 86400 + 1, 40) for day in range(1, int(self.days))]
         return found
@@ -509,6 +558,21 @@ class Week:
         more = self._more(rows, fault, begin, fault.size, HAM)
         more.client[:] = self.draw.choice(self.busiest, len(more.at))
         more.sender[:] = self.busiest[0]
+        return self._joined(rows, more)
+
+    def _reports(self, rows: Rows, fault: Fault, begin: float) -> Rows:
+        """A well-known sender's large messages, every night."""
+        more = self._more(rows, fault, begin, 1.0, HAM)
+        more.client[:] = more.sender[:] = self.busiest[1]
+        more.size *= fault.size
+        return self._joined(rows, more)
+
+    def _prober(self, rows: Rows, fault: Fault, begin: float) -> Rows:
+        """A monitor that connects to all listeners and hangs up, as ever."""
+        at = np.repeat(np.arange(begin, begin + 3600, 600.0), len(LISTENERS)) + 20.0
+        more = self._dressed(at, np.full(len(at), HANGUP))
+        more.client[:] = 9_999_998
+        more.listener[:] = np.arange(len(at)) % len(LISTENERS)
         return self._joined(rows, more)
 
     def _monitor(self, rows: Rows, fault: Fault, begin: float) -> Rows:
@@ -540,7 +604,7 @@ class Week:
             "client_address": texts(rows.client, address),
             "masked": pa.array(rows.hop == 3, mask=~(has_balancer & has_mta)),
             "balancer": words(np.where(has_balancer, 0, -1), ["edge1"]),
-            "frontend": words(np.where(has_balancer, 0, -1), ["ft_smtp"]),
+            "frontend": words(np.where(has_balancer, rows.listener, -1), LISTENERS),
             "backend": words(np.where(has_balancer, 0, -1), ["bk_smtp"]),
             "server": words(np.where(has_balancer, rows.server, -1), self.servers),
             "mta_host": words(np.where(has_mta, rows.server, -1), self.servers),
@@ -605,8 +669,13 @@ class Week:
             here = (when >= fault.start_s) & (when < fault.end_s)
             if fault.kind == "deferral_growth":
                 deferred |= here & (destination == 0)
+            if fault.kind == "queue_growth":
+                usual = sqrt((SLOW_DESTINATION + 1) / 40) - sqrt(SLOW_DESTINATION / 40)
+                destination[here & (self.draw.random(m) < usual * (fault.size - 1))] = SLOW_DESTINATION
             if fault.kind == "delivery_latency":
                 connect[here] *= fault.size
+        if any(fault.kind == "queue_growth" for fault in self.faults):
+            deferred |= (destination == SLOW_DESTINATION) & (self.draw.random(m) < 0.5)
         transmit = np.exp(self.draw.normal(-1.5, 0.8, m))
         yield "deliveries", pa.RecordBatch.from_arrays(
             [

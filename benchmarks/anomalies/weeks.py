@@ -166,7 +166,11 @@ def _site(seed: int, per_day: float, chance: np.random.Generator) -> Options:
 def _cases(spec: Spec, per_day: float) -> list[Case]:
     """Which faults the week has: every case comes as often as the others, over some weeks."""
     rate = max(per_day / 1440, 1.0)
-    fitting = [case for case in CASES if 0.5 * case.least_rate <= 1.3 * rate and rate <= case.most_rate]
+    fitting = [
+        case
+        for case in CASES
+        if case.simulated and 0.5 * case.least_rate <= 1.3 * rate and rate <= case.most_rate
+    ]
     turn = sum(sort == "faults" for sort in _SORTS[: spec.seed // 2 % len(_SORTS)])
     turn += spec.seed // 2 // len(_SORTS) * _SORTS.count("faults")
     order = np.random.default_rng([turn * _EACH // len(fitting), 5]).permutation(len(fitting))
@@ -264,6 +268,10 @@ _OTHERS: tuple[tuple[str, str, float], ...] = (
     ("clock_step", "clock_step", 5),
     ("clock_drift", "clock_drift", 20),
     ("masked", "masking", 1.0),
+    ("sender_size", "sender_size", 30),
+    ("sender_recipients", "sender_recipients", 8),
+    ("listener_scan", "listener_scan", 5),
+    ("queue_growth", "queue_growth", 8),
 )  # fmt: skip
 """Case, the other generator's name of it, and a size that is about the stated one."""
 
@@ -291,7 +299,7 @@ def _other(spec: Spec) -> Made:
             labels.append(Label(case_name, case.stated, start, start + length, name))
     extras = tuple(
         name
-        for name in ("newsletter", "monitor", "deployment", "rotation", "summer_time")
+        for name in ("newsletter", "monitor", "deployment", "rotation", "summer_time", "reports", "prober")
         if clean and chance.random() < 0.4
     )
     week = holdout.Week(

@@ -52,7 +52,9 @@ class Burst:
         since, detected, until: seconds since 1970; `until` is of the last count, and moves on.
         count: in all since then.
         peak: most in a window.
-        usual: what an ordinary actor has in such a window at most once in a thousand times.
+        usual: what an ordinary actor has in such a window at most once in a thousand times; of a
+            sender, what is its own.
+        what: measure of a sender's `peak` and `usual`.
     """
 
     kind: str
@@ -66,6 +68,7 @@ class Burst:
     details: Counter[str] = field(default_factory=Counter)
     example: dict[str, Any] | None = None
     over: bool = False
+    what: str = ""
 
 
 @dataclass
@@ -133,6 +136,11 @@ class Actors:
                 burst.details[accounts.texts[int(accounts.codes[row])]] += amount
         if len(self._actors) > 2 * _MOST_ACTORS:
             self._forget()
+
+    def learn(self, done: int, actors: int) -> None:
+        """How much so many ordinary actors did, where that is known better than from those who come again."""
+        self._sum += done
+        self._active += actors
 
     def _worth_following(self, who: Longs, texts: Sequence[str], times_ns: Longs, counts: Longs) -> Bools:
         """Leave out those who are far from doing too much: nearly all. They still say what is usual."""

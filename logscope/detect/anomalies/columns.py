@@ -95,12 +95,12 @@ def counted(keys: Longs) -> tuple[Longs, Longs]:
     """The distinct keys and how often each occurs, in no order; a hash table is quicker than sorting."""
     if not len(keys):
         return np.empty(0, np.int64), np.empty(0, np.int64)
-    found = _long_array(keys).value_counts()
+    found = long_array(keys).value_counts()
     return np.asarray(found.field("values")), np.asarray(found.field("counts"))
 
 
-def _long_array(values: Longs) -> pa.Array:
-    """`pyarrow.array` would import pandas to look at what it was given."""
+def long_array(values: Longs) -> pa.Array:
+    """Numbers for Arrow: `pyarrow.array` would import pandas to look at what it was given."""
     values = np.ascontiguousarray(values, np.int64)
     return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
 
@@ -116,7 +116,7 @@ def auth_tries(columns: Columns) -> tuple[Longs, Longs]:
     rows, keys, values = _map_items(column)
     here = np.nonzero(np.asarray(pc.fill_null(pc.equal(keys, "auth"), False)))[0]
     if len(here):
-        pairs = values.take(_long_array(here))
+        pairs = values.take(long_array(here))
         both = np.asarray(pc.fill_null(pc.list_flatten(pairs).cast(pa.int64()), 0))
         if len(both) == 2 * len(here):
             granted[rows[here]] = both[0::2]
@@ -136,7 +136,7 @@ def _map_items(column: pa.MapArray) -> tuple[Longs, pa.Array, pa.Array]:
         keys, values = keys.slice(first, last - first), values.slice(first, last - first)
     if not known.all() and len(rows) != len(keys):
         kept = np.repeat(known, lengths)
-        at = _long_array(np.nonzero(kept)[0])
+        at = long_array(np.nonzero(kept)[0])
         keys, values = keys.take(at), values.take(at)
     return rows, keys, values
 

@@ -9,6 +9,7 @@ from logscope.detect.anomalies.actors import Burst
 from logscope.detect.anomalies.contributors import BUCKET_S
 from logscope.detect.anomalies.explain import Cause, burst_explains, crowds, heavy_explains, overlap, stem
 from logscope.detect.anomalies.panels import FLEET, Scope
+from logscope.detect.anomalies.senders import SIZE
 from logscope.detect.anomalies.sorting import Sorter
 
 
@@ -18,11 +19,36 @@ def actors(sorter: Sorter) -> None:
         "user_enumeration",
         "account_takeover",
         "connection_hoarding",
+        "port_scan",
         "connection_scan",
     ):
         bursts = [one for one in sorter.signs.gathered.actors[kind].take() if not sorter.allowed(one.actor)]
         for crowd in crowds(bursts):
             _one_crowd(sorter, kind, crowd)
+    for burst in sorter.signs.gathered.senders.take():
+        if not (sorter.allowed(burst.actor) or _known_to_send(sorter, burst) or _as_others(sorter, burst)):
+            _one_crowd(sorter, "sender_shift", [burst])
+
+
+def _known_to_send(sorter: Sorter, burst: Burst) -> bool:
+    """Whether it is told already that this account sends far too much."""
+    return any(
+        one.kind == "account_takeover"
+        and burst.actor in one.who
+        and burst.since <= one.end + 1800
+        and one.since <= burst.until + 1800
+        for one in sorter.found
+    )
+
+
+def _as_others(sorter: Sorter, burst: Burst) -> bool:
+    """Whether the messages of everybody are larger: then it is no matter of one sender."""
+    if burst.what != SIZE:
+        return False
+    return any(
+        sign.since - 600 <= burst.until and burst.since <= sign.end + 600 and burst.count < 0.3 * sign.excess
+        for sign in sorter.of("size")
+    )
 
 
 def _one_crowd(sorter: Sorter, kind: str, bursts: list[Burst]) -> None:
@@ -32,7 +58,7 @@ def _one_crowd(sorter: Sorter, kind: str, bursts: list[Burst]) -> None:
     who: Counter[str] = Counter()
     for one in bursts:
         who[one.actor] += one.count
-    name = {"account_takeover": "user"}.get(kind, "client")
+    name = {"account_takeover": "user", "sender_shift": "sender"}.get(kind, "client")
     scope = Scope(name, first.actor) if len(who) == 1 else Scope(name, f"{len(who)} {name}s")
     cause = Cause(
         kind, scope, first.since, first.detected, max(one.until for one in bursts) if over else None,

@@ -160,7 +160,7 @@ def crowds(bursts: Sequence[Burst]) -> Iterator[list[Burst]]:
 
 
 def silence_explains(_cause: Cause, sign: Sign) -> bool:
-    return sign.detector not in ("destination",)
+    return sign.detector not in ("destination", "queue")
 
 
 def outage_explains(_cause: Cause, _sign: Sign) -> bool:
@@ -178,7 +178,7 @@ def gone_explains(cause: Cause, sign: Sign) -> bool:
 
 
 def hop_explains(_cause: Cause, sign: Sign) -> bool:
-    return sign.detector not in ("destination", "delivery", "size") and sign.what[0] in (
+    return sign.detector not in ("destination", "queue", "delivery", "size") and sign.what[0] in (
         "hops", "outcome", "screen", "test", "reason", "refused", "auth", "duration_ms", "sessions", "masked",
         "termination_state", "mail",
     )  # fmt: skip
@@ -191,7 +191,9 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
         "user_enumeration": (("refused", "unknown_user"), ("outcome", "rejected"), ("outcome", "aborted")),
         "connection_hoarding": (("outcome", "timeout"), ("outcome", "aborted"), ("outcome", "no_mail")),
         "connection_scan": (("outcome", "aborted"), ("screen", "hangup"), ("outcome", "no_mail")),
+        "port_scan": (("outcome", "aborted"), ("screen", "hangup")),
         "account_takeover": (("outcome", "delivered"),),
+        "sender_shift": (),
     }[cause.kind]  # fmt: skip
     if sign.what in own:
         return True
@@ -199,8 +201,8 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
         return sign.up and cause.kind in ("user_enumeration", "auth_guessing", "auth_guessing_distributed")
     if sign.what[0] in ("termination_state", "duration_ms"):
         return cause.kind in ("connection_hoarding", "connection_scan")
-    if sign.detector in ("size", "delivery", "destination") or sign.what[0].endswith("_ms"):
-        return cause.kind == "account_takeover"
+    if sign.detector in ("size", "delivery", "destination", "queue") or sign.what[0].endswith("_ms"):
+        return cause.kind in ("account_takeover", "sender_shift")
     return (
         sign.detector in ("volume", "attack", "share")
         and sign.up
@@ -260,7 +262,7 @@ def share_explains(_cause: Cause, sign: Sign) -> bool:
 
 
 def mail_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "destination":
+    if sign.detector in ("destination", "queue"):
         return sign.scope == cause.scope or cause.scope == FLEET
     return (
         sign.detector == "delivery"

@@ -33,8 +33,8 @@ SESSION_READS = (
 
 MESSAGE_READS = ("mta_host", "queued_at", "removed_at", "sender", "size", "recipient_count", "session_id")
 DELIVERY_READS = (
-    "mta_host", "logged_at", "recipient", "relay_host", "status", "dsn", "delay_s", "delay_before_queue_s",
-    "delay_in_queue_s", "delay_connect_s", "delay_transmit_s",
+    "mta_host", "queue_id", "logged_at", "recipient", "relay_host", "status", "dsn", "delay_s",
+    "delay_before_queue_s", "delay_in_queue_s", "delay_connect_s", "delay_transmit_s",
 )  # fmt: skip
 
 _SHOWN = ("session_id", "client_address", "server", "outcome", "events")
@@ -62,6 +62,7 @@ SIZE_CLASSES = tuple(str(edge) for edge in (0, *_SIZE_EDGES.tolist()))
 
 
 _FAILED = ("server_error", "no_server", "timeout", "unknown")
+_BROUGHT_NOTHING = ("aborted", "screened", "rejected", "timeout")
 _WITH_MAIL = ("delivered", "partly_delivered", "accepted", "deferred", "bounced")
 
 
@@ -97,6 +98,7 @@ class Facts:
         users: the account each row logged in with, or tried to.
         duration_ms: of each row.
         left: 1 where the client left in mid-session.
+        tried: the listener, where the session brought nothing and did not end in order.
         batch: the rows themselves.
     """
 
@@ -110,6 +112,7 @@ class Facts:
     users: Coded
     duration_ms: Longs
     left: Longs
+    tried: Coded
     batch: pa.RecordBatch
 
     def examples(self, rows: Longs) -> list[dict[str, Any]]:
@@ -140,13 +143,25 @@ def session_facts(batch: pa.RecordBatch) -> Facts:
     refused, granted = auth_tries(columns)
     unknown = np.zeros(columns.count, np.int64)
     families = list(_session_families(columns, accepted, connected, refused, granted, unknown))
+    unwelcome = np.isin(
+        outcome.codes, [at for at, text in enumerate(outcome.texts) if text in _BROUGHT_NOTHING]
+    )
     left = (outcome.codes == (outcome.texts.index("aborted") if "aborted" in outcome.texts else -2)).astype(
         np.int64
     )
     return Facts(
         times, routes, places, families, columns.coded("client_address"), refused, unknown,
-        columns.coded("sasl_username"), columns.integers("duration_ms"), left, batch,
+        columns.coded("sasl_username"), columns.integers("duration_ms"), left,
+        _listeners(columns, unwelcome), batch,
     )  # fmt: skip
+
+
+def _listeners(columns: Columns, wanted: Bools) -> Coded:
+    """The listener of each wanted row: the balancer's frontend, or the mail server's service."""
+    frontend, service = columns.coded("frontend"), columns.coded("service")
+    no_balancer = (frontend.codes < 0) & (columns.coded("balancer").codes < 0)
+    codes = np.where(no_balancer & (service.codes >= 0), service.codes + len(frontend.texts), frontend.codes)
+    return Coded(np.where(wanted, codes, -1), [*frontend.texts, *service.texts])
 
 
 def _routes(columns: Columns, names: tuple[str, ...] = ROUTE) -> tuple[Longs, list[tuple[str | None, ...]]]:

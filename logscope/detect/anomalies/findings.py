@@ -14,6 +14,7 @@ from logscope.detect.anomalies.explain import Cause
 from logscope.detect.anomalies.facts import MS_CLASSES, SIZE_CLASSES
 from logscope.detect.anomalies.kinds import KINDS
 from logscope.detect.anomalies.panels import FLEET
+from logscope.detect.anomalies.senders import LEAST_FACTOR
 from logscope.detect.anomalies.signs import Sign, Signs
 
 NS = 1_000_000_000
@@ -47,6 +48,7 @@ _DOINGS = {
     "connection_scan": ("sessions broken off", 10),
     "connection_hoarding": ("minutes of connection", 10),
     "account_takeover": ("recipients", 10),
+    "port_scan": ("listeners tried for the first time", 10),
 }
 
 
@@ -129,6 +131,9 @@ def _numbers(cause: Cause, signs: Signs) -> tuple[str, float, float, float, floa
     """Measure, observed, expected, and the interval that would be ordinary."""
     if cause.clock is not None:
         return "seconds ahead", cause.observed, cause.expected, cause.expected - 1, cause.expected + 1
+    if cause.burst is not None and cause.burst.what:
+        usual = cause.burst.usual
+        return cause.burst.what, float(cause.burst.peak), usual, 0.0, usual * LEAST_FACTOR
     if cause.burst is not None:
         what, minutes = _DOINGS[cause.kind]
         peak = float(max(one for one in (cause.burst.peak, 0)))
@@ -287,6 +292,11 @@ def _amounts(cause: Cause, measure: str, observed: float, low: float, high: floa
         return f"{_percent(observed)} of {whole}, where {_percent(low)} to {_percent(high)} would be ordinary"
     if measure == "seconds ahead":
         return f"{observed:+.1f} s against the balancer's, where it was {cause.expected:+.1f} s"
+    if cause.burst is not None and cause.burst.what:
+        return (
+            f"{_number(observed)} {measure} in {cause.burst.count:,} messages, where "
+            f"{_number(cause.expected)} are its own and less than {_number(high)} would be ordinary"
+        )
     if cause.burst is not None:
         total = f", {cause.observed:,.0f} in all" if cause.observed > observed else ""
         crowd = f" by one of {cause.clients}" if cause.clients > 1 else ""
@@ -374,7 +384,7 @@ def _series(cause: Cause, signs: Signs) -> dict[str, Any] | None:
 def _sessions(cause: Cause, signs: Signs) -> list[dict[str, Any]]:
     """Some of the sessions that it is about, with their lines where they are known."""
     gathered = signs.gathered
-    if cause.burst is not None:
+    if cause.burst is not None and not cause.burst.what:
         return gathered.examples_of(cause.burst.kind, list(cause.who))
     if cause.sign is None or cause.sign.panel.ledger is not gathered.sessions:
         return []

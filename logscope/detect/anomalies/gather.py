@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from logscope.detect.anomalies.actors import Actors, Doing
-from logscope.detect.anomalies.columns import NULL, Columns, Longs, counted, encoded
+from logscope.detect.anomalies.columns import NULL, Coded, Columns, Longs, counted, encoded
 from logscope.detect.anomalies.contributors import Contributors, Seen, networks_of
 from logscope.detect.anomalies.facts import (
     DELIVERY_READS,
@@ -27,6 +27,9 @@ from logscope.detect.anomalies.facts import (
     session_facts,
 )
 from logscope.detect.anomalies.ledger import SECOND, Ledger
+from logscope.detect.anomalies.senders import Senders
+from logscope.detect.anomalies.visits import Visits
+from logscope.detect.anomalies.waiting import WaitingMail
 
 _AT_ONCE = 1 << 15
 _HOUR = 3600 * SECOND
@@ -37,6 +40,8 @@ ENUMERATION = Doing("user_enumeration", 50, 600)
 SCANNING = Doing("connection_scan", 150, 600, 6.0)
 HOARDING = Doing("connection_hoarding", 150, 600, 6.0)
 TAKEOVER = Doing("account_takeover", 60, 600, 8.0)
+TRYING = Doing("port_scan", 4, 600)
+_DOINGS = (GUESSING, ENUMERATION, SCANNING, HOARDING, TAKEOVER, TRYING)
 
 _NOTABLE = ("sessions", "outcome", "termination_state", "test", "reason", "refused", "auth", "hops", "masked")
 _UNREMARKABLE = {"delivered", "accepted", "--", "joined", "seen", "granted"}
@@ -62,8 +67,12 @@ class Gathered:
         self.clients = Contributors()
         self.networks = Contributors()
         self.actors = {
-            doing.kind: Actors(doing) for doing in (GUESSING, ENUMERATION, SCANNING, HOARDING, TAKEOVER)
+            doing.kind: Actors(doing)
+            for doing in (GUESSING, ENUMERATION, SCANNING, HOARDING, TAKEOVER, TRYING)
         }
+        self.senders = Senders()
+        self._visits = Visits()
+        self._waiting_mail = WaitingMail()
         self.allowed: tuple[str, ...] = ()
         self.newcomers: dict[str, int] = {}
         self.rows = {"sessions": 0, "messages": 0, "deliveries": 0}
@@ -116,6 +125,7 @@ class Gathered:
             table.forget_before(oldest)
         for actors in self.actors.values():
             actors.bursts = [burst for burst in actors.bursts if burst.until >= oldest]
+        self.senders.bursts = [burst for burst in self.senders.bursts if burst.until >= oldest]
         for key in [key for key in self._examples if key[2] * _EXAMPLE_S < oldest]:
             self._held_examples -= len(self._examples.pop(key))
 
@@ -204,6 +214,9 @@ class Gathered:
         long_ms = np.where(facts.duration_ms >= _LONG_MS, facts.duration_ms // _LONG_MS, 0)
         self.actors["connection_hoarding"].add(who, texts, facts.times, long_ms, show)
         self.actors["connection_scan"].add(who, texts, facts.times, facts.left, show)
+        firsts = self._visits.first(facts)
+        self.actors["port_scan"].learn(*self._visits.take())
+        self.actors["port_scan"].add(who, texts, facts.times, firsts, show)
 
     def _newcomers(self, facts: Facts) -> None:
         """Who was never seen before the hour in which it comes, and comes often; networks alike."""
@@ -273,11 +286,17 @@ class Gathered:
         if not len(some):
             return
         self._count(self.mail, columns, times, message_families(columns), "mta_host")
+        recipients = np.maximum(columns.integers("recipient_count"), 1)
+        sizes, senders = columns.integers("size"), columns.coded("sender")
         if columns.has("session_id") and self._logins:
             users = [self._logins.get(one) for one in columns.raw("session_id").to_pylist()]
             codes, texts = encoded(pa.array(users, pa.string()))
-            recipients = np.maximum(columns.integers("recipient_count"), 1)
             self.actors["account_takeover"].add(np.where(times != NULL, codes, -1), texts, times, recipients)
+            self.senders.add(codes, texts, times, sizes, recipients)
+            senders = Coded(np.where(codes >= 0, -1, senders.codes), senders.texts)
+        null_sender = senders.texts.index("") if "" in senders.texts else -2
+        named = np.where(senders.codes == null_sender, -1, senders.codes)
+        self.senders.add(named, senders.texts, times, sizes, recipients)
 
     def _deliveries(self, batch: pa.RecordBatch) -> None:
         columns = Columns(batch)
@@ -320,7 +339,10 @@ class Gathered:
         waiting = [code for code, text in enumerate(status.texts) if text == "deferred"]
         late = np.isin(status.codes, waiting)
         ticks = ledger.ticks_of(times)
-        for value, mask in (("all", known), ("deferred", known & late)):
+        first, done = self._waiting_mail.look(columns, recipients, late & known)
+        for value, mask in (
+            ("all", known), ("deferred", known & late), ("waiting", known & first), ("done", known & done),
+        ):  # fmt: skip
             if mask.any():
                 code = ledger.code_numbers("destination", [value])[0]
                 ledger.add(ticks[mask], numbers[domain[mask]], np.full(int(mask.sum()), code))

@@ -142,6 +142,22 @@ KINDS: dict[str, Kind] = {
             "See that `timeout client` and smtpd_timeout are not longer than they need be.",
         ),
     ),
+    "port_scan": Kind(
+        "a client tries many listeners", "info",
+        "A monitoring host that is new and does not say QUIT (put it on the allowlist).",
+        (
+            "See what it did: `logscope trace {name} FILES`.",
+            "If it is yours: `--allow {name}`. If not, the balancer can deny it.",
+        ),
+    ),
+    "sender_shift": Kind(
+        "one sender's messages are no longer like its own", "warning",
+        "A mailing or a large attachment that somebody knows of, or an application that was changed.",
+        (
+            "Ask {name}, or look at what is queued: `postqueue -j`, `postcat -q ID`.",
+            "If it is not theirs: lock the account, change its password, and hold its mail (`postsuper -h`).",
+        ),
+    ),
     "account_takeover": Kind(
         "an account sends far more than ever", "critical",
         "A mailing that this user announced, or an application that was switched on with this account.",
@@ -245,6 +261,14 @@ KINDS: dict[str, Kind] = {
         (
             "See what the destination says: `logscope sessions FILES --deliveries`.",
             "If it refuses for reputation, slow down: a transport of its own with a rate delay.",
+        ),
+    ),
+    "queue_growth": Kind(
+        "the queue to one destination grows", "warning",
+        "A mailing to a destination that defers everything at first (greylisting).",
+        (
+            "See what waits (`qshape deferred`), and why: `logscope sessions FILES --deliveries`.",
+            "If {name} takes less than comes: a transport of its own, so that it holds up nobody else.",
         ),
     ),
     "bounces": Kind(

@@ -3,6 +3,7 @@ that is not delivered."""
 
 from __future__ import annotations
 
+from collections import Counter
 from math import sqrt
 
 from logscope.detect.anomalies.explain import (
@@ -19,6 +20,7 @@ from logscope.detect.anomalies.panels import FLEET
 from logscope.detect.anomalies.signs import Sign
 from logscope.detect.anomalies.sorting import LEAST_EVENTS, Sorter
 
+_MUCH_WAITS = 30
 _LATENCY_KINDS = {
     "queue_ms": "queue_latency",
     "connect_ms": "connect_latency",
@@ -137,6 +139,18 @@ def points_above(sorter: Sorter, sign: Sign) -> float:
     return float(own / max(1, own_all) - rest)
 
 
+def _queues(sorter: Sorter) -> None:
+    """Destinations whose queue grows, though no larger a share of their mail is deferred: more comes."""
+    grown = [sign for sign in sorter.of("queue") if sign.excess >= _MUCH_WAITS]
+    for sign in grown:
+        if sign not in sorter.left:
+            continue
+        others = {one.scope for one in grown if meet(one, sign)}
+        cause = sorter.cause("queue_growth", sign, FLEET if len(others) >= 5 else sign.scope)
+        cause.who, cause.clients = Counter(), 0  # their addresses are not clients
+        sorter.take(cause, mail_explains, sorter.mailing(sign))
+
+
 def latencies(sorter: Sorter) -> None:
     for sign in sorted(sorter.of("latency"), key=_latency_order):
         if sign not in sorter.left:
@@ -159,7 +173,7 @@ def latencies(sorter: Sorter) -> None:
     for sign in sorter.of("delivery_latency"):
         if sign in sorter.left:
             sorter.take(
-                sorter.cause("delivery_latency", sign),
+                sorter.cause("delivery_latency", sign, sorter.mostly_at(sign)),
                 lambda _, other: other.detector == "delivery_latency",
                 sorter.mailing(sign),
             )
@@ -216,6 +230,7 @@ def mail(sorter: Sorter) -> None:
             where = sign.scope
             others = {one.scope for one in sorter.of("destination") if meet(one, sign)}
             sorter.take(sorter.cause("deferrals", sign, FLEET if len(others) >= 5 else where), mail_explains)
+    _queues(sorter)
     for sign in sorter.of("delivery"):
         if sign in sorter.left and sign.observed >= LEAST_EVENTS and sorter.counts_too(sign):
             kind = "deferrals" if sign.what[1] == "deferred" else "bounces"

@@ -155,7 +155,10 @@ class Watch:
             ]
         far = self._survey(gathered.destinations, surveys.destination_site(gathered.destinations))
         if far is not None:
-            wanted.append(("destination", gathered.destinations, far.destinations(), surveys.share_rules))
+            wanted += [
+                ("destination", gathered.destinations, far.destinations(), surveys.share_rules),
+                ("queue", gathered.destinations, far.queues(), surveys.attack_rules),
+            ]
         for name, ledger, series, rules in wanted:
             span = self._span(ledger)
             seasoned = has_season(span[1] - span[0], ledger.tick_s) if learning else usual.is_seasoned
@@ -208,6 +211,7 @@ class Watch:
             found += [self._sign(name, alarm) for alarm in one.lasting(int(now) // one.ledger.tick_s)]
         for actors in self.gathered.actors.values():
             actors.tell(now)
+        self.gathered.senders.tell(now)
         return Signs(
             signs=list(_merged(found)),
             clocks=list(clock_changes(ledger, self.site, first, after)),

@@ -8,6 +8,7 @@ from math import sqrt
 
 from logscope.detect.anomalies.contributors import BUCKET_S
 from logscope.detect.anomalies.explain import Cause, machine, together
+from logscope.detect.anomalies.ledger import Ledger
 from logscope.detect.anomalies.panels import FLEET, Scope
 from logscope.detect.anomalies.signs import Sign, Signs
 
@@ -115,10 +116,12 @@ class Sorter:
         place: dict[str, tuple[float, Scope]] = {}
         whole = self.signs.site.places[FLEET]
         for server in [one for cluster in self.signs.site.clusters for one in cluster if len(cluster) > 1]:
-            routes = set(self.signs.site.places[server])
+            name = machine(server)
+            if ledger is self.signs.gathered.mail and name in above:
+                continue  # mail names its host, not the backend through which it came
+            routes = self._routes_of(server, ledger)
             own = float(ledger.series([p for p in series.counts if p[0] in routes], first, after).sum())
             tried = float(ledger.series([p for p in series.trials if p[0] in routes], first, after).sum())
-            name = machine(server)
             above[name] = above.get(name, 0.0) + own - usual * tried
             size[name] = size.get(name, 0.0) + tried
             place[name] = max(
@@ -133,6 +136,14 @@ class Sorter:
         if above[worst] < max(LEAST_EVENTS, 0.6 * sign.excess) or rest > max(0.3 * above[worst], noise):
             return FLEET
         return place[worst][1]
+
+    def _routes_of(self, server: Scope, ledger: Ledger) -> set[int]:
+        """Where a server's sessions, or its messages and deliveries, are counted."""
+        site = self.signs.site
+        if ledger is not self.signs.gathered.mail:
+            return set(site.places[server])
+        hosts = {host for host, own in site.hosts.items() if machine(own) == machine(server)}
+        return {n for n, (host,) in enumerate(ledger.routes.keys) if host in hosts}
 
     def is_new(self, name: str, at_s: float) -> bool:
         """Whether a client or network was first seen within the two hours before a time."""

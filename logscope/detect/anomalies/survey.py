@@ -488,6 +488,16 @@ class Survey:
                     "destination", scope, ("status", "deferred"), pairs, trials, unit="deliveries"
                 )
 
+    def queues(self) -> Iterator[Series]:
+        """How many recipients begin to wait for each destination."""
+        code = self.codes("destination").get("waiting")
+        if code is None:
+            return
+        for scope in self.site.places:
+            pairs = self.pairs(scope, [code])
+            if pairs and self.counts(pairs).sum() >= _LEAST_COUNT:
+                yield self._rate("queue", scope, ("destination", "waiting"), pairs, "waiting recipients")
+
 
 def mail_site(ledger: Ledger) -> Site:
     """One place: all mail servers together."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from anomalies.holdout import START_S, Fault, Week
 
@@ -40,3 +42,38 @@ def test_slowness_is_of_the_server_that_is_slow(kind: str) -> None:
     report = report_of(Week(33, 60_000, [fault], days=2, lines=False))
     where = "fleet" if kind == "connect_latency" else "server bk_smtp/mx-c"
     assert [(one.kind, one.scope) for one in report.findings] == [("connect_latency", where)]
+
+
+@pytest.mark.parametrize("slow", ["mx-b", None])
+def test_slow_deliveries_are_of_the_server_that_is_slow(slow: str | None) -> None:
+    """What a session's servers are, its messages' hosts are: one slow in a short log is named."""
+    chance = np.random.default_rng(4)
+    count = 9_000
+    at = np.sort(chance.uniform(0, 2 * HOUR, count))
+    hosts = chance.choice(["mx-a", "mx-b", "mx-c"], count)
+    struck = (at > 4000) & (at < 5500) & ((hosts == slow) if slow else True)
+    delay_s = np.exp(chance.normal(-1.5, 0.5, count)) + np.where(struck, 5.0, 0.0)
+    times = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
+    finder = Finder()
+    finder.add(
+        "sessions",
+        pa.record_batch(
+            {
+                "accepted_at": times, "mta_connected_at": times, "balancer": ["lb1"] * count,
+                "frontend": ["ft_smtp"] * count, "backend": ["bk_smtp"] * count, "server": hosts.tolist(),
+                "mta_host": [f"{host}.example" for host in hosts], "outcome": ["delivered"] * count,
+            }
+        ),
+    )  # fmt: skip
+    finder.add(
+        "deliveries",
+        pa.record_batch(
+            {
+                "mta_host": [f"{host}.example" for host in hosts], "logged_at": times,
+                "recipient": ["a@dest.example"] * count, "status": ["sent"] * count,
+                "delay_before_queue_s": delay_s,
+            }
+        ),
+    )  # fmt: skip
+    found = [(one.kind, one.scope) for one in finder.report().findings]
+    assert found == [("delivery_latency", f"server bk_smtp/{slow}" if slow else "fleet")]
