@@ -251,7 +251,7 @@ class EventTable:
             reason = why if reason is None else _merged(reason, why)
             starts, ends = rows.line_start[ununderstood], rows.line_end[ununderstood]
             raw = rows.texts(starts << ops.SPAN_SHIFT | ends - starts, ununderstood)
-            if pc.any(_names_login(raw)).as_py():
+            if _names_login(raw):
                 raw = _replaced(raw, redacted_line)
             columns |= {"reason": reason, "raw": Sparse(ununderstood, raw)}
         elif reason is not None:
@@ -326,6 +326,8 @@ def _words(words: pa.Array, codes: NDArray[np.integer[Any]], *, machine_code: bo
 
 def _without_secrets(quoted: Sparse, said_after: Sequence[Sparse | None]) -> Sparse:
     """What clients said, without what they log in with."""
+    if not any(map(_names_login, [quoted.values, *(column.values for column in said_after if column)])):
+        return quoted
     texts = quoted.values.to_pylist()
     rows = range(len(texts)) if quoted.rows is None else quoted.rows.tolist()
     after = [{} if column is None else _by_row(column) for column in said_after]
@@ -351,8 +353,10 @@ def _by_row(column: Sparse) -> dict[int, str]:
     return dict(zip(rows, column.values.to_pylist(), strict=True))
 
 
-def _names_login(texts: pa.Array) -> pa.Array:
-    return pc.match_substring(texts, "auth", ignore_case=True)
+def _names_login(texts: pa.Array) -> bool:
+    """Whether one of the texts may have to do with a login."""
+    words = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
+    return bool(pc.any(pc.match_substring(words, "auth", ignore_case=True)).as_py())
 
 
 def _replaced(texts: pa.Array, replace: Callable[[str], str]) -> pa.Array:

@@ -144,13 +144,13 @@ def _written(field: pa.Field, batches: Sequence[SparseBatch], count: int) -> lis
 
 def _joined(field: pa.Field, batches: Sequence[SparseBatch], count: int) -> Sparse:
     """A column of all batches, which have so many rows."""
-    rows: list[NDArray[np.int64]] = []
+    rows: list[tuple[int, int, NDArray[np.int64] | None]] = []
     values: list[pa.Array] = []
     start = 0
     for batch in batches:
         column = batch.columns.get(field.name)
         if column is not None:
-            rows.append(start + (np.arange(batch.num_rows) if column.rows is None else column.rows))
+            rows.append((start, batch.num_rows, column.rows))
             written = column.values if parquet_pages.can_write(field.type) else plain(column.values)
             values.append(written if field.type in (column.kind, written.type) else written.cast(field.type))
         start += batch.num_rows
@@ -158,8 +158,11 @@ def _joined(field: pa.Field, batches: Sequence[SparseBatch], count: int) -> Spar
     if len(values) > 1 and any(coded):
         alike = values if all(coded) else [plain(part) for part in values]
         values = pa.chunked_array(alike).unify_dictionaries().chunks
-    joined = np.concatenate(rows)
-    return Sparse(None if len(joined) == count else joined, pa.concat_arrays(values))
+    joined = pa.concat_arrays(values)
+    if len(joined) == count:
+        return Sparse(None, joined)
+    numbers = [first + (np.arange(length) if some is None else some) for first, length, some in rows]
+    return Sparse(np.concatenate(numbers), joined)
 
 
 def _parts(table: pa.Table) -> tuple[Fields, memoryview]:
