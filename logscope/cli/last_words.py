@@ -33,6 +33,7 @@ def summary(live: Live, started_at: float) -> str:
         f"{number(live.tally.late)} lines came too late for their place (see --grace)"
         if live.tally.late
         else "",
+        f"{number(live.doubted)} lines stamped more than a day ahead of the others" if live.doubted else "",
         f"{number(live.tally.amended)} amended by late lines" if live.tally.amended else "",
         f"{number(live.tally.evicted)} handed out before their ends, because too many were open"
         if live.tally.evicted

@@ -35,7 +35,6 @@ from logscope.pipeline import (
     heads,
     input_buffer,
     references,
-    running_order,
 )
 from logscope.syslog.clock import Clock
 
@@ -128,6 +127,7 @@ class Live:
         self._dates: list[int] = []
         self._ended = Counts()
         self._ended_signals: list[Signals] = []
+        self._ended_doubted = 0
         self._ended_crowded: list[tuple[str, int]] = []
         self.tally = Tally()
         self._began: int | None = None
@@ -181,7 +181,7 @@ class Live:
         by_name = {source.name: source for source in sources}
         for stream in self._streams:
             stream.source = by_name.pop(stream.name) if stream.name in by_name else Gone()
-            stream.heard_at, stream.caught_up = now, False
+            stream.heard_at, stream.moved_at, stream.caught_up = now, None, False
             for part in stream.held:
                 part.came_at = now
             if self.machine_code:
@@ -311,7 +311,7 @@ class Live:
         """When there is something to do if nothing comes, None for never; `now`: when it was last pumped."""
         moments = [stream.ripe_at(self._grace) for stream in self._streams]
         deadline = self._joiner.first_deadline
-        ahead = [stream.order - stream.heard_at for stream in self._streams if stream.order != NULL]
+        ahead = [stream.latest - stream.heard_at for stream in self._streams if stream.latest != NULL]
         if deadline is not None and ahead:
             moments.append(deadline + 1 + self._grace - max(ahead))
         return min((moment for moment in moments if moment is not None and moment > now), default=None)
@@ -335,6 +335,11 @@ class Live:
                 yield stream.name, stream.feed.refused_names
 
     @property
+    def doubted(self) -> int:
+        """Lines stamped so far ahead of all others that their times move nothing on."""
+        return self._ended_doubted + sum(stream.order.doubted for stream in self._streams)
+
+    @property
     def signals(self) -> Signals:
         """Lines about PROXY headers that belong to no session."""
         return merged([*self._ended_signals, *(stream.feed.collector.signals for stream in self._streams)])
@@ -351,7 +356,7 @@ class Live:
             SourceState(
                 stream.name,
                 stream.feed.counts.lines_read,
-                None if stream.order == NULL else stream.order,
+                None if stream.latest == NULL else stream.latest,
                 stream.heard_at,
                 stream.waiting,
             )
@@ -365,7 +370,7 @@ class Live:
         if chunk is None or not chunk.rows.count:
             return
         rows = chunk.rows
-        order = running_order(chunk.logged_at, stream.order)
+        order = stream.put_in_order(chunk.logged_at, now)
         data = rows.buffer[: rows.consumed].copy()
         events = np.empty((rows.count, E_WIDTH), np.int64)
         numbers = self._extractor.number(rows)
@@ -380,6 +385,7 @@ class Live:
         for stream in [one for one in self._streams if one.feed.ended and not one.held]:
             self._ended.merge(stream.feed.counts)
             self._ended_signals = [merged([*self._ended_signals, stream.feed.collector.signals])]
+            self._ended_doubted += stream.order.doubted
             if stream.feed.refused_names:
                 self._ended_crowded.append((stream.name, stream.feed.refused_names))
             self._streams.remove(stream)
@@ -409,7 +415,7 @@ class Live:
     def _decided(self, ranked: Sequence[Stream], now: int) -> tuple[int, int]:
         """Up to where no input brings an earlier event: time, and rank of the last input that it includes."""
         going_on = [
-            (stream.order, rank, stream) for rank, stream in enumerate(ranked) if not stream.feed.ended
+            (stream.latest, rank, stream) for rank, stream in enumerate(ranked) if not stream.feed.ended
         ]
         reached = min(((order, rank) for order, rank, _ in going_on), default=(FOREVER, 0))
         unread = min(
@@ -428,10 +434,10 @@ class Live:
 
     def _quiet_since(self, now: int) -> int:
         """The stamp that a line would have by now, less the grace: nobody brings an earlier one."""
-        stamped = [stream for stream in self._streams if stream.order != NULL]
+        stamped = [stream for stream in self._streams if stream.latest != NULL]
         if not stamped:
             return NULL
-        return max(stream.order + now - stream.heard_at for stream in stamped) - self._grace
+        return max(stream.latest + now - stream.heard_at for stream in stamped) - self._grace
 
     def _step(
         self, events: Matrix, pool: NDArray[np.uint8], cursor: NDArray[np.int64], limit: NDArray[np.int64]

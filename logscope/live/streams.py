@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from logscope.correlate.inputs import Plans
 from logscope.correlate.layout import E_ORDER, NULL
 from logscope.errors import InputError
-from logscope.pipeline import Chunk, Cut, Feed, Input, Scanned
+from logscope.pipeline import Chunk, Cut, Feed, Input, RunningOrder, Scanned
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,7 +136,8 @@ class Stream:
         self.heard_at = now
         self.caught_up = self.brought = False
         self.scanning: Future[Scanned] | None = None
-        self.order = NULL
+        self.order = RunningOrder()
+        self.moved_at: int | None = None  # when the latest time was read, as far as this process knows
         self.key: tuple[int, bytes] | None = None
         self.held: list[Held] = []
 
@@ -184,11 +185,18 @@ class Stream:
             self.heard_at = now
         return cut
 
+    def put_in_order(self, times: NDArray[np.int64], now: int) -> NDArray[np.int64]:
+        """What the lines of a chunk are merged by; `now`: when it is read."""
+        before = self.latest
+        order = self.order.of(times, None if self.moved_at is None else now - self.moved_at)
+        if self.latest != before:
+            self.moved_at = now
+        return order
+
     def hold(self, chunk: Chunk, held: Held) -> None:
         """Keep what one chunk has until its turn comes."""
         if self.key is None:
             self.key = _key(chunk)
-        self.order = held.last
         self.held.append(held)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -198,6 +206,11 @@ class Stream:
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self.scanning = None
+
+    @property
+    def latest(self) -> int:
+        """The latest time so far; NULL without any."""
+        return self.order.latest
 
     @property
     def waiting(self) -> int:

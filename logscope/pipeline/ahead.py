@@ -13,9 +13,9 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple
 
-from logscope.correlate.layout import NULL
-from logscope.pipeline.extractor import Extractor, Numbers, running_order
+from logscope.pipeline.extractor import Extractor, Numbers
 from logscope.pipeline.feed import Cut, Feed, Scanned
+from logscope.pipeline.order import RunningOrder
 from logscope.pipeline.segments import Segments
 
 
@@ -60,7 +60,7 @@ class Ahead:
         self._joined = 0
         self._seen_lines = False
         self._events: Future[Events] | None = None
-        self._order = NULL
+        self._order = RunningOrder()
 
     def begin(self) -> None:
         """Have the first chunk scanned."""
@@ -120,8 +120,7 @@ class Ahead:
         base, first = segments.place(self._number, scanned.cut.place)
         if not chunk.rows.count:
             return Events(first, first, feed.ended)
-        order = running_order(chunk.logged_at, self._order)
-        self._order = int(order[-1])
+        order = self._order.of(chunk.logged_at)
         count = self._extractor.extract(
             chunk, order, numbers, self._number, segments.pool, base, segments.events[first:]
         )

@@ -69,7 +69,7 @@ class Extractor:
         """Write the events of a chunk to `out`; returns how many.
 
         Args:
-            order: what the rows are merged by, see `running_order`.
+            order: what the rows are merged by, see `order`.
             numbers: of the chunk's names and hosts.
             source: number of the source.
             pool, base: where the chunk's bytes are, and begin.
@@ -89,8 +89,3 @@ class Extractor:
         """The text of each name's code, and the name of each host's number."""
         names = self._dictionary.texts()
         return names, self._hosts.names(names)
-
-
-def running_order(times: NDArray[np.int64], before: int) -> NDArray[np.int64]:
-    """What sources are merged by: the latest time so far in the source; `before` is that of its last row."""
-    return np.maximum.accumulate(np.maximum(times, before))

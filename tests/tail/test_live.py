@@ -113,6 +113,27 @@ def test_what_is_scanned_ahead_is_not_lost(
     assert in_order(rows) == FROM_FILES["proxy-v1"]
 
 
+@pytest.mark.parametrize("pause", [SECOND // 100, 30 * SECOND])
+def test_a_line_from_the_far_future_disturbs_no_session(pause: int) -> None:
+    """Whether it comes alone or among others."""
+    fake = b"2100-01-01T00:00:00Z mx-z postfix/smtpd[77]: lost connection after EHLO from x[192.0.2.77]\n"
+    coming: list[tuple[int, int, bytes]] = []
+    for number, content in enumerate(capture("proxy-v1").values()):
+        arriving = list(arrivals(content, [0.0], GRACE, 0))
+        middle = len(arriving) // 2
+        arriving.insert(middle, (arriving[middle - 1][0] + SECOND // 20, fake))
+        coming += [(at, number, data) for at, data in arriving]
+    coming.sort(key=lambda one: one[0])
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    inputs = [Arriving(file) for file in capture("proxy-v1")]
+    live.add(inputs, coming[0][0], 0)
+    rows = in_order(rows_of(play(live, inputs, coming, [pause]), COLUMNS))
+    others = [row for row in rows if row["mta_host"] != "mx-z"]
+    assert len(others) == len(FROM_FILES["proxy-v1"])
+    assert {row["join_confidence"] for row in others} == {"exact"}
+    assert live.doubted == 2
+
+
 def test_sessions_come_while_lines_arrive() -> None:
     """A session is handed out once it is decided, not at the end."""
     files = capture("proxy-v1")
