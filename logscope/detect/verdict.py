@@ -128,10 +128,20 @@ class Verdict:
     def _read_commands(self) -> None:
         """Masked sessions that show a header, in text or as a command, are of one that was not expected."""
         masked = self.spans[MASKED].count
-        if masked and (_header_first(self.target.cells.values(), masked) or self._header_told(masked)):
+        if masked and (self._header_refused(masked) or self._header_told(masked)):
             self.joined_kind = UNEXPECTED
             self.spans[UNEXPECTED] = self.spans[UNEXPECTED].join(self.spans[MASKED])
             self.spans[MASKED] = Span()
+
+    def _header_refused(self, masked: int) -> bool:
+        """Whether the masked sessions had the header refused as a command: most of them, or some of them and
+        most of all that go the same way. A `server` line treats both families alike."""
+        cells = list(self.target.cells.values())
+        if _header_first(cells, masked):
+            return True
+        way = [cell for key, cell in self.tally.cells.items() if key[1:4] == self.target.name[:3]]
+        hidden = sum(cell.spans[fate].count for cell in way for fate in (BY_PORT, CUT))
+        return sum(one.header_first for one in cells) >= ENOUGH and _header_first(way, hidden)
 
     def _explain_lone(self) -> None:
         """Give the sessions that only the balancer saw to a kind, if anything explains them."""

@@ -310,6 +310,17 @@ def test_what_came_from_the_balancer_and_fits_nothing_is_named() -> None:
     assert "%bi:%bp" in cause
 
 
+@pytest.mark.parametrize(("refused", "verdict"), [(60, "unexpected_header"), (4, "masked")])
+def test_a_header_that_is_refused_is_sent_to_clients_of_either_family(refused: int, verdict: str) -> None:
+    header: dict[str, Any] = {"commands": {"unknown": [0, 1]}, "client_known_from": "timing"}
+    plain: dict[str, Any] = {"client_known_from": "timing"}
+    six: dict[str, Any] = {"client_address": "2001:db8::7"}
+    scene = Scene().by_port("mx-a", "mx-a", refused, **header).by_port("mx-a", "mx-a", 64 - refused, **plain)
+    scene.by_port("mx-a", "mx-a", 9, **header | six).by_port("mx-a", "mx-a", 21, **plain | six)
+    found = {target["family"]: target["verdict"] for target in scene.document()["targets"]}
+    assert found == {"IPv4": verdict, "IPv6": verdict}
+
+
 def test_of_as_many_sessions_at_two_listeners_either_will_do() -> None:
     scene = Scene().passed("mx-a", "mx-a", 20).passed("mx-a", "mx-a", 20, service=None)
     [target] = scene.document()["targets"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .masking_mixtures import MIXTURES
 from .masking_scenarios import MASKING
 from .model import (
     DEEP,
@@ -205,6 +206,7 @@ SCENARIOS: dict[str, Scenario] = {
         "compatibility_level 2: WHITELISTED and BLACKLISTED", main={"compatibility_level": "2"}
     ),
     **MASKING,
+    **MIXTURES,
 }
 
 

@@ -44,7 +44,8 @@ def masking(
         typer.Option(
             "--fail-on",
             metavar="WHAT",
-            help="Exit with 1 only on these verdicts, or on open_relay; several with commas.",
+            help="Exit with 1 only on these verdicts, or on open_relay (needs --postfix-config); several "
+            "with commas.",
         ),
     ] = None,
 ) -> int:
