@@ -226,6 +226,8 @@ class Verdict:
         if self._explained < min(ENOUGH, ACCIDENT * self._sessions) or not self._explained:
             return self._judge_addresses()
         kinds = [kind for kind, span in self.spans.items() if span.count >= self._least(kind)]
+        if not kinds and self._borrowed():
+            return self._judge_addresses()  # its few visible sessions are likelier another's
         kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
         self.kinds = kinds
         if kinds == ["passed"] and (gateway := self._gateway()):

@@ -286,6 +286,16 @@ def test_one_log_of_two_nameless_hosts_tells_them_apart_by_the_listener() -> Non
     assert scene.verdicts() == {"mx-a": "passed", "mx-b": "masked"}
 
 
+def test_few_sessions_of_a_nameless_host_that_may_be_another_servers_judge_nobody() -> None:
+    by_time: dict[str, Any] = {"client_known_from": "timing", "service": "postfix/smtpd"}
+    scene = Scene().passed("mx-a", "mx-a", 60, **by_time).passed("mx-b", "mx-b", 3, **by_time)
+    scene.lone("mx-b", 59)
+    for row in scene.rows:
+        row["mta_host"] = None
+    scene.signals.mail_hosts = {None: NEVER}
+    assert scene.verdicts() == {"mx-a": "passed", "mx-b": "unknown"}
+
+
 def test_header_lines_of_two_nameless_hosts_are_of_both() -> None:
     scene = Scene().refused("mx-a", "mx-a", 30).refused("mx-b", "mx-b", 30)
     [one, other] = scene.signals.lines
