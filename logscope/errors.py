@@ -6,6 +6,7 @@
     ├── GrammarError        a grammar file is wrong                                                     2
     ├── InputError          an input could not be read, or only its beginning                           2
     ├── OutputError         a report could not be written                                               2
+    ├── ListenError         an address cannot be listened on                                            2
     └── EvidenceError       the logs given cannot answer the question                                   3
 
 An error says what is wrong, where (file, line, column, and the line itself when it helps), and what to do
@@ -16,6 +17,7 @@ reported as one (exit code 70).
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -120,6 +122,34 @@ class InputError(LogscopeError):
 
 class OutputError(LogscopeError):
     """A report could not be written."""
+
+
+class ListenError(LogscopeError):
+    """An address cannot be listened on.
+
+    Args:
+        address: as the user writes it.
+        error: what the system says.
+        setting: by what another address is chosen.
+        port: of the address; None for the path of a local socket.
+    """
+
+    def __init__(self, address: str, error: OSError, setting: str, port: int | None) -> None:
+        reason = error.strerror or str(error)
+        hint = None
+        match error.errno:
+            case errno.EADDRINUSE if port is None:
+                hint = (
+                    f"Something of that name is there already: remove it, or choose another with {setting}."
+                )
+            case errno.EADDRINUSE:
+                hint = f"End what listens there (`ss -ltnup` tells), or choose another with {setting}."
+            case errno.EADDRNOTAVAIL:
+                reason = "no address of this host"
+                hint = f"`ip address` lists those it has; choose one of them with {setting}."
+            case errno.EACCES | errno.EPERM if port is not None and port < 1024:
+                hint = f"Ports below 1024 are for root; choose a higher one with {setting}."
+        super().__init__(f"cannot listen on {address}: {reason[:1].lower()}{reason[1:]}", hint=hint)
 
 
 class EvidenceError(LogscopeError):

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from logscope.errors import InputError, OutputError, UsageError
+from logscope.errors import ListenError, OutputError, UsageError
 from logscope.schema import OUTCOMES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Metrics:
 
     Raises:
         UsageError: the package that serves them is not installed.
-        InputError: the address cannot be used.
+        ListenError: the address cannot be used.
     """
 
     wants_evidence = False
@@ -88,7 +88,7 @@ class Metrics:
             try:
                 self._server, _ = prometheus.start_http_server(address[1], address[0], self.registry)
             except OSError as error:
-                raise InputError(f"--metrics {address[0]}:{address[1]}: {error.strerror}") from None
+                raise ListenError(f"{address[0]}:{address[1]}", error, "--metrics", address[1]) from None
 
     @property
     def port(self) -> int:

@@ -113,3 +113,13 @@ class RelaySettings:
     balancers: tuple[BalancerSettings, ...] = ()
     servers: tuple[ServerSettings, ...] = ()
     drain_s: float = 10.0
+
+    @property
+    def binds(self) -> tuple[Endpoint, ...]:
+        """All addresses that are listened on."""
+        frontends = (frontend for balancer in self.balancers for frontend in balancer.frontends)
+        listeners = (listener for server in self.servers for listener in server.listeners)
+        return (
+            *(bind for frontend in frontends for bind in frontend.bind),
+            *(listener.bind for listener in listeners),
+        )

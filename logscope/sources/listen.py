@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from logscope.errors import InputError, UsageError, did_you_mean
+from logscope.errors import ListenError, UsageError, did_you_mean
 from logscope.sources.pipes import Piped
 from logscope.sources.receiver import Counts, tls_context
 
@@ -190,7 +190,7 @@ def listen(endpoints: Sequence[Endpoint], access: Access) -> Listening:
 
     Raises:
         UsageError: others could reach an endpoint, and nobody said who may send; TLS without a certificate.
-        InputError: one cannot be opened.
+        ListenError: one cannot be opened.
     """
     for endpoint in endpoints:
         _check(endpoint, access)
@@ -231,10 +231,8 @@ def _bound(endpoint: Endpoint) -> socket.socket:
     try:
         return _unix(Path(endpoint.host)) if endpoint.kind == "unix" else _internet(endpoint)
     except OSError as error:
-        raise InputError(
-            f"cannot listen on {endpoint}: {error.strerror}",
-            hint="Ports below 1024 are for root." if 0 < endpoint.port < 1024 else None,
-        ) from None
+        port = None if endpoint.kind == "unix" else endpoint.port
+        raise ListenError(str(endpoint), error, "--listen", port) from None
 
 
 def _unix(path: Path) -> socket.socket:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,7 @@ from logscope.errors import (
     EvidenceError,
     ExitCode,
     InputError,
+    ListenError,
     LogscopeError,
     OutputError,
     Place,
@@ -49,6 +52,27 @@ def test_expected_failures(error: BaseException, code: int, words: str) -> None:
     assert got == code
     assert words in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize(
+    ("number", "port", "reason", "next_step"),
+    [
+        (errno.EADDRINUSE, 2525, "address already in use", "End what listens there (`ss -ltnup` tells)"),
+        (errno.EADDRINUSE, None, "address already in use", "Something of that name is there already"),
+        (errno.EADDRNOTAVAIL, 2525, "no address of this host", "`ip address` lists those it has"),
+        (errno.EACCES, 25, "permission denied", "Ports below 1024 are for root"),
+        (errno.EACCES, 2525, "permission denied", ""),
+        (errno.EAFNOSUPPORT, 2525, "address family not supported by protocol", ""),
+    ],
+)
+def test_an_address_that_cannot_be_listened_on(
+    number: int, port: int | None, reason: str, next_step: str
+) -> None:
+    code, text = outcome(ListenError("PLACE", OSError(number, os.strerror(number)), "--listen", port))
+    assert code == 2
+    assert text.startswith(f"logscope: cannot listen on PLACE: {reason}\n")
+    assert next_step in text
+    assert ("with --listen." in text) is bool(next_step)
 
 
 def test_a_closed_pipe_is_quiet() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from logscope.errors import InputError, UsageError
+from logscope.errors import ListenError, UsageError
 from logscope.grammar import catalogue
 from logscope.grammar.scan import Scanner
 from logscope.sources.buffers import new_buffer
@@ -138,7 +138,7 @@ def test_a_socket_file_left_behind_is_taken_over(ears: Callable[..., Ears], tmp_
         left.bind(str(path))
     ears(f"unix://{path}")
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="cannot listen on"):
+    with pytest.raises(ListenError, match="address already in use"):
         ears(f"unix://{tmp_path / 'file'}")
 
 

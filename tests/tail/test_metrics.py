@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from logscope.cli import metrics as module
 from logscope.cli.main import main
 from logscope.cli.metrics import Metrics, parse_address
-from logscope.errors import InputError, UsageError
+from logscope.errors import ListenError, UsageError
 from logscope.sources.following import Following
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "partial-mask"
@@ -86,6 +86,6 @@ def test_addresses() -> None:
     with pytest.raises(UsageError, match="is no port"):
         parse_address("localhost")
     first = Metrics(Following([]), ("127.0.0.1", 0), None)
-    with pytest.raises(InputError, match="in use"):
+    with pytest.raises(ListenError, match="address already in use"):
         Metrics(Following([]), ("127.0.0.1", first.port), None)
     first.close()

@@ -15,7 +15,7 @@ from logscope.relay.rim.checks import Checker
 from logscope.relay.rim.exchange import ClientSide
 from logscope.relay.rim.journal import Journal
 from logscope.relay.rim.watch import Watch
-from logscope.relay.rim.wire import Listener
+from logscope.relay.rim.wire import Doors, Listener
 from logscope.relay.rim.witness import Witness
 
 
@@ -38,14 +38,10 @@ class Balancer:
 
     # --- life ---------------------------------------------------------------------------------------------
 
-    async def start(self, watch: Watch) -> None:
-        """Listen and begin to check servers.
-
-        Raises:
-            OutputError: an address cannot be bound.
-        """
+    async def start(self, watch: Watch, doors: Doors) -> None:
+        """Accept connections and begin to check servers."""
         for frontend in self.frontends:
-            frontend.listen(watch)
+            frontend.listen(watch, doors)
         for checker in self._checkers:
             checker.start()
 
@@ -178,15 +174,11 @@ class Frontend:
         self.connections = self.total = 0
         self._listeners: list[Listener] = []
 
-    def listen(self, watch: Watch) -> None:
-        """Bind and accept.
-
-        Raises:
-            OutputError: an address cannot be bound.
-        """
+    def listen(self, watch: Watch, doors: Doors) -> None:
+        """Accept connections."""
         for number, bind in enumerate(self.settings.bind, 1):
             accepted = partial(self._accept, watch, number)
-            self._listeners.append(Listener(watch, bind, accepted, self._is_full))
+            self._listeners.append(Listener(watch, doors.take(bind), accepted, self._is_full))
 
     def addresses(self) -> list[Endpoint]:
         """Where it listens, ports chosen by the system included."""

@@ -27,7 +27,7 @@ from logscope.relay.rim.passwords import Users
 from logscope.relay.rim.resolver import SystemResolver, Zone
 from logscope.relay.rim.spool import Spool
 from logscope.relay.rim.watch import Watch
-from logscope.relay.rim.wire import Listener, Wire
+from logscope.relay.rim.wire import Doors, Listener, Wire
 from logscope.relay.rim.witness import Served, Witness
 from logscope.relay.screen.session import HandOver, LookUp, Screen, answer
 from logscope.relay.screen.settings import Memory
@@ -88,20 +88,22 @@ class MailServer:
 
     # --- life ---------------------------------------------------------------------------------------------
 
-    async def start(self, watch: Watch) -> None:
-        """Deliver what is left in the queue, and listen.
+    async def start(self, watch: Watch, doors: Doors) -> None:
+        """Deliver what is left in the queue, and accept connections.
 
         Raises:
-            OutputError: an address cannot be bound, or the spool cannot be read.
+            OutputError: the spool cannot be read; then nothing was begun.
         """
         try:
             recovered = self.spool.recover()
         except OSError as error:
-            raise OutputError(f"the spool of {self.settings.host} cannot be used: {error}") from None
+            raise OutputError(
+                f"the spool of {self.settings.host} cannot be used: {error.strerror or error}"
+            ) from None
         self.keeper.start()
         for listener in self.settings.listeners:
             accepted = partial(self._accept, watch, listener)
-            self._listeners.append(Listener(watch, listener.bind, accepted))
+            self._listeners.append(Listener(watch, doors.take(listener.bind), accepted))
         self._master("master.started", postfix_version="3.7.11", configuration_directory="/etc/postfix")
         self.postman.start(recovered, watch)
 

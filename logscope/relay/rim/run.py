@@ -17,6 +17,7 @@ from logscope.relay.rim.disk import Disk
 from logscope.relay.rim.journal import Journal
 from logscope.relay.rim.mta import MailServer
 from logscope.relay.rim.watch import Watch
+from logscope.relay.rim.wire import Doors
 from logscope.relay.rim.witness import Witness
 from logscope.relay.settings import RelaySettings
 
@@ -30,6 +31,10 @@ class Relay:
         settings: the configuration.
         witness: is told which lines belong to which connection.
         disk: where queues and mailboxes are; None for the real one.
+
+    Raises:
+        ListenError: an address cannot be bound.
+        OutputError: a log cannot be written.
     """
 
     def __init__(
@@ -38,25 +43,34 @@ class Relay:
         self.settings, self.witness = settings, witness
         self.clock = Clock()
         self._watch: Watch
-        settings.directory.mkdir(parents=True, exist_ok=True)
-        hosts = [server.host for server in settings.servers]
-        self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock, hosts)
-        self.servers = [
-            MailServer(entry, settings.directory, self.journal, disk, witness) for entry in settings.servers
-        ]
-        self.balancers = [
-            Balancer(entry, self.journal, 3026 + number, witness)
-            for number, entry in enumerate(settings.balancers)
-        ]
+        self._running: list[MailServer | Balancer] = []
+        self._doors = Doors(settings.binds)
+        try:
+            settings.directory.mkdir(parents=True, exist_ok=True)
+            hosts = [server.host for server in settings.servers]
+            self.journal = Journal(catalogue.load(), settings.log, settings.directory, self.clock, hosts)
+            self.servers = [
+                MailServer(entry, settings.directory, self.journal, disk, witness)
+                for entry in settings.servers
+            ]
+            self.balancers = [
+                Balancer(entry, self.journal, 3026 + number, witness)
+                for number, entry in enumerate(settings.balancers)
+            ]
+        except BaseException:
+            self._doors.close()
+            raise
 
     async def __aenter__(self) -> Relay:
         self._watch = watch = Watch(asyncio.get_running_loop())
         try:
-            for server in self.servers:
-                await server.start(watch)
-            for balancer in self.balancers:
-                await balancer.start(watch)
+            parts: tuple[MailServer | Balancer, ...] = (*self.servers, *self.balancers)
+            for part in parts:
+                await part.start(watch, self._doors)
+                self._running.append(part)
         except BaseException:
+            for part in self._running:
+                part.stop_listening()
             await self._stop()
             raise
         return self
@@ -101,10 +115,10 @@ class Relay:
             await asyncio.sleep(_POLL_S)
 
     async def _stop(self) -> None:
-        for server in self.servers:
-            await server.stop()
-        for balancer in self.balancers:
-            await balancer.stop()
+        """End what runs; a part that did not start has nothing to end, and nothing to wait for."""
+        for part in self._running:
+            await part.stop()
+        self._doors.close()
         self._watch.close()
         self.journal.close()
 

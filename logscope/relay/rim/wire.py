@@ -13,10 +13,10 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from logscope.errors import OutputError
+from logscope.errors import ListenError
 from logscope.relay.header import Endpoint
 from logscope.relay.rim.watch import BROKEN, NO_MORE, READ, WRITE, Watch
 
@@ -26,6 +26,7 @@ LINGER_S = 30.0
 """After it was closed, a connection whose other side does not take what was sent is dropped."""
 _AT_ONCE = 64
 _PAUSE_S = 1.0
+_SETTING = "--listen, or bind in the file of --config"
 """Before connections are accepted again when the process has no more descriptors."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -306,30 +307,58 @@ class TlsWire(asyncio.Protocol):
             self._transport.abort()
 
 
+class Doors:
+    """The sockets of all listeners. They are there before anything else is begun, so that a relay that
+    cannot listen everywhere leaves nothing behind.
+
+    Args:
+        binds: where; the same may be there twice if the system chooses the port.
+
+    Raises:
+        ListenError: an address cannot be bound; then none is.
+    """
+
+    def __init__(self, binds: Iterable[Endpoint]) -> None:
+        self._sockets: list[tuple[Endpoint, socket.socket]] = []
+        try:
+            for bind in binds:
+                self._sockets.append((bind, _listening(bind)))
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self, bind: Endpoint) -> socket.socket:
+        """The socket that was made for an address. Whoever takes it closes it."""
+        for number, (made_for, found) in enumerate(self._sockets):
+            if made_for == bind:
+                del self._sockets[number]
+                return found
+        raise KeyError(bind)
+
+    def close(self) -> None:
+        """Close what nobody has taken."""
+        while self._sockets:
+            self._sockets.pop()[1].close()
+
+
 class Listener:
     """A listening socket. Those who connect wait in the kernel as long as there is no room for them.
 
     Args:
-        bind: where.
+        listening: the socket.
         accepted: is handed each connection and the address of its other end.
         is_full: whether no more are to be accepted for now; `resume` is called when that changes.
-
-    Raises:
-        OutputError: the address cannot be bound.
     """
 
     def __init__(
         self,
         watch: Watch,
-        bind: Endpoint,
+        listening: socket.socket,
         accepted: Callable[[socket.socket, Endpoint], None],
         is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._watch, self._accepted, self._is_full = watch, accepted, is_full
-        try:
-            self._socket = _listening(bind)
-        except OSError as error:
-            raise OutputError(f"cannot listen on {bind}: {error.strerror}") from None
+        self._socket = listening
         self.address = Endpoint(*self._socket.getsockname()[:2])
         self._watches = self._is_closed = False
         self.resume()
@@ -370,16 +399,19 @@ class Listener:
 
 def _listening(bind: Endpoint) -> socket.socket:
     """A listening socket; an IPv6 one takes IPv6 alone."""
-    found = tcp_socket(bind)
+    try:
+        found = tcp_socket(bind)
+    except OSError as error:  # a kernel without IPv6
+        raise ListenError(str(bind), error, _SETTING, bind.port) from None
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if bind.is_ipv6:
             found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         found.bind((bind.address, bind.port))
         found.listen(1024)
-    except OSError:
+    except OSError as error:
         found.close()
-        raise
+        raise ListenError(str(bind), error, _SETTING, bind.port) from None
     return found
 
 
