@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from logscope.errors import Place, SettingsError, UsageError, did_you_mean
 from logscope.syslog.envelopes import NAMES as ENVELOPES
 from logscope.syslog.zone_names import zone as zone_named
+from logscope.unreadable import reason, toml_mistake
 
 if TYPE_CHECKING:
     from logscope.site import Site
@@ -178,11 +179,12 @@ def read_file(path: Path, name: str | None = None) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot be read: {error}", place=Place(name)) from None
+        raise SettingsError(f"cannot be read: {reason(error)}", place=Place(name)) from None
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise _syntax_error(name, text, error) from None
+        message, place, hint = toml_mistake(name, text, error)
+        raise SettingsError(message, place=place, hint=hint) from None
 
     def fail(key: str, message: str, hint: str | None) -> SettingsError:
         return SettingsError(message, place=_place_of(name, text, key), hint=hint)
@@ -312,18 +314,6 @@ def _zones(value: Any) -> tuple[tuple[str, str], ...]:
 def _split_zone(entry: str) -> tuple[str, str, str]:
     host, sign, zone = entry.rpartition("=")
     return host, sign, zone
-
-
-def _syntax_error(file: str, text: str, error: tomllib.TOMLDecodeError) -> SettingsError:
-    """tomllib says the place in its message only."""
-    match = re.search(r"^(.*?)\s*\(at line (\d+), column (\d+)\)$", str(error))
-    if match is None:
-        lines = text.splitlines() or [""]
-        return SettingsError(str(error).split(" (at")[0], place=Place(file, len(lines), text=lines[-1]))
-    line, column = int(match[2]), int(match[3])
-    lines = text.splitlines()
-    shown = lines[line - 1] if line <= len(lines) else ""
-    return SettingsError(match[1], place=Place(file, line, column, shown))
 
 
 def _place_of(file: str, text: str, key: str) -> Place:

@@ -19,7 +19,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "logscope"
 
 LAYERS = (
-    ("errors", "schema", "engine", "compiler", "wide_copy", "arrow", "beside"),
+    ("errors", "schema", "engine", "compiler", "wide_copy", "arrow", "beside", "unreadable"),
     ("grammar",),
     ("syslog", "haproxy", "postfix"),
     ("site",),

@@ -29,6 +29,7 @@ from logscope.grammar.fields import SLOTS, Kind
 from logscope.grammar.interpret import Machine
 from logscope.grammar.model import Detail, FieldInfo, Tables, Template
 from logscope.grammar.source import GrammarSource, from_mapping, read_file
+from logscope.unreadable import reason
 
 Extra: TypeAlias = Path | str | Mapping[str, Any]
 """A grammar file, or what its TOML would contain."""
@@ -213,7 +214,7 @@ def _kept_name(paths: list[Path], mappings: list[Mapping[str, Any]]) -> str:
             digest.update(f"\0{path.name}\0".encode())
             digest.update(path.read_bytes())
     except OSError as error:
-        raise GrammarError(f"cannot be read: {error}", place=Place(str(path))) from error
+        raise GrammarError(f"cannot be read: {reason(error)}", place=Place(str(path))) from error
     digest.update(repr(mappings).encode())
     return f"catalogue-{digest.hexdigest()}.pickle"
 

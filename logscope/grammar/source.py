@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from logscope.errors import GrammarError, Place
+from logscope.unreadable import reason, toml_mistake
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def read_file(path: Path) -> GrammarSource:
     try:
         return read_text(path.read_text("utf-8"), path.name)
     except (OSError, UnicodeDecodeError) as error:
-        raise GrammarError(f"cannot be read: {error}", place=Place(str(path))) from error
+        raise GrammarError(f"cannot be read: {reason(error)}", place=Place(str(path))) from error
 
 
 def read_text(text: str, file: str) -> GrammarSource:
@@ -85,7 +86,8 @@ def read_text(text: str, file: str) -> GrammarSource:
         return from_mapping(tomllib.loads(text), file)
     except tomllib.TOMLDecodeError as error:
         hint = "Write template text in single quotes ('...'): nothing is an escape there."
-        raise GrammarError(f"is not TOML: {error}", place=Place(file), hint=hint) from error
+        message, place, _ = toml_mistake(file, text, error)
+        raise GrammarError(f"is not TOML: {message}", place=place, hint=hint) from error
 
 
 def from_mapping(content: Mapping[str, Any], file: str) -> GrammarSource:

@@ -19,6 +19,7 @@ from logscope.grammar.dispatch import search_order
 from logscope.grammar.interpret import Log
 from logscope.grammar.model import Template
 from logscope.grammar.surface import captured
+from logscope.unreadable import reason
 
 SEVERITIES: Final = ("info", "notice", "warning", "alert", "error", "fatal", "panic")
 
@@ -84,7 +85,7 @@ def _table(path: Path) -> Iterator[Wording]:
     try:
         lines = path.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise GrammarError(f"cannot be read: {error}", place=Place(str(path))) from error
+        raise GrammarError(f"cannot be read: {reason(error)}", place=Place(str(path))) from error
     for number, line in enumerate(lines, 1):
         if line and not line.startswith("#"):
             yield _wording(line, Place(str(path), number))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from logscope.errors import LogscopeError, Place, SettingsError, did_you_mean
@@ -42,6 +42,7 @@ from logscope.relay.settings import (
 from logscope.relay.smtp.clients import ClientLimits
 from logscope.relay.smtp.rules import Rules
 from logscope.relay.smtp.site import Site
+from logscope.unreadable import reason, toml_mistake
 
 T = TypeVar("T")
 ALL: tuple[str, ...] = ("*",)
@@ -59,7 +60,8 @@ def read(path: Path) -> RelaySettings:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot be read: {error}", place=Place(str(path))) from None
+        hint = "`logscope relay init DIR` writes one." if isinstance(error, FileNotFoundError) else None
+        raise SettingsError(f"cannot be read: {reason(error)}", place=Place(str(path)), hint=hint) from None
     return parse(text, str(path), path.parent)
 
 
@@ -76,9 +78,8 @@ def parse(text: str, name: str, directory: Path) -> RelaySettings:
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        at = re.search(r"at line (\d+), column (\d+)", str(error))
-        place = _place(name, text, int(at[1]), int(at[2])) if at else Place(name)
-        raise SettingsError(str(error).split(" (at")[0], place=place) from None
+        message, place, hint = toml_mistake(name, text, error)
+        raise SettingsError(message, place=place, hint=hint) from None
     table = Table(found, Source(name, text), ())
     settings = RelaySettings(
         directory=directory / table.take("directory", text_value, "."),
@@ -104,7 +105,7 @@ class Source:
     text: str
 
     def place(self, path: tuple[str | int, ...], key: str) -> Place:
-        """The line of a key in the table at a path."""
+        """The line of a key in the table at a path, or of the table that it is."""
         inside = not path
         seen: dict[str, int] = {}
         wanted = ".".join(str(part) for part in path if isinstance(part, str))
@@ -124,13 +125,18 @@ class Source:
                     if ".".join(parts[: i + 1]) in seen
                 ]
                 inside = name == wanted and indices == numbers
-                if inside and not key:
+                is_asked_for = inside and not key
+                if key and f"{name}.".startswith(f"{wanted}.{key}.".lstrip(".")):
+                    is_asked_for = indices[: len(numbers)] == numbers  # a table of its own
+                if is_asked_for:
                     return Place(self.name, number, header.start(1) + 1, line, len(header[1]))
             elif inside:
                 match = re.match(rf"\s*(['\"]?{re.escape(key)}['\"]?)\s*[=.]", line)
                 if match:
                     return Place(self.name, number, match.start(1) + 1, line, len(match[1]))
-        return Place(self.name)
+        # An inline table stands in the line of its own key.
+        last = next((part for part in reversed(path) if isinstance(part, str)), "")
+        return self.place(path[: path.index(last)], last) if last else Place(self.name)
 
 
 @dataclass
@@ -147,14 +153,16 @@ class Table:
     def __post_init__(self) -> None:
         self.values = dict(self.values)
         self._known: list[str] = []
+        self._missing: list[str] = []
 
     def take(self, key: str, convert: Callable[[Any], T], default: T | None = None) -> T:
-        """The value of a key, checked. Without a default it must be there."""
+        """The value of a key, checked. Without a default it must be there: `finish` complains, as another
+        key may be this one misspelt."""
         self._known.append(key)
         if key not in self.values:
             if default is None:
-                raise self.fail("", f"{key} is missing")
-            return default
+                self._missing.append(key)
+            return cast(T, default)
         value = self.values.pop(key)
         try:
             return convert(value)
@@ -184,10 +192,12 @@ class Table:
         return [part for part in self.path if isinstance(part, str)]
 
     def finish(self) -> None:
-        """Complain of keys that nobody asked for."""
+        """Complain of keys that nobody asked for, and of those that are missing."""
         for key in self.values:
             hint = did_you_mean(key, self._known) or "Known here: " + ", ".join(sorted(self._known)) + "."
             raise self.fail(key, f"unknown setting {key!r}", hint)
+        for key in self._missing:
+            raise self.fail("", f"{key} is missing")
 
 
 # --- values -----------------------------------------------------------------------------------------------
@@ -318,18 +328,15 @@ def _log(table: Table) -> LogSettings:
 
 
 def _balancer(table: Table) -> BalancerSettings:
-    backends = tuple(_backend(entry) for entry in table.tables("backend"))
+    host, most = table.take("host", word, "edge1"), table.take("maxconn", count, 4000)
+    inner_backends, inner_frontends = table.tables("backend"), table.tables("frontend")
+    table.finish()  # first: a misspelt [[balancer.backend]] leaves each frontend without one
+    backends = tuple(map(_backend, inner_backends))
     names = [backend.name for backend in backends]
-    settings = BalancerSettings(
-        host=table.take("host", word, "edge1"),
-        frontends=tuple(_frontend(entry, names) for entry in table.tables("frontend")),
-        backends=backends,
-        max_connections=table.take("maxconn", count, 4000),
-    )
-    table.finish()
-    if not settings.frontends:
+    frontends = tuple(_frontend(entry, names) for entry in inner_frontends)
+    if not frontends:
         raise table.fail("", "a balancer needs a frontend", "Add [[balancer.frontend]].")
-    return settings
+    return BalancerSettings(host=host, frontends=frontends, backends=backends, max_connections=most)
 
 
 def _frontend(table: Table, backends: list[str]) -> FrontendSettings:
@@ -596,8 +603,3 @@ def _dns_lists(value: Any) -> tuple[DnsList, ...]:
         results = frozenset((match[2] or "").split(";")) - {""}
         found.append(DnsList(match[1].lower(), int(match[3] or 1), results))
     return tuple(found)
-
-
-def _place(name: str, text: str, line: int, column: int) -> Place:
-    lines = text.splitlines()
-    return Place(name, line, column, lines[line - 1] if line <= len(lines) else "")

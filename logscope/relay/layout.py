@@ -76,6 +76,11 @@ class Layout:
         """Where a mail server listens, with or without a PROXY header."""
         return self._port(10 + 10 * number + masked)
 
+    @property
+    def ports_behind(self) -> int:
+        """How far behind the first port the last one is."""
+        return self.server(self.servers - 1, self.masked_too[-1]).port - self.listen.port
+
     def _port(self, offset: int) -> Endpoint:
         """A port behind the first one: they are neighbours."""
         return Endpoint(self.listen.address, self.listen.port + offset)

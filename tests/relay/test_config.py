@@ -96,11 +96,18 @@ WRONG = [
     ('bind = "127.0.0.1:2525"', 'bind = "127.0.0.1:25"\nproxy_from = ["x"]', 7, "proxy_from"),
     ('bind = "127.0.0.1:2525"', 'bind = "127.0.0.1:25"\nscreen = "yes"', 7, "neither true nor false"),
     ('bind = "127.0.0.1:2525"', 'bind = "127.0.0.1:25"\nproxy_timeout = "soon"', 7, "no duration"),
-    ('["alice"]', '{ deliver = "mbox" }', None, "unknown transport 'mbox'"),
+    ('["alice"]', '{ deliver = "mbox" }', 4, "unknown transport 'mbox'"),
     ('"example.com" = ["alice"]', '"exa mple" = ["alice"]', 4, "no domain"),
     ('host = "mx-a"', 'host = "mx-a"\nusers = "users"', 3, "under TLS"),
     ('host = "mx-a"', 'host = "mx-a', 2, "Illegal character"),
     ("[[mta]]\nhost", "[[mta]]\nscreen = 1\nhost", 2, "no table"),
+    ("[[mta.listener]]\n", "[[mta.listner]]\n", 5, "unknown setting 'listner'"),
+    ('host = "mx-a"', 'hots = "mx-a"', 2, "unknown setting 'hots'"),
+    ('bind = "127.0.0.1:2525"\n', 'bnid = "127.0.0.1:2525"\n', 6, "unknown setting 'bnid'"),
+    ('bind = "127.0.0.1:2525"\n', "bind = [\n\n", 6, "Invalid value"),
+    ('bind = "127.0.0.1:2525"\n', "bind =", 6, "Invalid value"),
+    ('bind = "127.0.0.1:2525"\n', 'bind = """', 6, "Unterminated string"),
+    ('bind = "127.0.0.1:2525"\n', "bind", 6, "Expected '=' after a key"),
     (SMALL, "", None, "nothing to run"),
     (SMALL, "mta = 1\n", 1, "no list of tables"),
     (SMALL, '[log]\nformat = "bds"\n' + SMALL, 2, "unknown value 'bds'"),
@@ -131,6 +138,64 @@ def test_the_right_one_of_many_tables_is_named() -> None:
     assert caught.value.place.line == at + 1
 
 
-def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(SettingsError, match="cannot be read"):
-        config.read(Path("/nonexistent/relay.toml"))
+BALANCER = """\
+[[balancer]]
+[[balancer.frontend]]
+name = "ft"
+bind = "127.0.0.1:2525"
+backend = "bk"
+[[balancer.backend]]
+name = "bk"
+[[balancer.backend.server]]
+name = "mx-a"
+address = "127.0.0.1:2535"
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "near"),
+    [
+        ("bind", "bnid", 4, "bind"),
+        ("address", "adress", 10, "address"),
+        ('"bk"\n[[', '"bk"\nmax_conn = 1\n[[', 6, "maxconn"),
+        ("balancer.backend.", "balancer.backend.the_", 8, None),
+        ("[[balancer.backend]]", "[[balancer.backnd]]", 6, "backend"),
+        ("balancer.frontend", "balancer.fronted", 2, "frontend"),
+        ("[[balancer]]\n", "[[balancer]]\nfrontends = []\n", 2, "frontend"),
+        ("[[balancer]]", "drian = 5\n[[balancer]]", 1, "drain"),
+        ("[[balancer]]", "[lgo]\n[[balancer]]", 1, "log"),
+    ],
+)
+def test_a_misspelt_name_is_shown_with_the_near_one(old: str, new: str, line: int, near: str | None) -> None:
+    text = BALANCER.replace(old, new, 1)
+    if "backnd" in new:
+        text = text.replace("balancer.backend.", "balancer.backnd.")
+    with pytest.raises(SettingsError, match="unknown setting") as caught:
+        parsed(text)
+    assert caught.value.place is not None
+    assert caught.value.place.line == line
+    assert caught.value.hint is not None
+    assert near is None or caught.value.hint == f"Did you mean {near!r}?"
+
+
+@pytest.mark.parametrize("key", ["name", "bind", "backend", "address"])
+def test_what_is_missing_is_said(key: str) -> None:
+    text = "".join(line for line in BALANCER.splitlines(keepends=True) if not line.startswith(key))
+    with pytest.raises(SettingsError, match=f"{key} is missing"):
+        parsed(text)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+
+    def told() -> str:
+        with pytest.raises(SettingsError) as caught:
+            config.read(file)
+        return caught.value.explain().removeprefix(f"{file}: ")
+
+    assert told() == "cannot be read: No such file or directory\n  `logscope relay init DIR` writes one."
+    file.write_bytes(b"[log]\nmail = '\xe9.log'\n")
+    assert told() == "cannot be read: line 2 is no UTF-8 text (byte 0xe9)"
+    file.unlink()
+    file.mkdir()
+    assert told() == "cannot be read: Is a directory"

@@ -92,6 +92,13 @@ def test_an_address_of_another_host(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not home.exists()
 
 
+def test_a_port_so_high_that_none_are_left_behind_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["relay", "--masked", "--listen", "127.0.0.1:65515"]) == 2
+    told = capsys.readouterr().err
+    assert "--listen 127.0.0.1:65515: no ports are left for the servers" in told
+    assert "Choose a port up to 65514" in told
+
+
 def test_the_same_address_twice_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text, ports = with_ports(TWO_SERVERS.replace("PORT2", "PORT1"))
     file = tmp_path / "relay.toml"

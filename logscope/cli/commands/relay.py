@@ -136,6 +136,9 @@ def relay(
         tls=traffic is not None and _has_cryptography(),
         trusted=(_address(listen),) if traffic is not None else (),
     )
+    if not file and layout.listen.port + layout.ports_behind > 65535:
+        hint = f"Choose a port up to {65535 - layout.ports_behind}: the servers' follow it."
+        raise UsageError(f"--listen {listen}: no ports are left for the servers", hint=hint)
     if context.invoked_subcommand is not None:
         context.obj = layout
         return None

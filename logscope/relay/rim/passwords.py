@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from logscope.errors import InputError, Place
+from logscope.unreadable import reason
 
 _COST, _BLOCK, _PARALLEL = 16384, 8, 1
 _MEMORY = 64 * 1024 * 1024
@@ -52,7 +53,7 @@ def _read(path: Path) -> dict[str, str]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", place=Place(str(path))) from None
+        raise InputError(f"cannot be read: {reason(error)}", place=Place(str(path))) from None
     kept = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.startswith("#"):
