@@ -61,10 +61,12 @@ class View:
             from logscope import events
 
             schema = events.schema(catalogue)
-            return table_writer(output, "events", stream, canvas, schema, continues=self._continues), ()
+            continues = self._continues
+            return table_writer(output, "events", stream, canvas, schema, continues=continues, live=True), ()
         if self._for_people:
             return SessionLines(stream, canvas), READS
-        writer = table_writer(output, "live_sessions", stream, canvas, continues=self._continues)
+        continues = self._continues
+        writer = table_writer(output, "live_sessions", stream, canvas, continues=continues, live=True)
         return writer, tuple(column.name for column in TABLES["live_sessions"])
 
     @property

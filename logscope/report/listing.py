@@ -1,14 +1,15 @@
 """A table for people to read: one line a row, the few columns that matter, aligned, never wrapped.
 
-Rows are written as they come, so widths are settled by the first few hundred. On a narrow terminal the least
-important columns are left out; what still does not fit is cut with `…`. Where nobody looks at the width
-(files, pipes) nothing is cut.
+Rows are written as they come, so widths are settled by the first few hundred; of what is followed live, where
+rows cannot wait for others, by what is usual, and they grow. On a narrow terminal the least important columns
+are left out; what still does not fit is cut with `…`. Where nobody looks at the width (files, pipes) nothing
+is cut.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
@@ -40,6 +41,8 @@ class Field:
         needs: columns of the table that `text` looks at.
         right: align at the right, as numbers are.
         tone: the colour of a row's cell.
+        usual: cells that it usually takes, where rows do not wait for others; of the last column, as many as
+            are of use, since it has what the others leave.
     """
 
     title: str
@@ -48,14 +51,15 @@ class Field:
     needs: tuple[str, ...]
     right: bool = False
     tone: Callable[[Row], Tone] = lambda _row: "plain"
+    usual: int = 0
 
 
-def _plain(title: str, name: str, keep: int, *, right: bool = False) -> Field:
+def _plain(title: str, name: str, keep: int, *, right: bool = False, usual: int = 0) -> Field:
     def text(row: Row) -> str:
         value = row[name]
         return "–" if value is None else str(value)
 
-    return Field(title, text, keep, (name,), right)
+    return Field(title, text, keep, (name,), right, usual=usual)
 
 
 def _shown(title: str, name: str, wording: Callable[[Any], str], keep: int) -> Field:
@@ -166,12 +170,12 @@ LISTINGS: dict[str, tuple[Field, ...]] = {
         _plain("reply", "reply", 1),
     ),
     "events": (
-        Field("line", _where, 5, ("source", "line_number"), tone=lambda _row: "quiet"),
+        Field("line", _where, 5, ("source", "line_number"), tone=lambda _row: "quiet", usual=14),
         _time("time (UTC)", "logged_at", keep=7),
-        _plain("host", "host", 4),
-        _plain("pid", "pid", 1, right=True),
-        Field("kind", lambda row: row["kind"] or "–", 9, ("kind",), tone=_kind_tone),
-        Field("fields", _fields, 8, ("fields", "reason", "raw")),
+        _plain("host", "host", 4, usual=8),
+        _plain("pid", "pid", 1, right=True, usual=6),
+        Field("kind", lambda row: row["kind"] or "–", 9, ("kind",), tone=_kind_tone, usual=22),
+        Field("fields", _fields, 8, ("fields", "reason", "raw"), usual=24),
     ),
 }
 LISTINGS["live_sessions"] = LISTINGS["sessions"]
@@ -185,20 +189,26 @@ class ListingWriter:
         table: its name in `LISTINGS`.
         stream: written to, not closed.
         canvas: width and colours.
+        live: rows are written at once, and nobody knows when the last has come.
+        continues: the heading has been written before.
     """
 
-    def __init__(self, table: str, stream: IO[bytes], canvas: Canvas) -> None:
+    def __init__(
+        self, table: str, stream: IO[bytes], canvas: Canvas, *, live: bool = False, continues: bool = False
+    ) -> None:
         self._fields = LISTINGS[table]
         self._stream = stream
         self._canvas = canvas
+        self._live = live
+        self._headed = continues
         self._widths: list[int] = []
         self._waiting: list[pa.RecordBatch] = []
         self._empty = f"No {table}.\n"
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Write some rows. The first wait until there are enough of them to settle the widths."""
+        """Write some rows. Unless live, the first wait until there are enough to settle the widths."""
         self._waiting.append(batch)
-        if self._widths or sum(waiting.num_rows for waiting in self._waiting) >= _SAMPLE:
+        if self._live or self._widths or sum(waiting.num_rows for waiting in self._waiting) >= _SAMPLE:
             self._flush()
 
     def close(self) -> None:
@@ -222,6 +232,8 @@ class ListingWriter:
         texts = [[visible(field.text(row)) for field in self._fields] for row in rows]
         if not self._widths:
             self._settle(texts)
+        elif self._live:
+            self._grow(texts)
         lines = [
             self._line(text, [field.tone(row) for field in self._fields])
             for text, row in zip(texts, rows, strict=True)
@@ -231,15 +243,38 @@ class ListingWriter:
     def _settle(self, texts: list[list[str]]) -> None:
         """Choose columns and widths, and write the heading."""
         titles = [field.title for field in self._fields]
-        natural = [max(map(_cells, column)) for column in zip(titles, *texts, strict=True)]
+        natural = self._natural(titles, *texts)
         chosen = _chosen(natural, [field.keep for field in self._fields], self._canvas.width)
         shown = [position for position in range(len(natural)) if position in chosen]
         self._fields = tuple(self._fields[position] for position in shown)
         self._widths = [chosen[position] for position in shown]
         for row in texts:
             row[:] = [row[position] for position in shown]
-        heading = self._line([titles[position] for position in shown], ["strong"] * len(shown))
-        self._stream.write(heading.encode())
+        if self._live:
+            self._grow(texts)
+        if not self._headed:
+            heading = self._line([titles[position] for position in shown], ["strong"] * len(shown))
+            self._stream.write(heading.encode())
+
+    def _natural(self, *rows: list[str]) -> list[int]:
+        """The width that each column would have; a live one not less than is usual, the last just that."""
+        natural = [max(map(_cells, column)) for column in zip(*rows, strict=True)]
+        if self._live:
+            usual = [field.usual for field in self._fields]
+            natural = [*map(max, natural[:-1], usual), usual[-1] or natural[-1]]
+        return natural
+
+    def _grow(self, texts: list[list[str]]) -> None:
+        """Make columns wider for what they are to hold, on a terminal as long as the last has enough left."""
+        width, last = self._canvas.width, len(self._widths) - 1
+        for position in range(last):
+            wanted = max(_cells(row[position]) for row in texts) - self._widths[position]
+            if width is not None:
+                spare = width - _total(self._widths[:-1]) - len(_GAP) - self._fields[last].usual
+                wanted = min(wanted, spare, _WIDEST - self._widths[position])
+            self._widths[position] += max(wanted, 0)
+        if width is not None and last:
+            self._widths[last] = max(1, width - _total(self._widths[:-1]) - len(_GAP))
 
     def _line(self, texts: list[str], tones: list[Tone]) -> str:
         parts = []
@@ -259,20 +294,20 @@ def _chosen(natural: list[int], keep: list[int], width: int | None) -> dict[int,
         return dict(enumerate(natural))
     widths = {position: min(size, _WIDEST) for position, size in enumerate(natural)}
     order = sorted(widths, key=lambda position: keep[position])
-    while order and _total(widths) > width and len(widths) > 1:
+    while order and _total(widths.values()) > width and len(widths) > 1:
         least = order.pop(0)
-        excess = _total(widths) - width
+        excess = _total(widths.values()) - width
         if widths[least] - excess >= 12:  # cut a little rather than leave it out
             widths[least] -= excess
         else:
             del widths[least]
     last = max(widths)
-    widths[last] = max(1, min(natural[last], widths[last] + width - _total(widths)))
+    widths[last] = max(1, min(natural[last], widths[last] + width - _total(widths.values())))
     return widths
 
 
-def _total(widths: dict[int, int]) -> int:
-    return sum(widths.values()) + len(_GAP) * (len(widths) - 1)
+def _total(widths: Collection[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def _cells(text: str) -> int:

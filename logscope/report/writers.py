@@ -196,7 +196,10 @@ class Folding:
 def _listing(wanted: Wanted) -> TableWriter:
     from logscope.report.listing import ListingWriter
 
-    return _folded(wanted, ListingWriter(wanted.table, wanted.stream, wanted.canvas))
+    writer = ListingWriter(
+        wanted.table, wanted.stream, wanted.canvas, live=wanted.live, continues=wanted.continues
+    )
+    return _folded(wanted, writer)
 
 
 def _csv(wanted: Wanted) -> TableWriter:
@@ -229,6 +232,7 @@ class Wanted:
         canvas: for the format `table`.
         schema: all columns that the table can have, where batches do not have them all (events).
         continues: what stands above the rows has been written.
+        live: rows have to be seen as they come, and the writer is not closed.
     """
 
     table: str
@@ -236,6 +240,7 @@ class Wanted:
     canvas: Canvas
     schema: pa.Schema | None = None
     continues: bool = False
+    live: bool = False
 
 
 WRITERS: dict[str, Callable[[Wanted], TableWriter]] = {
@@ -262,14 +267,15 @@ def table_writer(
     schema: pa.Schema | None = None,
     *,
     continues: bool = False,
+    live: bool = False,
 ) -> TableWriter:
     """A writer for one of `logscope.schema`'s tables.
 
     Args:
         output: one of `WRITERS`.
-        table, stream, canvas, schema, continues: see `Wanted`.
+        table, stream, canvas, schema, continues, live: see `Wanted`.
     """
-    return WRITERS[output](Wanted(table, stream, canvas, schema, continues))
+    return WRITERS[output](Wanted(table, stream, canvas, schema, continues, live))
 
 
 def _folded(wanted: Wanted, writer: TableWriter) -> TableWriter:

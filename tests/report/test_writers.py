@@ -170,6 +170,36 @@ def test_listings_fit_the_terminal(width: int) -> None:
     assert "server_error" in text
 
 
+@pytest.mark.parametrize("width", [None, 40, 80, 120])
+def test_live_rows_are_written_at_once(width: int | None) -> None:
+    """With what is usual as widths, and wider where a row needs it and the last column has enough left."""
+    stream = io.BytesIO()
+    writer = table_writer("table", "events", stream, Canvas(width), live=True)
+    written = []
+    for host, number in (("mx-a", 1), ("a-long-name-of-a-host", 2), ("mx-a", 3)):
+        event = EVENTS[2] | {"host": host, "line_number": number, "helo": f"{number}.example.net" * number}
+        writer.write(event_batch([event], FIELDS[1:]))
+        lines = stream.getvalue().decode().splitlines()
+        assert len(lines) == number + 1  # the heading stands above
+        assert "fields" in lines[0]
+        written.append(lines[-1])
+    if width is None:
+        assert "a-long-name-of-a-host" in written[1]
+        assert written[1].endswith("helo=2.example.net2.example.net")
+        assert written[2].index("helo=") == written[1].index("helo=") > written[0].index("helo=")
+    else:
+        assert all(len(line) <= width for line in lines)
+        assert all("helo=" in line for line in written)
+
+
+def test_live_rows_have_no_second_heading_where_a_run_goes_on() -> None:
+    stream = io.BytesIO()
+    writer = table_writer("table", "events", stream, PIPE, live=True, continues=True)
+    writer.write(event_batch(EVENTS[:1], FIELDS[:1]))
+    (line,) = stream.getvalue().decode().splitlines()
+    assert "client_port=41282" in line
+
+
 def test_listings_in_pipes_are_whole_and_plain() -> None:
     address = "2001:db8:1234:5678:9abc:def0:1234:5678"
     text = written("table", [session(), session(client_address=address)], canvas=Canvas()).decode()

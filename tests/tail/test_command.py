@@ -119,6 +119,32 @@ def test_lines_of_all_inputs_in_order_of_time() -> None:
     assert {row["source"] for row in rows} == {str(log) for log in LOGS}
 
 
+@pytest.mark.parametrize("count", [1, 36, 501])
+@pytest.mark.parametrize("to", ["", "lines.txt"])
+def test_few_lines_are_listed_too(tmp_path: Path, count: int, to: str) -> None:
+    """Each has its row under one heading, however few there are."""
+    data = b"".join(LOGS[1].read_bytes().splitlines(keepends=True)[:count])
+    target = tmp_path / to
+    done = run("tail", "--events", "-", *(["--to", target] if to else []), data=data)
+    listed = (target.read_bytes() if to else done.stdout).decode().splitlines()
+    assert "kind" in listed[0]
+    assert [row.split()[0] for row in listed[1:]] == [f"-:{number}" for number in range(1, count + 1)]
+
+
+def test_lines_are_listed_as_they_come(tmp_path: Path) -> None:
+    """The row of a line is there while the run goes on and nothing else has come."""
+    log = tmp_path / "mail.log"
+    log.touch()
+    lines = LOGS[1].read_bytes().splitlines(keepends=True)
+    with (
+        running(log, "--from-start", "--events", "-o", "table") as process,
+        log.open("ab", buffering=0) as file,
+    ):
+        for number, line in enumerate(lines[:3], 1):
+            file.write(line)
+            wait_for(process.stdout, b"mail.log:%d " % number)
+
+
 def test_directories_and_patterns(tmp_path: Path, from_files: list[Any]) -> None:
     """All logs inside, those that were put aside excepted."""
     for log in LOGS:
