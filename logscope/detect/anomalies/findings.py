@@ -289,6 +289,8 @@ def _subject(cause: Cause) -> str:
 def _amounts(cause: Cause, measure: str, observed: float, low: float, high: float) -> str:
     if measure.startswith("share"):
         whole = measure.removeprefix("share of ")
+        if cause.scope.type == "server" and cause.sign is not None and cause.sign.scope == FLEET:
+            whole = f"all {whole}"  # counted over the site: the server's own would be taken for meant
         return f"{_percent(observed)} of {whole}, where {_percent(low)} to {_percent(high)} would be ordinary"
     if measure == "seconds ahead":
         return f"{observed:+.1f} s against the balancer's, where it was {cause.expected:+.1f} s"

@@ -86,10 +86,5 @@ def masking(sorter: Sorter) -> None:
     for sign in [*sorter.of("hops", "masked"), *sorter.of("server", "masked")]:
         if sign not in sorter.left or sign.what[1] != "masked":
             continue
-        servers = [
-            one
-            for one in sorter.of("server", "masked")
-            if meet(one, sign) and one.excess >= 0.5 * sign.excess
-        ]
-        where = servers[0].scope if len(servers) == 1 else sign.scope
+        where = sign.scope if sign.scope.type == "server" else sorter.mostly_at(sign)
         sorter.take(sorter.cause("masking", sign, where), hop_explains)

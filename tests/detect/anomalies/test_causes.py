@@ -77,3 +77,24 @@ def test_slow_deliveries_are_of_the_server_that_is_slow(slow: str | None) -> Non
     )  # fmt: skip
     found = [(one.kind, one.scope) for one in finder.report().findings]
     assert found == [("delivery_latency", f"server bk_smtp/{slow}" if slow else "fleet")]
+
+
+@pytest.mark.parametrize(
+    ("servers", "masked", "scope"),
+    [
+        (3, "b", "server bk_smtp/mx-b"),
+        (2, "a", "server bk_smtp/mx-a"),
+        (4, "d", "server bk_smtp/mx-d"),
+        (3, "abc", "fleet"),
+        (3, "ab", "fleet"),
+    ],
+)
+def test_clients_are_hidden_at_the_server_that_does_not_see_them(
+    servers: int, masked: str, scope: str
+) -> None:
+    """However long it has been so: what is usual of the server is learnt anew meanwhile."""
+    faults = [Fault("masking", 1.5 * 86400, 43200, 1, str(ord(letter) - ord("a"))) for letter in masked]
+    report = report_of(Week(35, 10_000, faults, days=2, servers=servers, lines=False))
+    [found] = [one for one in report.findings if one.kind == "masking"]
+    assert found.scope == scope
+    assert ("of all sessions" in found.explanation) is (scope != "fleet")
