@@ -29,7 +29,7 @@ def summary(live: Live, started_at: float) -> str:
         f"{plural(quality['lines_read'], 'line')} in {span(1000 * (time.monotonic() - started_at))}",
         f"{number(quality['unparsed'])} not understood" if quality["unparsed"] else "",
         plural(quality["sessions"], "session") + (f" ({', '.join(kinds)})" if kinds else ""),
-        f"{number(live.tally.left_open)} of them still open" if live.tally.left_open else "",
+        f"{number(live.tally.left_open)} of them had not ended yet" if live.tally.left_open else "",
         f"{number(live.tally.late)} lines came too late for their place (see --grace)"
         if live.tally.late
         else "",

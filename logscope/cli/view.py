@@ -75,10 +75,12 @@ class View:
         return "events" in self._needed
 
     def show(self, batch: Any, live: Live) -> None:
-        """Show finished sessions. Those that are merely open at the end are none on a terminal."""
-        if self._events or not batch.count or (live.closing and self._for_people and self._on_terminal):
+        """Show finished sessions. Those that have not ended when the run does are none on a terminal."""
+        if self._events or not batch.count:
             return
         rows = batch.sessions(self._needed)
+        if live.closing and self._for_people and self._on_terminal:
+            rows = rows.filter(~batch.unended)
         self._write(rows if self.since is None else after(rows, self.since))
 
     def show_open(self, batch: Any) -> None:

@@ -205,6 +205,14 @@ class FinishedSessions:
         return np.where(b_end != NULL, b_end, mta_end)
 
     @cached_property
+    def unended(self) -> Mask:
+        """Sessions whose end neither the mail server nor the balancer (which tells all at once) has told."""
+        waits = (self.screen(P_ENDED) == NULL) & (self.screen(P_EXPIRED) == 0)
+        at_mta = np.where(self.has_smtpd, self.smtpd(S_ENDED) == NULL, self.has_screen & waits)
+        mask: Mask = at_mta & (self.ended_at == NULL)
+        return mask
+
+    @cached_property
     def started_at(self) -> Codes:
         accepted = self.balancer(B_ACCEPTED)
         return np.where(accepted != NULL, accepted, self.connected_at)

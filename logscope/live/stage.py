@@ -65,7 +65,7 @@ class Tally:
     Attributes:
         sessions: by how they were joined, in the order of `JOIN_CLASSES`.
         late: lines that came when their time had passed.
-        left_open: sessions that were handed out because the run ended.
+        left_open: sessions of which no end had been seen when the run ended.
         amended: sessions that were handed out anew, because a late line told more of them.
         evicted: sessions that were handed out before their ends, because too many were open.
     """
@@ -458,7 +458,7 @@ class Live:
             batch.told = frozenset(self._told)
             self.tally.sessions += np.bincount(batch.joined, minlength=len(JOIN_CLASSES)) - batch.amended
             self.tally.amended += batch.amendments
-            self.tally.left_open += batch.count if self.closing else 0
+            self.tally.left_open += int(np.count_nonzero(batch.unended)) if self.closing else 0
             self.tally.evicted += batch.count if self._evicting else 0
             yield batch
 

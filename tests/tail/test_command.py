@@ -104,6 +104,34 @@ def test_only_what_comes_is_shown(tmp_path: Path, from_files: list[Any]) -> None
         assert shown[one]["message_count"] or shown[one]["ended_at"] >= "2026-11-22T09:19:30"
 
 
+@pytest.mark.parametrize("count", [40, 400, 800])
+def test_open_is_what_had_not_ended(count: int) -> None:
+    """Sessions that had ended and only waited to be decided are not called open."""
+    done = run("tail", "-", "-o", "jsonl", data=b"".join(LOGS[1].read_bytes().splitlines(True)[:count]))
+    rows = sessions(done.stdout)
+    unended = sum(row["ended_at"] is None for row in rows)
+    assert 0 < unended < len(rows)
+    assert b"%d sessions, %d of them had not ended yet" % (len(rows), unended) in done.stderr
+
+
+def test_all_had_ended() -> None:
+    done = run("tail", "--no-follow", *LOGS)
+    assert b"120 sessions (120 exactly joined)\n" in done.stderr
+
+
+def test_on_a_terminal_all_that_had_ended_is_shown() -> None:
+    """Also what was decided only because the run ended; what goes on is counted alone."""
+    data = b"".join(LOGS[1].read_bytes().splitlines(True)[:80])
+    ended = [row for row in sessions(run("tail", "-", "-o", "jsonl", data=data).stdout) if row["ended_at"]]
+    terminal, end = os.openpty()
+    with os.fdopen(terminal, "rb", 0) as shown, os.fdopen(end, "wb", 0) as stdout:
+        subprocess.run(
+            [*COMMAND, "tail", "-"], input=data, stdout=stdout, stderr=subprocess.PIPE, check=True, timeout=60
+        )
+        lines = shown.read(1 << 16).decode().splitlines()
+    assert 0 < len(ended) == len([line for line in lines if "──" not in line])
+
+
 def test_standard_input_ends_the_run(from_files: list[Any]) -> None:
     done = run("tail", "-", "-o", "jsonl", data=b"".join(log.read_bytes() for log in LOGS))
     assert done.returncode == 0
