@@ -69,7 +69,7 @@ def combined(
         targets=targets,
         log_options=tuple(entry for one, config in named for entry in _log_options(one, config)),
         mail_servers=tuple(mail_servers),
-        routes=tuple(_route(target, listeners, mail_servers) for target in targets),
+        routes=tuple(_route(target, listeners, mail_servers, targets) for target in targets),
         balancer_addresses=tuple(_addresses(named, mail_servers)),
         formats=tuple(dict.fromkeys(entry for _, config in named for entry in config.formats)),
         structured_formats=tuple(
@@ -352,8 +352,15 @@ def _interfaces(config: postfix.Config) -> Iterator[tuple[str, Place]]:
 # --- routes -------------------------------------------------------------------------------------------------
 
 
-def _route(target: Target, listeners: Sequence[Listener], mail_servers: Sequence[MailServer]) -> Route:
-    """The listeners on the target's port; those of the host that it names, if one does."""
+def _route(
+    target: Target,
+    listeners: Sequence[Listener],
+    mail_servers: Sequence[MailServer],
+    targets: Sequence[Target],
+) -> Route:
+    """The listeners on the target's port; those of the host that it names, if one does. None where all of
+    them are of hosts that other targets name, at other addresses: whose it is was not given.
+    """
     by_name: Mapping[str, MailServer] = {server.name: server for server in mail_servers}
     on_port = [one for one in listeners if target.port is not None and one.port == target.port]
     address = target.address.lower()
@@ -362,4 +369,17 @@ def _route(target: Target, listeners: Sequence[Listener], mail_servers: Sequence
         return Route(target, tuple(exact))
     named = [one for one in on_port if by_name[one.mail_server].is_meant_by(target)]
     open_ones = [one for one in named or on_port if one.address == ANY]
+    elsewhere = {
+        server.name
+        for server in mail_servers
+        if any(server.is_meant_by(other) and _differ(other.address, address) for other in targets)
+    }
+    if not named and all(one.mail_server in elsewhere for one in open_ones):
+        return Route(target, ())
     return Route(target, tuple(open_ones))
+
+
+def _differ(one: str, other: str) -> bool:
+    """Whether both are addresses of one family, and not the same."""
+    first, second = parsed(one), parsed(other)
+    return first is not None and second is not None and first.version == second.version and first != second

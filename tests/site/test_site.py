@@ -276,6 +276,29 @@ def test_whose_host_a_server_is(site: Site) -> None:
     assert site.logs_as("mx-z", ["mx-a"]) is None
 
 
+@pytest.mark.parametrize(
+    ("other", "known"),
+    [
+        ("mx-a 198.51.100.11:10024 send-proxy", False),  # another host, whose configuration was not given
+        ("mx-a [2001:db8::11]:10024 send-proxy", True),  # perhaps the same, by its other family
+        ("mx-a mx-a.example.org:10024 send-proxy", True),  # whose address nothing says
+        ("backup 198.51.100.12:10024 send-proxy", True),
+    ],
+)
+def test_a_host_that_is_named_at_another_address_is_not_meant(
+    tmp_path: Path, other: str, known: bool
+) -> None:
+    (tmp_path / "haproxy.cfg").write_text(
+        f"backend bk_mx\n server {other}\n server mx-b 198.51.100.12:10024\n"
+    )
+    (tmp_path / "main.cf").write_text("myhostname = mx-b.example.org\n")
+    (tmp_path / "master.cf").write_text("10024 inet n - n - 1 postscreen\n")
+    first, second = learn([str(tmp_path / "haproxy.cfg")], [f"mx-b={tmp_path}"]).routes
+    assert bool(first.listeners) is known
+    assert first.verdict == ("unexpected_header" if known else "unknown")
+    assert second.verdict == "masked"
+
+
 def test_a_server_name_that_stands_for_several_hosts_says_nothing(tmp_path: Path) -> None:
     cfg = tmp_path / "haproxy.cfg"
     cfg.write_text(
