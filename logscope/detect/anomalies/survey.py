@@ -6,7 +6,7 @@ row in it.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import log
@@ -33,6 +33,8 @@ _OCTAVE = 3
 _OWN_DAYS = 5000
 """Sessions of a place from which on the beginning of its own days can be told."""
 _MOST_CODES = 40
+_BALANCED = 0.1
+"""Part of a service's sessions that come through a balancer, from which on it stands behind that."""
 _PRIOR, _PRIOR_TICKS = 20.0, 60
 """What a season learnt from the same counts is worth, in counts; one of other days, in ticks of its own."""
 _SHARE_PRIOR, _SHARE_PRIOR_KNOWN = 50.0, 300.0
@@ -76,7 +78,7 @@ def site_of(ledger: Ledger, first: int, after: int) -> Site:
     routes = ledger.routes.keys
     everything = ledger.code_numbers("sessions", ["all"])[0]
     size = [int(ledger.series([(route, everything)], first, after).sum()) for route in range(len(routes))]
-    hosts = _hosts(routes, size)
+    hosts, balanced = _hosts(routes, size), _balanced(routes, size)
     site = Site({FLEET: list(range(len(routes)))}, hosts=hosts)
     found: dict[Scope, list[int]] = defaultdict(list)
     clusters: dict[str, set[Scope]] = defaultdict(set)
@@ -87,7 +89,9 @@ def site_of(ledger: Ledger, first: int, after: int) -> Site:
             clusters[server.name.rpartition("/")[0]].add(server)
         if route[_BALANCER]:
             found[Scope("balancer", str(route[_BALANCER]))].append(number)
-        listener = route[_FRONTEND] or (None if route[_BALANCER] else route[_SERVICE])
+        listener = route[_FRONTEND]
+        if not (listener or route[_BALANCER] or route[_SERVICE] in balanced):
+            listener = route[_SERVICE]
         if listener:
             found[Scope("listener", str(listener))].append(number)
     by_type: dict[str, list[Scope]] = defaultdict(list)
@@ -115,6 +119,19 @@ def _hosts(routes: list[tuple[str | None, ...]], size: list[int]) -> dict[str, S
         if route[_SERVER] and route[_HOST]:
             votes[str(route[_HOST])][Scope("server", f"{route[_BACKEND] or ''}/{route[_SERVER]}")] += count
     return {host: max(found, key=lambda scope: found[scope]) for host, found in votes.items()}
+
+
+def _balanced(routes: list[tuple[str | None, ...]], size: list[int]) -> set[str]:
+    """Services that are called through a balancer. What comes there without a balancer's side was not joined,
+    or passed it by: a part of the service whose numbers say nothing by themselves.
+    """
+    whole: Counter[str] = Counter()
+    through: Counter[str] = Counter()
+    for route, count in zip(routes, size, strict=True):
+        if route[_SERVICE]:
+            whole[str(route[_SERVICE])] += count
+            through[str(route[_SERVICE])] += count if route[_BALANCER] else 0
+    return {name for name, count in through.items() if count > _BALANCED * whole[name]}
 
 
 def _server(route: tuple[str | None, ...], hosts: dict[str, Scope]) -> Scope | None:

@@ -98,3 +98,33 @@ def test_clients_are_hidden_at_the_server_that_does_not_see_them(
     [found] = [one for one in report.findings if one.kind == "masking"]
     assert found.scope == scope
     assert ("of all sessions" in found.explanation) is (scope != "fleet")
+
+
+def test_the_pieces_of_a_service_behind_a_balancer_are_no_listener_of_their_own() -> None:
+    """With their clients hidden some sessions are not joined. Before that there were no such pieces of the
+    submission service, which is no silence.
+    """
+    chance = np.random.default_rng(7)
+    count = 20_000
+    at = np.sort(chance.random(count)) * 2 * DAY
+    service = np.where(chance.random(count) < 0.12, "submission", "smtp")
+    host = np.where(chance.random(count) < 0.5, "mx-a", "mx-b")
+    hidden = at > 1.5 * DAY
+    is_joined = ~(hidden & (service == "submission"))
+    time = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
+    balanced = {
+        "balancer": pa.array(["lb1"] * count), "frontend": pa.array(np.char.add("ft_", service)),
+        "backend": pa.array(np.char.add("bk_", service)), "server": pa.array(host),
+    }  # fmt: skip
+    served = {"mta_host": pa.array(host), "service": pa.array(np.char.add(service, "/smtpd"))}
+    shared = {"accepted_at": time, "outcome": pa.array(["delivered"] * count)}
+    masked = {"masked": pa.array(hidden)}
+    pieces = [
+        pa.table(shared | balanced | served | masked).filter(pa.array(is_joined)),
+        pa.table(shared | balanced).filter(pa.array(~is_joined)),
+        pa.table(shared | served | masked).filter(pa.array(~is_joined)),
+    ]
+    finder = Finder()
+    for batch in pa.concat_tables(pieces, promote_options="default").sort_by("accepted_at").to_batches():
+        finder.add("sessions", batch)
+    assert [(one.kind, one.scope) for one in finder.report().findings] == [("masking", "fleet")]
