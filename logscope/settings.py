@@ -38,6 +38,7 @@ class Settings:
     Attributes:
         since: only what happened at or after this time, ns since 1970 (UTC); None for all.
         until: only what happened before this time, likewise.
+        undated: one of both was told without a date, and is today's.
         where: only rows of which this holds, in the language of `logscope.where`; None for all.
         now: the time of the run, which times in `where` are reckoned from; None if that says nothing.
         zones: pairs of host and IANA zone, for stamps without one; the host "" stands for all others. UTC if
@@ -57,6 +58,7 @@ class Settings:
 
     since: int | None = None
     until: int | None = None
+    undated: bool = False
     where: str | None = None
     now: datetime | None = None
     zones: tuple[tuple[str, str], ...] = ()
@@ -153,6 +155,8 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], directory: Path, 
         settings = replace(settings, since=parse_moment(flags["since"], now, zone))
     if flags.get("until") is not None:
         settings = replace(settings, until=parse_moment(flags["until"], now, zone))
+    told = (flags.get("since") or "", flags.get("until") or "")
+    settings = replace(settings, undated=any(_CLOCK.match(text.strip()) for text in told))
     if settings.since is not None and settings.until is not None and settings.since >= settings.until:
         raise UsageError("--since is not before --until, so nothing would be left")
     return settings

@@ -88,6 +88,11 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
     with ExitStack() as stack:
         keeper = stack.enter_context(_keeper(run, wishes)) if wishes.state else None
         resumes = keeper is not None and keeper.resumes
+        if resumes and wishes.from_start:
+            run.note(
+                f"--from-start: {wishes.state} keeps a run, and this one goes on where it stopped "
+                "(to begin anew, name another --state)"
+            )
         warm_up = wishes.follow and not wishes.from_start and not resumes
         following = Following(
             names,

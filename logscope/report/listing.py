@@ -191,10 +191,18 @@ class ListingWriter:
         canvas: width and colours.
         live: rows are written at once, and nobody knows when the last has come.
         continues: the heading has been written before.
+        period: words for the period that rows are wanted of, said where there are none.
     """
 
     def __init__(
-        self, table: str, stream: IO[bytes], canvas: Canvas, *, live: bool = False, continues: bool = False
+        self,
+        table: str,
+        stream: IO[bytes],
+        canvas: Canvas,
+        *,
+        live: bool = False,
+        continues: bool = False,
+        period: str = "",
     ) -> None:
         self._fields = LISTINGS[table]
         self._stream = stream
@@ -203,7 +211,7 @@ class ListingWriter:
         self._headed = continues
         self._widths: list[int] = []
         self._waiting: list[pa.RecordBatch] = []
-        self._empty = f"No {table}.\n"
+        self._empty = f"No {table} {period}".rstrip() + ".\n"
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some rows. Unless live, the first wait until there are enough to settle the widths."""

@@ -95,6 +95,19 @@ def period(first: int | None, last: int | None) -> str:
     return f"{start:%Y-%m-%d %H:%M} – {until} UTC ({span((last - first) / 1_000_000)})"
 
 
+def bounds(since: int | None, until: int | None) -> str:
+    """What a period that was asked for is called; its times may be missing.
+
+    >>> bounds(1_785_060_000_000_000_000, None)
+    'since 2026-07-26 10:00:00 UTC'
+    """
+    if since is None and until is None:
+        return ""
+    if since is None or until is None:
+        return f"before {moment(until)} UTC" if since is None else f"since {moment(since)} UTC"
+    return f"between {moment(since)} and {moment(until)} UTC"
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """A count with its noun.
 

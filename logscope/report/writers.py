@@ -197,7 +197,12 @@ def _listing(wanted: Wanted) -> TableWriter:
     from logscope.report.listing import ListingWriter
 
     writer = ListingWriter(
-        wanted.table, wanted.stream, wanted.canvas, live=wanted.live, continues=wanted.continues
+        wanted.table,
+        wanted.stream,
+        wanted.canvas,
+        live=wanted.live,
+        continues=wanted.continues,
+        period=wanted.period,
     )
     return _folded(wanted, writer)
 
@@ -233,6 +238,7 @@ class Wanted:
         schema: all columns that the table can have, where batches do not have them all (events).
         continues: what stands above the rows has been written.
         live: rows have to be seen as they come, and the writer is not closed.
+        period: words for the period that rows are wanted of; see `wording.bounds`.
     """
 
     table: str
@@ -241,6 +247,7 @@ class Wanted:
     schema: pa.Schema | None = None
     continues: bool = False
     live: bool = False
+    period: str = ""
 
 
 WRITERS: dict[str, Callable[[Wanted], TableWriter]] = {
@@ -268,14 +275,15 @@ def table_writer(
     *,
     continues: bool = False,
     live: bool = False,
+    period: str = "",
 ) -> TableWriter:
     """A writer for one of `logscope.schema`'s tables.
 
     Args:
         output: one of `WRITERS`.
-        table, stream, canvas, schema, continues, live: see `Wanted`.
+        table, stream, canvas, schema, continues, live, period: see `Wanted`.
     """
-    return WRITERS[output](Wanted(table, stream, canvas, schema, continues, live))
+    return WRITERS[output](Wanted(table, stream, canvas, schema, continues, live, period))
 
 
 def _folded(wanted: Wanted, writer: TableWriter) -> TableWriter:

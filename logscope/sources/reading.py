@@ -144,6 +144,7 @@ def read_tables(
     wanted = {table: list(columns) or column_names(table) for table, columns in tables.items()}
     main = next(iter(tables))
     condition = condition_of(settings, main)
+    covered = Covered(settings)
     for table, columns in wanted.items():
         needed = [*_HAPPENED[table]] if _bounded(settings) else []
         if condition and table == main:
@@ -151,6 +152,8 @@ def read_tables(
         columns += [name for name in dict.fromkeys(needed) if name not in columns]
 
     def within(table: str, batch: pa.RecordBatch) -> None:
+        if table == main:
+            covered.add(table, batch)
         batch = in_period(table, batch, settings)
         if condition and table == main:
             batch = condition.select(batch)
@@ -166,6 +169,7 @@ def read_tables(
         coded=coded and condition is None and not _bounded(settings),
     )
     result.notes[:0] = ready.notes
+    result.notes += covered.notes()
     return result
 
 
@@ -192,15 +196,22 @@ def read_sparse_events(
     ready = prepare(settings)
     counts = Counts()
     condition = condition_of(settings, "events", ready.catalogue)
+    covered = Covered(settings)
 
     def wanted(batch: SparseBatch) -> SparseBatch:
         if not condition and not _bounded(settings):
             return batch
-        dense = in_period("events", batch.dense(), settings)
+        dense = batch.dense()
+        covered.add("events", dense)
+        dense = in_period("events", dense, settings)
         return arrow.SparseBatch.of(condition.select(dense) if condition else dense)
 
-    batches = events.events(sources, ready.catalogue, ready.options, counts=counts, now=time.time_ns())
-    return events.schema(ready.catalogue), map(wanted, batches), counts
+    def batches() -> Iterator[SparseBatch]:
+        read = events.events(sources, ready.catalogue, ready.options, counts=counts, now=time.time_ns())
+        yield from map(wanted, read)
+        counts.remarks += covered.notes()
+
+    return events.schema(ready.catalogue), batches(), counts
 
 
 def condition_of(settings: Settings, table: str, catalogue: Catalogue | None = None) -> Condition | None:
@@ -237,16 +248,58 @@ def in_period(table: str, batch: pa.RecordBatch, settings: Settings) -> pa.Recor
     """
     if not _bounded(settings):
         return batch
-    import pyarrow as pa
     import pyarrow.compute as pc
 
-    happened = pc.coalesce(*(batch.column(name) for name in _HAPPENED[table])).cast(pa.int64())
+    happened = _happened(table, batch)
     keep = happened.is_valid()
     if settings.since is not None:
         keep = pc.and_kleene(keep, pc.greater_equal(happened, settings.since))
     if settings.until is not None:
         keep = pc.and_kleene(keep, pc.less(happened, settings.until))
     return batch.filter(keep)
+
+
+class Covered:
+    """What the rows that were read cover, where only those of a period are wanted.
+
+    Args:
+        settings: which period.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._first: int | None = None
+        self._last: int | None = None
+        self._is_met = False
+
+    def add(self, table: str, batch: pa.RecordBatch) -> None:
+        """Take note of some rows, those outside the period included."""
+        if not _bounded(self._settings) or self._is_met or not batch.num_rows:
+            return
+        import pyarrow.compute as pc
+
+        found = pc.min_max(_happened(table, batch)).as_py()
+        self._first = min((one for one in (self._first, found["min"]) if one is not None), default=None)
+        self._last = max((one for one in (self._last, found["max"]) if one is not None), default=None)
+        self._is_met = in_period(table, batch, self._settings).num_rows > 0
+
+    def notes(self) -> Iterator[str]:
+        """That nothing lies in the period, where that is so, and when all that was read happened."""
+        if self._is_met or self._first is None:
+            return
+        from logscope.report.wording import bounds, period
+
+        undated = " (a time without a date is today's)" if self._settings.undated else ""
+        asked = bounds(self._settings.since, self._settings.until)
+        yield f"nothing happened {asked}{undated}; what was read is of {period(self._first, self._last)}"
+
+
+def _happened(table: str, batch: pa.RecordBatch) -> pa.Array:
+    """When each row happened, nanoseconds since 1970."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.coalesce(*(batch.column(name) for name in _HAPPENED[table])).cast(pa.int64())
 
 
 def _bounded(settings: Settings) -> bool:

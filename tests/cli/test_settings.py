@@ -8,9 +8,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from logscope.cli.main import main
 from logscope.errors import LogscopeError, SettingsError, UsageError
 from logscope.settings import Settings, load, parse_moment
 
+LOG = Path(__file__).parents[2] / "samples" / "proxy-v1" / "mail.log"
 NOW = datetime(2026, 7, 26, 12, 30, tzinfo=UTC)
 SECOND = 1_000_000_000
 
@@ -133,6 +135,36 @@ def test_what_is_no_time_is_told_with_examples(text: str) -> None:
 def test_an_empty_period_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LogscopeError, match="nothing would be left"):
         loaded(tmp_path, flags={"since": "10:00", "until": "9:00"})
+
+
+def test_a_time_without_a_date_is_remembered_as_such(tmp_path: Path) -> None:
+    assert loaded(tmp_path, flags={"since": "10:00"}).undated
+    assert not loaded(tmp_path, flags={"since": "2026-07-26 10:00", "until": "now"}).undated
+
+
+@pytest.mark.parametrize("command", ["sessions", "parse"])
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_period_that_the_log_does_not_have_is_told(
+    command: str, quiet: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By the listing, and in a note that says what the log has."""
+    arguments = [
+        command,
+        str(LOG),
+        "-S",
+        "10:00",
+        "--year",
+        "2024",
+        "--tz",
+        "UTC",
+        *(["-q"] if quiet else []),
+    ]
+    assert main(arguments) == 0
+    output, errors = capfd.readouterr()
+    assert output.startswith("No ")
+    assert output.endswith(" 10:00:00 UTC.\n")
+    told = "(a time without a date is today's); what was read is of 2024-11-22 09:18 – 09:20 UTC" in errors
+    assert told == (not quiet)
 
 
 def test_times_without_zone_are_in_the_configured_one(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from logscope.errors import GrammarError, LogscopeError
+from logscope.report.wording import bounds, period
 from logscope.settings import Settings
-from logscope.sources.reading import grammar_files, in_period, prepare
+from logscope.sources.reading import Covered, grammar_files, in_period, prepare
 from tests.report.fabricated import START, batch_of, session
 
 MINUTE = 60_000_000_000
@@ -31,6 +32,27 @@ def test_a_session_without_accept_time_happened_when_the_mail_server_saw_it() ->
     ]
     got = in_period("sessions", batch_of("sessions", rows), Settings(since=START + MINUTE))
     assert got.num_rows == 1
+
+
+def test_a_period_in_which_nothing_happened_is_told_with_what_was_read() -> None:
+    """Rows outside are what is told of; with one inside nothing is."""
+    batch = batch_of("sessions", [session(accepted_ns=START + i * MINUTE) for i in range(5)])
+
+    def notes(settings: Settings) -> list[str]:
+        covered = Covered(settings)
+        for row in range(batch.num_rows):
+            covered.add("sessions", batch.slice(row, 1))
+        return list(covered.notes())
+
+    (note,) = notes(Settings(since=START + 5 * MINUTE, undated=True))
+    assert note.startswith(
+        f"nothing happened {bounds(START + 5 * MINUTE, None)} (a time without a date is today's)"
+    )
+    assert note.endswith(f"what was read is of {period(START, START + 4 * MINUTE)}")
+    (note,) = notes(Settings(until=START))
+    assert "today" not in note
+    assert notes(Settings(since=START + 4 * MINUTE)) == []
+    assert notes(Settings()) == []
 
 
 def test_grammars_are_files_or_directories(tmp_path: Path) -> None:

@@ -257,3 +257,26 @@ def test_other_options(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert main([*map(str, command), "--tz", "Europe/Berlin", "--year", "2026"]) == 0
     assert "other options" in capfd.readouterr().err
     assert lines(target) == before
+
+
+def test_a_run_that_goes_on_does_not_begin_anew(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The first of a state does; the next one says that it does not."""
+    state = tmp_path / "state"
+    command = [
+        "tail",
+        "--no-follow",
+        "--from-start",
+        "--state",
+        state,
+        *LOGS,
+        "--year",
+        "2026",
+        "-o",
+        "jsonl",
+    ]
+    told = []
+    for _ in range(2):
+        assert main(list(map(str, command))) == 0
+        output, errors = capfd.readouterr()
+        told.append((len(output.splitlines()), "--from-start" in errors and str(state) in errors))
+    assert told == [(120, False), (0, True)]

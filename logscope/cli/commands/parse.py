@@ -65,11 +65,13 @@ def parse(
 def _write_rows(run: Run, schema: pa.Schema, batches: Iterable[SparseBatch], kind: str | None) -> None:
     """Write rows of which each has few of the hundreds of columns, without those that it has not."""
     from logscope.report.beside import written_beside
+    from logscope.report.wording import bounds
     from logscope.report.writers import table_writer
 
+    shown, period = run.target.output, bounds(run.settings.since, run.settings.until)
     with (
         run.output() as stream,
-        written_beside(table_writer(run.target.output, "events", stream, run.canvas, schema)) as writer,
+        written_beside(table_writer(shown, "events", stream, run.canvas, schema, period=period)) as writer,
     ):
         for batch in batches:
             if kind:

@@ -28,12 +28,14 @@ def sessions(
         raise UsageError("--messages and --deliveries are two tables", hint="Run the command once for each.")
     table = "messages" if messages else "deliveries" if deliveries else "sessions"
     from logscope.report.beside import written_beside
+    from logscope.report.wording import bounds
     from logscope.report.writers import table_writer
 
+    period = bounds(run.settings.since, run.settings.until)
     shown = run.target.output
     with (
         run.output() as stream,
-        written_beside(table_writer(shown, table, stream, run.canvas)) as writer,
+        written_beside(table_writer(shown, table, stream, run.canvas, period=period)) as writer,
     ):
         run.tables(files, {table: ()}, lambda _table, batch: writer.write(batch), coded=shown != "table")
     return run.exit_code()
