@@ -212,6 +212,13 @@ class EventTable:
         self._known: WeakKeyDictionary[Names, _Known] = WeakKeyDictionary()
         self._plans: dict[bytes, tuple[list[FieldInfo], gather.Plan]] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is learnt anew of the next chunk."""
+        return vars(self) | {"_known": None, "_plans": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _known=WeakKeyDictionary())
+
     def batch(self, chunk: Chunk, source: str, *, machine_code: bool) -> SparseBatch:
         """The rows of a chunk, with the columns of all lines and those fields that occur in it."""
         rows = chunk.rows

@@ -280,3 +280,15 @@ def test_a_run_that_goes_on_does_not_begin_anew(tmp_path: Path, capfd: pytest.Ca
         output, errors = capfd.readouterr()
         told.append((len(output.splitlines()), "--from-start" in errors and str(state) in errors))
     assert told == [(120, False), (0, True)]
+
+
+def test_lines_come_once_under_one_heading(tmp_path: Path) -> None:
+    log, target = tmp_path / "mail.log", tmp_path / "lines.txt"
+    written = LOGS[1].read_bytes().splitlines(keepends=True)
+    for start in (0, 3, 6):
+        with log.open("ab") as file:
+            file.writelines(written[start : start + 3])
+        state = tmp_path / "state"
+        assert run("tail", "--events", "--no-follow", log, "--state", state, "--to", target) == 0
+    listed = [line.split()[0] for line in target.read_text().splitlines()]
+    assert listed == ["line", *(f"mail.log:{number}" for number in range(1, 10))]
