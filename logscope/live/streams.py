@@ -173,10 +173,11 @@ class Stream:
 
     def _has_some(self) -> bool:
         """Whether there may be something to read, for which there is room."""
-        if self.waiting > AHEAD or self.feed.ended:
+        if self.feed.ended:
             return False
+        # Known also where there is no room: what has not been read holds the other inputs back.
         self.caught_up = self.source.follows and not self.source.ready()
-        return not self.caught_up
+        return not self.caught_up and self.waiting <= AHEAD
 
     def _cut(self, now: int) -> Cut:
         self.brought = False

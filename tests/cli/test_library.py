@@ -46,7 +46,8 @@ def test_events_have_a_row_for_each_line() -> None:
 
 
 def test_nothing_found_is_an_empty_frame_with_all_columns() -> None:
-    frame = logscope.read_sessions(*LOGS, tz="UTC", since="2030-01-01")
+    with pytest.warns(UserWarning, match="nothing happened since 2030-01-01"):
+        frame = logscope.read_sessions(*LOGS, tz="UTC", since="2030-01-01")
     assert list(frame.columns) == [column.name for column in schema.SESSIONS]
     assert frame.empty
 

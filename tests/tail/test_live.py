@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from logscope import pipeline
 from logscope.grammar import catalogue
-from logscope.live import Live
+from logscope.live import Live, streams
 from logscope.pipeline import Options, feed
 from logscope.schema import SESSIONS
 from logscope.sources.source import Source
@@ -183,6 +183,29 @@ def test_a_line_later_than_the_grace_is_taken_and_counted() -> None:
     assert live.tally.late > 100
     assert len(rows) == len(FROM_FILES["proxy-v1"])
     assert {row["join_confidence"] for row in rows} <= {"exact", "probable"}
+
+
+def test_what_there_is_no_room_to_read_holds_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An input of which too much waits already may have an earlier line than others, grace or not."""
+    monkeypatch.setattr(streams, "AHEAD", 3)
+    live = Live(GRAMMARS, OPTIONS, grace=GRACE)
+    busy, hasty, silent = inputs = [Arriving(name) for name in ("mx-a.log", "mx-b.log", "mx-c.log")]
+
+    def connects(host: str, seconds: range) -> bytes:
+        lines = [
+            f"Nov 22 09:20:{second:02} {host} postfix/smtpd[{second}]: connect from unknown[192.0.2.1]\n"
+            for second in seconds
+        ]
+        return "".join(lines).encode()
+
+    live.add(inputs, 0, 0)
+    busy.data, hasty.data = connects("mx-a", range(1, 10)), connects("mx-b", range(40, 41))
+    silent.data = connects("mx-c", range(1))
+    rows_of(live.pump(0), COLUMNS)
+    busy.data = connects("mx-a", range(10, 30))
+    for now in range(2 * GRACE, 6 * GRACE, GRACE):
+        rows_of(live.pump(now), COLUMNS)
+    assert live.tally.late == 0
 
 
 def test_names_beyond_those_that_are_told_apart_are_counted() -> None:
