@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from logscope.errors import Place
-from logscope.haproxy.log_format import TCPLOG
+from logscope.haproxy.stock_formats import TCPLOG
 from logscope.site import Site
 
 TABLES: Mapping[str, tuple[str, ...]] = {

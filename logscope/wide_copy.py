@@ -1,9 +1,9 @@
-"""Copies 16 bytes at a time, for the kernels of `json_kernels`.
+"""Copies 16 bytes at a time, for kernels that put text together.
 
-JSON rows are made of many short pieces. A loop over bytes takes about a nanosecond for each of them, and a
-call of memcpy ten for each piece. These functions are plain Python; once `for_kernels` has been called,
-machine code uses one vector load and one store in their place, written with LLVM's portable vector type, so
-it fits any processor.
+JSON rows, columns of text and simulated texts are made of many short pieces. A loop over bytes takes about a
+nanosecond for each of them, and a call of memcpy ten for each piece. These functions are plain Python; once
+`for_kernels` has been called, machine code uses one vector load and one store in their place, written with
+LLVM's portable vector type, so it fits any processor.
 
 Both read and write 16 bytes whatever is asked: the arrays need as many bytes to spare behind what counts
 (`SPARE`).

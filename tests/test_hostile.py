@@ -24,7 +24,8 @@ from logscope.grammar.scan import Scanner
 from logscope.grammar.source import from_mapping, read_text
 from logscope.grammar.suggest import suggest
 from logscope.haproxy import config as haproxy
-from logscope.haproxy.log_format import ENVIRONMENT, as_grammar, translate
+from logscope.haproxy.log_format import as_grammar, translate
+from logscope.haproxy.stock_formats import ENVIRONMENT
 from logscope.postfix import config as postfix
 from logscope.site.learn import combined, mail_server
 from logscope.syslog.records import decoded

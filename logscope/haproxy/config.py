@@ -17,7 +17,6 @@ from pathlib import Path
 from logscope.errors import Place
 from logscope.haproxy.endpoints import Endpoint
 from logscope.haproxy.log_format import (
-    ENVIRONMENT,
     LogFormatError,
     Translated,
     as_grammar,
@@ -26,6 +25,7 @@ from logscope.haproxy.log_format import (
 )
 from logscope.haproxy.proxies import NO_DATA, Bind, Proxy, SendProxy, Server, proxies
 from logscope.haproxy.sections import Directive, Reader, Section
+from logscope.haproxy.stock_formats import ENVIRONMENT
 from logscope.haproxy.words import ConfigError
 
 __all__ = [

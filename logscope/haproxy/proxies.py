@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from logscope.errors import Place, did_you_mean
 from logscope.haproxy.endpoints import Endpoint, endpoint, place_of, port
-from logscope.haproxy.log_format import ENVIRONMENT
 from logscope.haproxy.sections import Directive, Section
+from logscope.haproxy.stock_formats import ENVIRONMENT
 from logscope.haproxy.words import ConfigError
 
 

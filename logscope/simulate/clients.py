@@ -20,6 +20,7 @@ from logscope.simulate.layout import *
 from logscope.simulate.model import address_of
 from logscope.simulate.plan import Plan
 from logscope.simulate.site import Options
+from logscope.simulate.text_columns import to_arrow
 from logscope.wide_copy import SPARE
 
 Ints = NDArray[np.int64]
@@ -72,7 +73,7 @@ def names_of(
     named[: plan.clients][own] = 1 + len(balancers) + np.arange(own.sum())
     named[plan.clients :] = 1 + np.arange(len(balancers))
     first = as_texts(["unknown", *(f"{host.name}.{texts.DOMAIN}" for host in balancers)])
-    of_clients = texts.to_arrow(pool, spans[own], None, run)
+    of_clients = to_arrow(pool, spans[own], None, run)
     return Names(addresses, pa.concat_arrays([first, of_clients]), who, named)
 
 

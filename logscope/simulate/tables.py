@@ -41,6 +41,7 @@ from logscope.simulate.site import (
     STREAMS,
 )
 from logscope.simulate.tabulate import MailRows, SessionRows
+from logscope.simulate.text_columns import to_arrow
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.integer[Any]]
@@ -160,7 +161,7 @@ class Tables:
 
     def text(self, spans: Ints, there: NDArray[np.bool_] | None = None) -> pa.Array:
         """Text that stands in the pool."""
-        return texts.to_arrow(self._texts[1], spans, there, self._run)
+        return to_arrow(self._texts[1], spans, there, self._run)
 
     def texts(self, column: int, there: NDArray[np.bool_]) -> pa.Array:
         """A column of spans of the session table."""

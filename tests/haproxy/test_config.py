@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from logscope.errors import LogscopeError
 from logscope.haproxy.config import Config, ConfigError, Endpoint, SendProxy, read, read_texts
-from logscope.haproxy.log_format import HTTPLOG, TCPLOG
+from logscope.haproxy.stock_formats import HTTPLOG, TCPLOG
 from logscope.haproxy.words import split_line
 
 SMTP = r"""

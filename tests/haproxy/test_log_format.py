@@ -13,6 +13,7 @@ from logscope.grammar import language, syntax
 from logscope.grammar.build import build
 from logscope.grammar.catalogue import grammar_directory, read_sources
 from logscope.haproxy import log_format as lf
+from logscope.haproxy import stock_formats
 from logscope.haproxy.aliases import ALIASES, REMOVED, Shape
 
 
@@ -26,7 +27,7 @@ def endpoint(side: str) -> str:
 
 
 def test_tcplog_has_the_fields_and_names_the_joins_read():
-    assert lf.translate(lf.TCPLOG).text == (
+    assert lf.translate(stock_formats.TCPLOG).text == (
         f"{endpoint('client')} [{{accepted_at:time(haproxy)}}] {{frontend:name}}{{frontend_tls:flag(~)}} "
         "{backend:name}/{server:name} {queue_ms:int}/{connect_ms:int}/{total_plus:flag(+)}{duration_ms:int} "
         "{bytes_plus:flag(+)}{bytes_to_client:uint} {termination_state:name} "
@@ -36,9 +37,9 @@ def test_tcplog_has_the_fields_and_names_the_joins_read():
     )
 
 
-@pytest.mark.parametrize("name", sorted(lf.ENVIRONMENT))
+@pytest.mark.parametrize("name", sorted(stock_formats.ENVIRONMENT))
 def test_stock_formats_translate_to_templates_the_language_reads(name):
-    translated = lf.translate(lf.ENVIRONMENT[name])
+    translated = lf.translate(stock_formats.ENVIRONMENT[name])
     assert fields_of(translated.text) == set(translated.fields)
     assert translated.kind == (lf.REQUEST if "HTTP" in name else lf.SESSION)
 
@@ -187,7 +188,7 @@ def test_no_shape_is_forgotten():
 def test_haproxy_accepts_what_is_accepted_here(tmp_path):
     import subprocess
 
-    for name, log_format in lf.ENVIRONMENT.items():
+    for name, log_format in stock_formats.ENVIRONMENT.items():
         mode = "http" if "HTTP" in name else "tcp"
         written = json.dumps(log_format)
         path = tmp_path / f"{name}.cfg"

@@ -7,6 +7,7 @@ import pytest
 from logscope.grammar import catalogue
 from logscope.grammar.scan import Scanner
 from logscope.haproxy import log_format as lf
+from logscope.haproxy import stock_formats
 
 
 def read_values(log_format: str, line: str) -> tuple[str, dict[str, object]] | None:
@@ -85,7 +86,7 @@ CASES = [
         {"http_method": "<BADREQ>", "http_path": "<BADREQ>", "http_status": 400},
     ),
     (
-        lf.TCPLOG + " %bi:%bp %fi:%fp %si:%sp %U",
+        stock_formats.TCPLOG + " %bi:%bp %fi:%fp %si:%sp %U",
         "unix:2 [22/Nov/2026:16:47:35.488] f0 b0/<NOSRV> -1/-1/+0 +54 SC 1/1/0/0/+3 0/0 -:- unix:2 -:- 7",
         {
             "client_listener": 2,

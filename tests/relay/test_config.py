@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from logscope.errors import SettingsError
-from logscope.relay import config
+from logscope.relay import config, toml_table
 from logscope.relay.balance.settings import SendProxy
 from logscope.relay.header import Endpoint
 from logscope.relay.layout import HOSTS, Layout, to_toml
@@ -71,7 +71,7 @@ def test_layouts_are_configurations(layout: Layout) -> None:
     [(5, 5.0), (0.5, 0.5), ("500ms", 0.5), ("5s", 5.0), ("1m", 60.0), ("2h", 7200.0), ("5d", 432_000.0)],
 )
 def test_durations(value: object, seconds: float) -> None:
-    assert config.seconds(value) == seconds
+    assert toml_table.seconds(value) == seconds
 
 
 def test_dns_sites_are_written_as_in_postfix() -> None:

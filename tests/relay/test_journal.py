@@ -14,7 +14,8 @@ from logscope.errors import SettingsError
 from logscope.grammar import catalogue
 from logscope.grammar.language import parse
 from logscope.grammar.reference import Reference
-from logscope.haproxy.log_format import TCPLOG, translate
+from logscope.haproxy.log_format import translate
+from logscope.haproxy.stock_formats import TCPLOG
 from logscope.relay.balance.formats import COUNTS, OTHERS, SessionFormat
 from logscope.relay.balance.session import End, Phase
 from logscope.relay.rim.clock import Clock

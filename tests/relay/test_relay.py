@@ -12,7 +12,7 @@ import pytest
 
 import logscope
 from logscope.cli.main import main
-from logscope.haproxy.log_format import TCPLOG
+from logscope.haproxy.stock_formats import TCPLOG
 from logscope.relay.header import Endpoint
 from logscope.relay.rim.passwords import hashed
 from logscope.relay.rim.run import Relay

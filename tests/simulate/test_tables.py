@@ -19,7 +19,8 @@ from logscope.correlate.layout import NULL
 from logscope.simulate import Fault, Options, Simulation, Tables, balancers
 from logscope.simulate.output import write_tables
 from logscope.simulate.tables import ENCODED, TABLES, tables
-from logscope.simulate.texts import LENGTH, SPAN, to_arrow
+from logscope.simulate.text_columns import to_arrow
+from logscope.simulate.texts import LENGTH, SPAN
 from logscope.wide_copy import SPARE
 
 DAY = Options(200, duration_s=86400.0, seed=3)

@@ -12,10 +12,10 @@ import numpy as np
 from logscope.relay.escape import escaped
 from logscope.relay.header import SIGNATURE, Endpoint, Header, encode_v1, encode_v2
 from logscope.simulate import Fault, Options, Simulation
-from logscope.simulate import texts as module
 from logscope.simulate.journal import Style
 from logscope.simulate.layout import *
 from logscope.simulate.site import PUBLIC_ADDRESS, PUBLIC_ADDRESS_6
+from logscope.simulate.text_columns import to_arrow
 
 from .reading import write
 
@@ -28,7 +28,7 @@ def pool_of(options: Options) -> tuple[np.ndarray, list[str], list[str | None]]:
     (block,) = simulation.blocks()
     pool = simulation.texts(block)
     texts = [
-        module.to_arrow(pool, block.sessions[column], None, simulation.kernel).to_pylist()
+        to_arrow(pool, block.sessions[column], None, simulation.kernel).to_pylist()
         for column in (S_HEADER_TEXT, S_REASON)
     ]
     return block.sessions, texts[0], texts[1]

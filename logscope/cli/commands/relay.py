@@ -119,9 +119,10 @@ def relay(
     SIGTERM, lets open sessions come to their end; SIGHUP opens the logs anew.
     """
     from logscope.relay import config
+    from logscope.relay.toml_table import endpoint
 
     layout = Layout(
-        listen=_checked("--listen", config.endpoint, listen),
+        listen=_checked("--listen", endpoint, listen),
         servers=servers,
         send_proxy=_word("--send-proxy", send_proxy, ("v1", "v2", "none")),
         masked=masked,

@@ -26,7 +26,7 @@ _ENOUGH_BEFORE = 200
 def at_weekends_edge(sign: Sign) -> bool:
     """Whether the rate is that of the other kind of day, whose beginning or end is only some hours away."""
     season, tick = sign.alarm.series.season, sign.panel.ledger.tick_s
-    until = max(min(sign.end, sign.since + 21_600.0), sign.since + tick)
+    until = max(min(sign.end, sign.since + _LOOK_S), sign.since + tick)
     seconds = np.arange(sign.since, until, tick) + tick / 2
     usual = float(season.at(seconds).sum())
     for shift in (-_EDGE_S, _EDGE_S):

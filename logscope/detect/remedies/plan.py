@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from logscope.detect.remedies.edits import Draft
-from logscope.haproxy.log_format import TCPLOG
+from logscope.haproxy.stock_formats import TCPLOG
 from logscope.site.facts import Listener, LogOptions, MailServer, Route, Site, Target, parsed
 
 FIRST_PORT = 10125  # content filters are usually at 10024 to 10027

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from logscope.detect.remedies import products
-from logscope.haproxy.log_format import TCPLOG
+from logscope.haproxy.stock_formats import TCPLOG
 
 _TRY = "Then run `logscope masking` on the lines logged from now on: the target should read `passed`."
 _GUARD = (
