@@ -89,6 +89,9 @@ class MemoryDisk:
 
     def names(self, directory: Path) -> list[str]:
         self._directories.add(directory)
+        return self.listed(directory)
+
+    def listed(self, directory: Path) -> list[str]:
         return sorted(path.name for path in self._names if path.parent == directory)
 
     def mails(self) -> list[bytes]:

@@ -131,10 +131,10 @@ class FullTail(RealTail):
 
     def __init__(self, disk: FullDisk, path: Path) -> None:
         super().__init__(path)
-        self._is_full = lambda: disk.is_full and disk.where in path.parts
+        self._disk, self._path = disk, path
 
     def append(self, data: bytes) -> None:
-        if self._is_full():
+        if self._disk.refuses(self._path):
             super().append(data[:100])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         super().append(data)
@@ -145,12 +145,19 @@ class FullDisk(RealDisk):
 
     def __init__(self, where: str) -> None:
         self.where, self.is_full = where, False
+        self.refused = 0
+
+    def refuses(self, path: Path) -> bool:
+        """Whether there is no room for this file now."""
+        refuses = self.is_full and self.where in path.parts
+        self.refused += refuses
+        return refuses
 
     def begin(self, path: Path) -> Tail:
         return FullTail(self, path)
 
     def create(self, path: Path, data: bytes) -> None:
-        if self.is_full and self.where in path.parts:
+        if self.refuses(path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         super().create(path, data)
 
@@ -164,7 +171,7 @@ def on_disk(disk: FullDisk, directory: Path) -> list[str]:
         async with asyncio.timeout(30), Relay(config.parse(text, "test", directory), disk=disk) as relay:
             disk.is_full = True
             answers.append(await send(ports[0], 0))
-            await asyncio.sleep(0.1)
+            await until(lambda: disk.refused > 0, "a write that fails")
             disk.is_full = False
             answers.append(await send(ports[0], 1))
             accepted = sum(answer.startswith("250") for answer in answers)

@@ -184,6 +184,57 @@ def test_a_message_cannot_pass_for_a_record() -> None:
     assert len(recovered.damaged) == 1
 
 
+def of_an_earlier_relay(**how: int | None) -> MemoryDisk:
+    """A disk with three messages in files of their own, as earlier relays kept them, one of them damaged."""
+    disk = MemoryDisk()
+    for message in MESSAGES:
+        data = pack(message)
+        disk.create(PLACE / "active" / message.queue_id, data[:-1] if message.queue_id == "A1" else data)
+    disk.sync(PLACE / "active")
+    disk._fails_at, disk._how = how.get("fails_at"), how.get("how")
+    disk.operations = 0
+    return disk
+
+
+def operations_to_take_over() -> int:
+    disk = of_an_earlier_relay()
+    Spool(PLACE, disk).recover()
+    return disk.operations
+
+
+def test_mail_that_an_earlier_relay_has_left_is_taken_over() -> None:
+    disk = of_an_earlier_relay()
+    spool = Spool(PLACE, disk)
+    recovered = spool.recover()
+    assert (recovered.messages, recovered.damaged) == ((MESSAGES[0], MESSAGES[2]), ("A1",))
+    assert (disk.listed(PLACE / "active"), disk.listed(PLACE / "corrupt")) == ([], ["A1"])
+    assert spool.load("A2") == MESSAGES[2]
+    spool.update(later(MESSAGES[0]))
+    spool.remove(["A2"])
+    assert found(disk) == {"A0": later(MESSAGES[0])}
+
+
+@pytest.mark.parametrize("step", range(operations_to_take_over()))
+@pytest.mark.parametrize("how", [None, errno.ENOSPC])
+def test_taking_over_is_cut_or_fails_at_every_step(step: int, how: int | None) -> None:
+    """Whatever of it is on the disk, the next run has all that was acknowledged."""
+    disk = of_an_earlier_relay(fails_at=step, how=how)
+    try:
+        Spool(PLACE, disk).recover()
+    except (PowerCutError, OSError):
+        pass
+    for world in disk.power_cut():
+        assert found(world) == {"A0": MESSAGES[0], "A2": MESSAGES[2]}
+        assert len(world.listed(PLACE / "corrupt") + world.listed(PLACE / "active")) >= 1
+
+
+def test_what_was_taken_over_and_changed_since_is_not_put_back() -> None:
+    """The files could not be taken away the first time: the later version in a segment counts."""
+    disk = of_an_earlier_relay()
+    Spool(PLACE, disk).store([later(MESSAGES[0])])
+    assert found(disk) == {"A0": later(MESSAGES[0]), "A2": MESSAGES[2]}
+
+
 def test_segments_go_when_nothing_in_them_is_wanted() -> None:
     """In order, so that what was removed does not come back; the disk holds little more than the queue."""
     disk = MemoryDisk()

@@ -50,6 +50,9 @@ class Disk(Protocol):
     def names(self, directory: Path) -> list[str]:
         """The files of a directory, which is made when it is not there."""
 
+    def listed(self, directory: Path) -> list[str]:
+        """The files of a directory; none when it is not there."""
+
 
 class RealTail:
     """The end of a file of this machine."""
@@ -114,6 +117,11 @@ class RealDisk:
 
     def names(self, directory: Path) -> list[str]:
         self._make(directory)
+        return self.listed(directory)
+
+    def listed(self, directory: Path) -> list[str]:
+        if not directory.is_dir():
+            return []
         return sorted(entry.name for entry in os.scandir(directory) if entry.is_file(follow_symlinks=False))
 
     def _make(self, directory: Path) -> None:

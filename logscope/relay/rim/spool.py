@@ -12,6 +12,9 @@ segment, so no old one stays for longer than the longest pause between attempts.
 
 After a crash a segment may end in half a record, which was never acknowledged. Damage before its end is put
 aside, and what comes behind it is read.
+
+Earlier relays kept each message in a file of its own in `active/`. What is found there is put into a segment
+first, and taken away when that is safe.
 """
 
 from __future__ import annotations
@@ -63,6 +66,7 @@ class Spool:
 
     def __init__(self, directory: Path, disk: Disk, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._directory, self._corrupt = directory / "queue", directory / "corrupt"
+        self._former = directory / "active"
         self._disk, self._segment_bytes = disk, segment_bytes
         self._lock = Lock()
         self._places: dict[str, Place] = {}
@@ -99,7 +103,31 @@ class Spool:
                     found.pop(message.queue_id, None)
                     found[message.queue_id] = message
                     self._move(message.queue_id, Place(self._number, record.offset, len(record.content)))
+        self._take_over(found, damaged)
         return Recovered(tuple(found.values()), tuple(damaged))
+
+    def _take_over(self, found: dict[str, Message], damaged: list[str]) -> None:
+        """Take over what an earlier relay has left in files, which go when all is safe in a segment."""
+        names = self._disk.listed(self._former)
+        new = []
+        for name in names:
+            data = self._disk.read(self._former / name)
+            try:
+                message = unpack(data)
+            except DamagedError:
+                damaged.append(self._put_aside(name, data))
+                continue
+            if message.queue_id not in found:  # else it was taken over before, and perhaps changed since
+                found[message.queue_id] = message
+                new.append(message)
+        if new:
+            for error in self.store(new).values():
+                if error is not None:
+                    raise error
+        if damaged:
+            self._disk.sync(self._corrupt)
+        for name in names:
+            self._disk.remove(self._former / name)
 
     def _put_aside(self, name: str, data: bytes) -> str:
         try:
