@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from logscope import settings as configuration
+from logscope.cli.main import WithoutPandas
 from logscope.correlate.output import Finished
 from logscope.pipeline import Pipeline, text_of
 from logscope.report.writers import JsonLinesWriter
@@ -25,6 +26,7 @@ from logscope.sources.reading import column_names, prepare
 
 
 def main() -> None:
+    sys.meta_path.insert(0, WithoutPandas())  # as the command does
     ready = prepare(configuration.load({}, os.environ, Path.cwd(), datetime.now(UTC)))
     columns = column_names("sessions")
     sessions, seconds = 0, 0.0

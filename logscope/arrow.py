@@ -73,6 +73,17 @@ def texts_of(offsets: NDArray[np.int64], data: NDArray[np.uint8]) -> pa.Array | 
     return pa.StringArray.from_buffers(len(offsets) - 1, places, pa.py_buffer(used.tobytes()))
 
 
+def together(waiting: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Batches that were put aside as one, or as few as hold their text. They are taken out of the list, so
+    that they are in memory once while the result is looked at.
+    """
+    if not waiting:
+        return []
+    table = pa.Table.from_batches(waiting)
+    waiting.clear()
+    return list(table.combine_chunks().to_batches())
+
+
 def plain(array: pa.Array) -> pa.Array:
     """The same column with nothing dictionary-coded in it."""
     kind = array.type

@@ -90,7 +90,7 @@ def _not_wanted() -> None:
     """Stands for a command that is only listed."""
 
 
-class _WithoutPandas:
+class WithoutPandas:
     """Refuses to import pandas: no command needs it, but Arrow imports it to ask whether values are its own,
     which takes a quarter of a second.
     """
@@ -108,9 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:  # a process of our own
-        sys.meta_path.insert(0, _WithoutPandas())
+        sys.meta_path.insert(0, WithoutPandas())
         # Arrow's own allocators keep some 50 MB more of what a large run has given back, and are not faster.
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+        # The threads of NumPy's linear algebra, which there is none of here, spin for a tenth of a second.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     return guarded(lambda: _dispatch(given), sys.stderr, os.environ)
 
 

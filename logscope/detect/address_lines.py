@@ -63,14 +63,17 @@ class AddressLines:
         """What it is found by."""
         return self.what, self.mta_host, self.address
 
-    def add(self, values: Mapping[str, Any], repeats: int, example: Example) -> None:
+    @property
+    def wants_examples(self) -> bool:
+        """Whether there is room for one more."""
+        return len(self.examples) < MOST_EXAMPLES
+
+    def add(self, values: Mapping[str, Any], repeats: int) -> None:
         """Take in one line with its fields."""
         self.count += repeats
         if (user := values.get("sasl_username")) and len(self.users) < MOST_USERS:
             self.users.add(str(user))
         self.largest = max(self.largest, values.get("observed_count") or values.get("dnsbl_rank") or 0)
-        if len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(example)
 
     def join(self, other: AddressLines) -> None:
         """Take in what another source told."""

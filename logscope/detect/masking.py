@@ -30,6 +30,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from logscope.arrow import together
 from logscope.detect.configured import add_configuration, from_configuration
 from logscope.detect.consequences import Consequences
 from logscope.detect.effects import total
@@ -62,7 +63,8 @@ VERDICTS = ("passed", "masked", "masked_upstream", "mixed", "unexpected_header",
 
 
 _HAS_MAIL = frozenset(MAIL)
-_AT_ONCE = 1 << 16  # sessions
+_LOOKED_AT = {*READS, *MAIL, "events"}
+_AT_ONCE = 1 << 14  # sessions
 
 
 class Judge:
@@ -81,19 +83,16 @@ class Judge:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Count a batch of the `sessions` table with at least the columns `READS`."""
-        self._waiting.append(batch)
+        self._waiting.append(batch.select([name for name in batch.schema.names if name in _LOOKED_AT]))
         if sum(waiting.num_rows for waiting in self._waiting) >= _AT_ONCE:
             self._count()
 
     def _count(self) -> None:
         """Counting has a price for each batch, so small ones are counted together."""
-        if not self._waiting:
-            return
-        for batch in pa.Table.from_batches(self._waiting).combine_chunks().to_batches():
+        for batch in together(self._waiting):
             self._tally.add(batch)
             if _HAS_MAIL.issubset(batch.schema.names):
                 self._relays.add_sessions(batch)
-        self._waiting = []
 
     def add_deliveries(self, batch: pa.RecordBatch) -> None:
         """Look at a batch of the `deliveries` table with at least the columns `DELIVERIES`; sessions must

@@ -187,8 +187,10 @@ class Collector:
         key = (what, _host(rows, row), str(address))
         known = self.signals.addresses
         if address and (key in known or len(known) < address_lines.MOST_ADDRESSES):
-            example = Example(source, first_line + row, rows.line(row))
-            known.setdefault(key, AddressLines(*key)).add(values, int(rows.repeat_count[row]), example)
+            lines = known.setdefault(key, AddressLines(*key))
+            lines.add(values, int(rows.repeat_count[row]))
+            if lines.wants_examples:
+                lines.examples.append(Example(source, first_line + row, rows.line(row)))
 
     def _note_process(self, rows: Rows, row: int, at: int) -> None:
         key = _host(rows, row), int(rows.pid[row])

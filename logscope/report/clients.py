@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from logscope.arrow import as_arrow, as_texts
+from logscope.arrow import as_arrow, as_texts, together
 from logscope.beside import Beside
 from logscope.report.groups import FAR, Groups, Longs, Part, distinct, listed, percentiles
 from logscope.report.model import Cell, Column, Facts, Report, Section, Table
@@ -85,12 +85,10 @@ class ClientTable:
         """Count all that waits."""
         if self._beside is not None:
             self._beside.finish()
-        if self._waiting:
-            self._count(self._waiting)
-            self._waiting = []
+        self._count(self._waiting)
 
     def _count(self, batches: list[pa.RecordBatch]) -> None:
-        for batch in pa.Table.from_batches(batches).combine_chunks().to_batches():
+        for batch in together(batches):
             self._groups.add(_part(batch))
 
     def table(self) -> pa.Table:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from logscope.arrow import SparseBatch
-    from logscope.report.json_layout import Table
+    from logscope.report.json_layout import Table, Written
 
 _BLOCK = 1 << 19
 """Bytes written at once: few enough to stay in the processor's cache."""
@@ -36,19 +36,20 @@ class ColumnWriter:
         self._separator = separator
         self._always = always
         self._out = np.empty(_BLOCK, np.uint8)
+        self._written: Written = {}
 
     def blocks(self, batch: pa.RecordBatch) -> Iterator[memoryview]:
         """The rows of a batch, each followed by the separator, in blocks. A block is valid until the next is
         asked for.
         """
-        layout = Layout()
+        layout = Layout(self._written)
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             layout.member(name, column, always=self._has_always(name))
         return self._blocks(layout.table(batch.num_rows))
 
     def sparse_blocks(self, batch: SparseBatch) -> Iterator[memoryview]:
         """The same of rows of which each has few of the columns; those that all have come first."""
-        layout = Layout()
+        layout = Layout(self._written)
         columns = batch.columns.items()
         for name, column in columns:
             if self._has_always(name):

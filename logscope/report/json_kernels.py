@@ -24,6 +24,10 @@ Matrix: TypeAlias = NDArray[np.int64]
 
 NS_PER_SECOND = 1_000_000_000
 SECONDS_PER_DAY = 86_400
+NO_DAY = -(1 << 62)
+PAIRS = np.frombuffer(b"".join(b"%02d" % number for number in range(100)), np.uint8)
+DAY_LENGTH, ZONE_LENGTH = 12, 7  # "2026-11-20T and +00:00"
+ZONE = np.frombuffer(b'+00:00"'.ljust(SPARE), np.uint8)
 
 CONSTANT, WORD, INTEGER, MOMENT, TEXT, LITERAL, OPEN, CLOSE, UNLESS_NULL = range(9)
 """Operations: a fixed text; one of several texts; a number; a time; text to be quoted; text that is JSON
@@ -209,16 +213,58 @@ def put_special(data: Bytes, at: int, stop: int, ranges: Matrix, out: Bytes, tar
 
 
 @kernel
-def put_moment(out: Bytes, at: int, moment: int) -> int:
-    """A quoted UTC time, RFC 3339 with offset, with as many digits behind the second as it needs (0, 3, 6 or
-    9).
+def put_two(out: Bytes, at: int, value: int) -> int:
+    """Two digits."""
+    out[at] = PAIRS[2 * value]
+    out[at + 1] = PAIRS[2 * value + 1]
+    return at + 2
 
-    The calendar is reckoned from 1 March of year 0, so that leap days end years; 146097 days are 400 years.
+
+@kernel
+def put_moment(out: Bytes, at: int, moment: int, before: int, day_before: int) -> tuple[int, int]:
+    """A quoted UTC time, RFC 3339 with offset, with as many digits behind the second as it needs (0, 3, 6 or
+    9); returns the place behind it, and its day.
+
+    Args:
+        before: where the last one stands in `out`: most are of one day, and the day takes longest.
+        day_before: its day.
     """
     seconds = moment // NS_PER_SECOND
     fraction = moment - seconds * NS_PER_SECOND
     day = seconds // SECONDS_PER_DAY
     second = seconds - day * SECONDS_PER_DAY
+    if day == day_before:
+        copy16(out, before, out, at)
+        at += DAY_LENGTH
+    else:
+        at = put_day(out, at, day)
+    hour = second // 3600
+    second -= 3600 * hour
+    minute = second // 60
+    at = put_two(out, at, hour)
+    out[at] = 58
+    at = put_two(out, at + 1, minute)
+    out[at] = 58
+    at = put_two(out, at + 1, second - 60 * minute)
+    if fraction > 0:
+        out[at] = 46
+        at += 1
+        if fraction % 1_000_000 == 0:
+            at = put_fixed(out, at, fraction // 1_000_000, 3)
+        elif fraction % 1000 == 0:
+            at = put_fixed(out, at, fraction // 1000, 6)
+        else:
+            at = put_fixed(out, at, fraction, 9)
+    copy16(ZONE, 0, out, at)
+    return at + ZONE_LENGTH, day
+
+
+@kernel
+def put_day(out: Bytes, at: int, day: int) -> int:
+    """The quoted time up to its `T`.
+
+    The calendar is reckoned from 1 March of year 0, so that leap days end years; 146097 days are 400 years.
+    """
     day += 719_468
     era = day // 146_097
     day_of_era = day - era * 146_097
@@ -231,29 +277,10 @@ def put_moment(out: Bytes, at: int, moment: int) -> int:
     out[at] = 34
     at = put_fixed(out, at + 1, year, 4)
     out[at] = 45
-    at = put_fixed(out, at + 1, month, 2)
+    at = put_two(out, at + 1, month)
     out[at] = 45
-    at = put_fixed(out, at + 1, day_of_month, 2)
+    at = put_two(out, at + 1, day_of_month)
     out[at] = 84
-    at = put_fixed(out, at + 1, second // 3600, 2)
-    out[at] = 58
-    at = put_fixed(out, at + 1, second // 60 % 60, 2)
-    out[at] = 58
-    at = put_fixed(out, at + 1, second % 60, 2)
-    if fraction > 0:
-        out[at] = 46
-        at += 1
-        if fraction % 1_000_000 == 0:
-            at = put_fixed(out, at, fraction // 1_000_000, 3)
-        elif fraction % 1000 == 0:
-            at = put_fixed(out, at, fraction // 1000, 6)
-        else:
-            at = put_fixed(out, at, fraction, 9)
-    out[at] = 43
-    at = put_fixed(out, at + 1, 0, 2)
-    out[at] = 58
-    at = put_fixed(out, at + 1, 0, 2)
-    out[at] = 34
     return at + 1
 
 
@@ -290,6 +317,8 @@ def write_rows(
         ends: filled with the place behind each row in `out`.
     """
     at = 0
+    moment_at = 0
+    day = NO_DAY
     room = out.shape[0] - SPARE - ending_length
     while row < ends.shape[0]:
         begin = at
@@ -333,7 +362,10 @@ def write_rows(
                     at = put_number(out, at, numbers[program[step - 1, AT] + index])
             elif kind == MOMENT:
                 if present:
-                    at = put_moment(out, at, numbers[program[step - 1, AT] + index])
+                    moment = numbers[program[step - 1, AT] + index]
+                    behind, day = put_moment(out, at, moment, moment_at, day)
+                    moment_at = at
+                    at = behind
             elif kind == TEXT:
                 if present:
                     position = numbers[program[step - 1, AT] + index]

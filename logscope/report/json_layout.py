@@ -30,6 +30,7 @@ _RANGES = np.array([bounds for bounds in HOSTILE_RANGES if bounds[1] > 0x7F], dt
 _LIST, _MAP = ord("["), ord("{")
 _SMALL = 1 << 14
 _NOWHERE = -1
+_NOTHING, _NONE = np.empty(0, np.uint8), np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,22 @@ class Table:
         return np.concatenate(pieces) if pieces else np.empty(0, np.uint8), offsets
 
 
-class Layout:
-    """Takes in columns; see `table`."""
+Written = dict[tuple[bytes, bytes], tuple[pa.Array, _Bytes, _Longs]]
+"""By what stands in front of a column's values, and in place of none: the words of its last batch, and what
+`Table.written` made of them. From batch to batch most columns have the same words.
+"""
 
-    def __init__(self) -> None:
+
+class Layout:
+    """Takes in columns; see `table`.
+
+    Args:
+        written: kept from layout to layout.
+    """
+
+    def __init__(self, written: Written | None = None) -> None:
         for_kernels()
+        self._written: Written = {} if written is None else written
         self._program: list[list[int]] = []
         self._numbers, self._valid, self._data = _Pool(np.int64), _Pool(np.uint8), _Pool(np.uint8)
         self._texts: dict[bytes, int] = {}
@@ -216,14 +228,18 @@ class Layout:
 
     def _dictionary(self, array: pa.Array, prefix: bytes, absent: bytes) -> None:
         """Each distinct value is written once."""
-        words = Layout()
-        words.add(array.dictionary, prefix, absent)
-        data, offsets = words.table(len(array.dictionary)).written()
+        words, data, offsets = self._written.get((prefix, absent), (None, _NOTHING, _NONE))
+        if words is None or not words.equals(array.dictionary):
+            words = array.dictionary
+            layout = Layout(self._written)
+            layout.add(words, prefix, absent)
+            data, offsets = layout.table(len(words)).written()
+            self._written[prefix, absent] = words, data, offsets
         start = self._data.add(data)
         spans = np.append((start + offsets[:-1]) << kernels.SPAN_SHIFT | np.diff(offsets), self._text(absent))
         codes = array.indices
         if codes.null_count:
-            codes = pc.fill_null(codes.cast(pa.int64()), len(array.dictionary))
+            codes = pc.fill_null(codes.cast(pa.int64()), len(words))
         self._words(spans[codes.to_numpy()])
 
     def _booleans(self, array: pa.Array, prefix: bytes, absent: bytes) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from logscope.arrow import together
 from logscope.detect.anomalies.actors import Actors, Doing
 from logscope.detect.anomalies.columns import NULL, Coded, Columns, Longs, counted, encoded
 from logscope.detect.anomalies.contributors import Contributors, Seen, networks_of
@@ -107,10 +108,8 @@ class Gathered:
             ("messages", self._messages),
             ("deliveries", self._deliveries),
         ):
-            waiting, self._waiting[table] = self._waiting[table], []
-            if waiting:
-                for batch in pa.Table.from_batches(waiting).combine_chunks().to_batches():
-                    count(batch)
+            for batch in together(self._waiting[table]):
+                count(batch)
 
     def forget(self, keep_s: int) -> None:
         """Drop what is older than so many seconds before the latest, whole days at a time."""
