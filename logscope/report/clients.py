@@ -78,7 +78,7 @@ class ClientTable:
         self._waiting.append(batch.select(READS))
         if sum(waiting.num_rows for waiting in self._waiting) >= _AT_ONCE:
             self._beside = self._beside or Beside()
-            self._beside.do(self._count, self._waiting)
+            self._beside.do(self._count_and_tidy, self._waiting)
             self._waiting = []
 
     def _settle(self) -> None:
@@ -86,6 +86,10 @@ class ClientTable:
         if self._beside is not None:
             self._beside.finish()
         self._count(self._waiting)
+
+    def _count_and_tidy(self, batches: list[pa.RecordBatch]) -> None:
+        self._groups.tidy()
+        self._count(batches)
 
     def _count(self, batches: list[pa.RecordBatch]) -> None:
         for batch in together(batches):

@@ -55,8 +55,11 @@ class Groups:
     def add(self, part: Part) -> None:
         """Take the numbers of a batch."""
         self._parts.append(part)
+
+    def tidy(self) -> None:
+        """Merge what has come together if it is much. Before `total` this is not worth while."""
         small = sum(len(part.keys) for part in self._parts[1:])
-        if len(self._parts) > 1 and small > max(len(self._parts[0].keys), _MERGE_FROM):
+        if small and small > max(len(self._parts[0].keys), _MERGE_FROM):
             self._parts = [merged(self._parts)]
 
     def total(self) -> Part | None:
