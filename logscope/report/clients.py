@@ -51,6 +51,14 @@ READS = (
 )
 """Columns of the sessions that are looked at; others need not be made."""
 
+_SHOWN = 30
+SORTS = (
+    "sessions", "messages", "recipients", "rejects", *COUNTED, "bytes_to_client", "bytes_to_server",
+    "duration_ms_p50", "duration_ms_p95", "dnsbl_rank_max", "first_seen", "last_seen", "masked_sessions",
+    "client",
+)  # fmt: skip
+"""Columns that clients may be sorted by: the largest first, but for their addresses."""
+
 _AT_ONCE = 1 << 16
 """Sessions counted at once: each batch costs as much as its distinct clients, so large ones cost less."""
 
@@ -95,11 +103,15 @@ class ClientTable:
         for batch in together(batches):
             self._groups.add(_part(batch))
 
-    def table(self) -> pa.Table:
-        """The clients, most sessions first. Columns are those of the design's `clients`, times in UTC."""
+    def table(self, sort: str = "sessions") -> pa.Table:
+        """The clients. Columns are those of the design's `clients`, times in UTC.
+
+        Args:
+            sort: one of `SORTS`: the clients with the most of it come first.
+        """
         self._settle()
         part = self._groups.total()
-        return _empty() if part is None else _table(part)
+        return _empty() if part is None else _sorted(_table(part), sort)
 
     def totals(self) -> dict[str, Any]:
         """Sums over all clients, and the sessions that are left out of them."""
@@ -115,28 +127,29 @@ class ClientTable:
         return totals
 
 
-def clients_report(clients: ClientTable, quality: dict[str, int], limit: int = 30) -> Report:
+def clients_report(
+    clients: ClientTable, quality: dict[str, int], *, sort: str = "sessions", limit: int | None = None
+) -> Report:
     """The report for people and machines.
 
     Args:
         clients: filled with all sessions.
         quality: the counts that close (lines, sessions by how they were joined).
-        limit: rows shown to people; the other formats have all.
+        sort: see `ClientTable.table`.
+        limit: of the rows; None for `_SHOWN` of them for people, and all in the other formats.
     """
-    table = clients.table()
+    table = clients.table(sort)
     totals = clients.totals()
-    shown = _in_nanoseconds(table.slice(0, limit)).to_pylist()
+    shown = _in_nanoseconds(table.slice(0, limit or _SHOWN)).to_pylist()
     rows = tuple(_row(row) for row in shown)
     note = ""
-    if table.num_rows > limit:
-        note = (
-            f"{plural(table.num_rows - limit, 'more client')}; -o jsonl, json, csv or parquet has them all."
-        )
-    sections = (
-        Section(
-            "", (_facts(table, totals), Table(_COLUMNS, rows, note=note, empty="No sessions of clients."))
-        ),
-    )
+    if table.num_rows > len(rows):
+        more = plural(table.num_rows - len(rows), "more client")
+        note = f"{more}; --limit N shows more, -o jsonl, json, csv or parquet has them all."
+    facts = _facts(table, totals)
+    if limit:
+        table = table.slice(0, limit)
+    sections = (Section("", (facts, Table(_COLUMNS, rows, note=note, empty="No sessions of clients."))),)
     document = {"clients": table, "totals": totals, "quality": quality}
     return Report("clients", "Clients", sections, document, table)
 
@@ -325,12 +338,15 @@ def _table(part: Part) -> pa.Table:
     columns["duration_ms_p95"] = high
     for name in ("masked_sessions", "recovered_sessions"):
         columns[name] = as_arrow(part.sums[name])
-    table = pa.table(columns)
-    # Ties in the order of the address, so that the same logs always give the same report.
-    order = pc.sort_indices(
-        table.select(["sessions", "client"]), [("sessions", "descending"), ("client", "ascending")]
-    )
-    return table.take(order)
+    return pa.table(columns)
+
+
+def _sorted(table: pa.Table, by: str) -> pa.Table:
+    """Ties are in the order of sessions, then of the address: the same logs always give the same report."""
+    keys = {by: "descending", "sessions": "descending", "client": "ascending"}
+    if by == "client":
+        keys = {"client": "ascending"}
+    return table.take(pc.sort_indices(table.select(list(keys)), list(keys.items())))
 
 
 def _known(values: Longs, nothing: int) -> pa.Array:

@@ -13,7 +13,7 @@ import pytest
 
 from logscope.report import clients as module
 from logscope.report import groups
-from logscope.report.clients import COUNTED, ClientTable, clients_report
+from logscope.report.clients import COUNTED, SORTS, ClientTable, clients_report
 from logscope.report.output import write_report
 from logscope.report.writers import Canvas
 from tests.report.fabricated import START, batch_of, many_sessions, session, with_counts
@@ -148,6 +148,27 @@ def test_order_is_by_sessions_then_address() -> None:
         "192.0.2.1",
         "198.51.100.2",
     ]
+
+
+def test_clients_are_sorted_by_any_number_and_cut_where_it_is_asked_for() -> None:
+    table = ClientTable()
+    rows = [session(), session(), session(client_address="192.0.2.1", duration_ms=90_000)]
+    refused = session(client_address="198.51.100.2") | {"outcome": "rejected"}
+    table.add(with_counts(batch_of("sessions", [*rows, refused])))
+
+    def first(sort: str, limit: int | None = None) -> list[str]:
+        text = io.BytesIO()
+        write_report(clients_report(table, {}, sort=sort, limit=limit), "json", text, Canvas())
+        document = json.loads(text.getvalue())
+        assert document["totals"]["clients"] == 3  # whatever is shown
+        return [row["client"] for row in document["clients"]]
+
+    assert first("sessions") == ["203.0.113.9", "192.0.2.1", "198.51.100.2"]
+    assert first("rejected", 1) == ["198.51.100.2"]
+    assert first("duration_ms_p95", 2) == ["192.0.2.1", "203.0.113.9"]
+    assert first("client") == ["192.0.2.1", "198.51.100.2", "203.0.113.9"]
+    for sort in SORTS:
+        assert len(first(sort)) == 3
 
 
 def test_the_document_has_clients_totals_and_quality() -> None:

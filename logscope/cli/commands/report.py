@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from logscope.cli import options
 from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
 from logscope.cli.run import Run
+from logscope.errors import UsageError, did_you_mean
 
 app = typer.Typer(help="Who, how much, and what became of it.", no_args_is_help=True)
 
@@ -16,11 +19,26 @@ app = typer.Typer(help="Who, how much, and what became of it.", no_args_is_help=
 def clients(
     run: Run,
     files: options.Files = None,
+    sort: Annotated[
+        str,
+        typer.Option(
+            "--sort",
+            metavar="COLUMN",
+            help="Which clients come first: those with the most messages, rejects, rejected, "
+            "duration_ms_p95, last_seen, ….",
+        ),
+    ] = "sessions",
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="The first N clients only.")
+    ] = None,
 ) -> int:
     """Sessions, outcomes, mails, bytes and durations of each client, most sessions first."""
-    from logscope.report.clients import READS, ClientTable, clients_report
+    from logscope.report.clients import READS, SORTS, ClientTable, clients_report
 
+    if sort not in SORTS:
+        hint = did_you_mean(sort, SORTS) or f"Columns are {', '.join(SORTS)}."
+        raise UsageError(f"no column to sort by: {sort!r}", hint=hint)
     gathered = ClientTable()
     result = run.tables(files, {"sessions": READS}, lambda _table, batch: gathered.add(batch))
-    run.write(clients_report(gathered, result.quality))
+    run.write(clients_report(gathered, result.quality, sort=sort, limit=limit))
     return run.exit_code()
