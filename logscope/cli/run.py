@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from logscope import settings as configuration
+from logscope.cli import heap
 from logscope.cli.boundary import complain
 from logscope.cli.streams import Target, choose_target, opened
 from logscope.errors import ExitCode, InputError, LogscopeError, UsageError
@@ -190,6 +191,7 @@ def start(flags: Mapping[str, Any], to: str | None, default: str) -> Run:
         to: the file to write to, if any.
         default: the format, where nothing was said.
     """
+    heap.keep_small()
     environ = os.environ
     settings = configuration.load(flags, environ, Path.cwd(), datetime.now(UTC))
     terminal = sys.stdout is not None and sys.stdout.isatty()

@@ -247,7 +247,7 @@ def _part(batch: pa.RecordBatch) -> Part:
     durations = batch.column("duration_ms")
     known = durations.is_valid().to_numpy(zero_copy_only=False)
     spans = np.clip(pc.fill_null(durations, 0).to_numpy(), 0, _LONGEST_MS)
-    part.samples = {"duration_ms": ((codes << 32) | spans)[known]}
+    part.samples = {"duration_ms": [((codes << 32) | spans)[known]]}
     return part
 
 
@@ -363,5 +363,5 @@ def _empty() -> pa.Table:
     nothing.least = {"first_seen": empty}
     nothing.greatest = {"last_seen": empty, "dnsbl_rank_max": empty}
     nothing.sets = dict.fromkeys((*_SETS, "screen_tests"), (empty, as_texts([])))
-    nothing.samples = {"duration_ms": empty}
+    nothing.samples = {"duration_ms": []}
     return _table(nothing)

@@ -35,7 +35,8 @@ class Part:
         sums: by name, one number for each key, which add up.
         least, greatest: the same, of which the least or greatest counts.
         sets: by name, pairs (key index << 32 | value index), distinct, and the values.
-        samples: by name, (key index << 32 | value) of each value, for percentiles.
+        samples: by name, (key index << 32 | value) of each value, for percentiles; in pieces, which are never
+            copied, for there are millions.
     """
 
     keys: pa.Array
@@ -43,7 +44,7 @@ class Part:
     least: dict[str, Longs] = field(default_factory=dict)
     greatest: dict[str, Longs] = field(default_factory=dict)
     sets: dict[str, tuple[Longs, pa.Array]] = field(default_factory=dict)
-    samples: dict[str, Longs] = field(default_factory=dict)
+    samples: dict[str, list[Longs]] = field(default_factory=dict)
 
 
 class Groups:
@@ -70,36 +71,38 @@ class Groups:
 
 
 def merged(parts: list[Part]) -> Part:
-    """One part with the numbers of all. They must have the same names."""
+    """One part with the numbers of all. They must have the same names, and are empty afterwards: of each name
+    there is the whole or its parts, not both.
+    """
     keys, maps = _unified([part.keys for part in parts])
     whole = Part(keys)
-    for name in parts[0].sums:
+    for name in list(parts[0].sums):
         whole.sums[name] = np.zeros(len(keys), dtype=np.int64)
         for part, places in zip(parts, maps, strict=True):
-            whole.sums[name][places] += part.sums[
-                name
-            ]  # each key occurs once in a part, so no place occurs twice
-    for name in parts[0].least:
+            # Each key occurs once in a part, so no place occurs twice.
+            whole.sums[name][places] += part.sums.pop(name)
+    for name in list(parts[0].least):
         whole.least[name] = np.full(len(keys), FAR, dtype=np.int64)
         for part, places in zip(parts, maps, strict=True):
-            whole.least[name][places] = np.minimum(whole.least[name][places], part.least[name])
-    for name in parts[0].greatest:
+            whole.least[name][places] = np.minimum(whole.least[name][places], part.least.pop(name))
+    for name in list(parts[0].greatest):
         whole.greatest[name] = np.full(len(keys), -FAR, dtype=np.int64)
         for part, places in zip(parts, maps, strict=True):
-            whole.greatest[name][places] = np.maximum(whole.greatest[name][places], part.greatest[name])
-    for name in parts[0].sets:
-        whole.sets[name] = _merged_sets([part.sets[name] for part in parts], maps)
-    for name in parts[0].samples:
-        whole.samples[name] = np.concatenate(
-            [moved(part.samples[name], places) for part, places in zip(parts, maps, strict=True)]
-        )
+            whole.greatest[name][places] = np.maximum(whole.greatest[name][places], part.greatest.pop(name))
+    for name in list(parts[0].sets):
+        whole.sets[name] = _merged_sets([part.sets.pop(name) for part in parts], maps)
+    for name in list(parts[0].samples):
+        whole.samples[name] = []
+        for part, places in zip(parts, maps, strict=True):
+            for piece in part.samples.pop(name):
+                move(piece, places)
+                whole.samples[name].append(piece)
     return whole
 
 
-def moved(pairs: Longs, places: Longs) -> Longs:
-    """Pairs whose key indices are replaced by the ones they have elsewhere."""
-    places_moved: Longs = (places[pairs >> 32] << 32) | (pairs & 0xFFFFFFFF)
-    return places_moved
+def move(pairs: Longs, places: Longs) -> None:
+    """Replace the key indices of pairs by the ones they have elsewhere."""
+    pairs += (places - np.arange(len(places)) << 32)[pairs >> 32]
 
 
 def distinct(values: Longs) -> Longs:
@@ -108,15 +111,16 @@ def distinct(values: Longs) -> Longs:
     return unique
 
 
-def percentiles(pairs: Longs, count: int, wanted: tuple[float, ...]) -> list[pa.Array]:
+def percentiles(pieces: list[Longs], count: int, wanted: tuple[float, ...]) -> list[pa.Array]:
     """Percentiles of each key's values by nearest rank: a value that occurred, or null where there is none.
 
     Args:
-        pairs: key index << 32 | value, values below 2**32.
+        pieces: of pairs, key index << 32 | value, values below 2**32.
         count: number of keys.
         wanted: shares between 0 and 1.
     """
-    ordered = np.sort(pairs)
+    ordered = np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
+    ordered.sort()
     starts = np.searchsorted(ordered, np.arange(count + 1, dtype=np.int64) << 32)
     sizes = np.diff(starts)
     known = sizes > 0
