@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from logscope.correlate.layout import *
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-MOST_TALK = 5.0  # nats
+MOST_TALK = math.exp(5.0)  # odds, either way
 TICKS_UNKNOWN = 8.0  # sessions that it takes to believe in a habit
+
+# What habits ask of a balancer session (what its client was told, and how often that was), and of a visit.
+TOLD, TOLD_TIMES, END_US, BALANCER_HABITS = range(4)
+SIGNATURE, SIGNATURE_TIMES, QUEUED_US, TICKS_AT, VISIT_HABITS = range(5)
 
 
 @kernel
@@ -87,7 +93,12 @@ def tick_phase(m: Memory, b: int, s: int) -> int:
     """
     if s < 0 or m[s + S_QUEUED_US] == NULL or ticks_of(m, m[s + S_HOST]) < 0:
         return -1
-    return int((m[b + B_END] // 1000 - m[s + S_QUEUED_US]) % 1_000_000 * TICK_PLACES // 1_000_000)
+    return part_of_second(m[b + B_END] // 1000, m[s + S_QUEUED_US])
+
+
+@kernel
+def part_of_second(end_us: int, queued_us: int) -> int:
+    return int((end_us - queued_us) % 1_000_000 * TICK_PLACES // 1_000_000)
 
 
 @kernel
@@ -97,39 +108,72 @@ def habit_cost(m: Memory, b: int, p: int, s: int, own: int) -> float:
 
     `own` is 1 where the pair itself has been counted: it must not speak for itself.
     """
-    if b < 0 or m[b + B_ASAP] == 1:
-        return 0.0
-    return talk_cost(m, b, signature_of(m, p, s), own) + tick_cost(m, b, s, own)
+    of_balancer = np.empty((BALANCER_HABITS, 1), np.int64)
+    of_visit = np.empty((VISIT_HABITS, 1), np.int64)
+    tell_balancer(m, b, of_balancer, 0)
+    tell_visit(m, p, s, of_visit, 0)
+    return -math.log(told_odds(m, of_balancer, 0, of_visit, 0, own))
 
 
 @kernel
-def tick_cost(m: Memory, b: int, s: int, own: int) -> float:
+def tell_balancer(m: Memory, b: int, facts: Matrix, i: int) -> None:
+    """Write down what habits ask of a balancer session, once for all visits that it is held against."""
+    facts[TOLD, i] = NULL
+    if b >= 0 and m[b + B_ASAP] == 0:
+        facts[TOLD, i] = mix(17, m[b + B_BYTES_CLIENT])
+        facts[TOLD_TIMES, i] = m[m[TALKS] + 1 + (facts[TOLD, i] & (TALK_PLACES - 1))]
+        facts[END_US, i] = m[b + B_END] // 1000
+
+
+@kernel
+def tell_visit(m: Memory, p: int, s: int, facts: Matrix, j: int) -> None:
+    """The same of a visit."""
+    facts[SIGNATURE, j] = signature_of(m, p, s)
+    if facts[SIGNATURE, j] != NULL:
+        at = m[TALKS] + 1 + TALK_PLACES + (facts[SIGNATURE, j] & (TALK_PLACES - 1))
+        facts[SIGNATURE_TIMES, j] = m[at]
+    facts[QUEUED_US, j] = NULL
+    if s >= 0 and ticks_of(m, m[s + S_HOST]) >= 0:
+        facts[QUEUED_US, j] = m[s + S_QUEUED_US]
+        facts[TICKS_AT, j] = ticks_of(m, m[s + S_HOST])
+
+
+@kernel
+def told_odds(m: Memory, balancers: Matrix, i: int, visits: Matrix, j: int, own: int) -> float:
+    """How much more often than by chance, from what was written down: `habit_cost` before the logarithm."""
+    if balancers[TOLD, i] == NULL:
+        return 1.0
+    odds = talk_odds(m, balancers, i, visits, j, own)
+    if visits[QUEUED_US, j] != NULL:
+        odds *= tick_odds(m, balancers[END_US, i], visits[QUEUED_US, j], visits[TICKS_AT, j], own)
+    return odds
+
+
+@kernel
+def tick_odds(m: Memory, end_us: int, queued_us: int, at: int, own: int) -> float:
     """Habits may be narrow (a program that quits at once) or wide (a busy server), so narrow and wide parts
     of a second have a say, and none of them all of it.
     """
-    phase = tick_phase(m, b, s)
-    if phase < 0:
-        return 0.0
-    at = ticks_of(m, m[s + S_HOST])
+    phase = part_of_second(end_us, queued_us)
     known = max(m[at] - own, 0)
     at += 1
-    density = 1.0
+    times = 0
     for level in range(TICK_LEVELS):
         places = TICK_PLACES >> 3 * level
-        here = max(m[at + (phase >> 3 * level)] - own, 0)
-        density += here * places / (known + TICKS_UNKNOWN)
+        times += max(m[at + (phase >> 3 * level)] - own, 0) * places
         at += places
-    return -math.log(density / (1.0 + TICK_LEVELS * known / (known + TICKS_UNKNOWN)))
+    return float((known + TICKS_UNKNOWN + times) / (known + TICKS_UNKNOWN + TICK_LEVELS * known))
 
 
 @kernel
-def talk_cost(m: Memory, b: int, signature: int, own: int) -> float:
+def talk_odds(m: Memory, balancers: Matrix, i: int, visits: Matrix, j: int, own: int) -> float:
+    told = balancers[TOLD, i]
+    signature = visits[SIGNATURE, j]
     if signature == NULL:
-        return 0.0
+        return 1.0
     talks = m[TALKS]
-    told = mix(17, m[b + B_BYTES_CLIENT])
-    left = max(m[talks + 1 + (told & (TALK_PLACES - 1))] - own, 0)
-    right = max(m[talks + 1 + TALK_PLACES + (signature & (TALK_PLACES - 1))] - own, 0)
+    left = max(balancers[TOLD_TIMES, i] - own, 0)
+    right = max(visits[SIGNATURE_TIMES, j] - own, 0)
     both = max(m[talks + 1 + 2 * TALK_PLACES + (mix(told, signature) & (TALK_PLACES - 1))] - own, 0)
     ratio = (both + 0.05) * (max(m[talks], 0) + 1) / ((left + 0.3) * (right + 0.3))
-    return -min(max(math.log(ratio), -MOST_TALK), MOST_TALK)
+    return float(min(max(ratio, 1.0 / MOST_TALK), MOST_TALK))

@@ -116,11 +116,12 @@ class Finished(FinishedSessions):
         queue = self.has_smtpd & (np.maximum(self.smtpd(S_MESSAGE_COUNT), 0) > 0)
         delivery = (self.messages[F_SENT:F_EXPIRED].sum(axis=0) > 0) & queue
         balancer = self.balancer(B_METHOD), self.balancer(B_CONFIDENCE), self.balancer(B_PROBABILITY)
-        screen = self.screen(P_METHOD), self.screen(P_CONFIDENCE), self.screen(P_PROBABILITY)
+        screen = self.screen(P_METHOD), self.screen_confidence, self.screen(P_PROBABILITY)
+        at_screen = self.has_screen & ~self.found_by_smtpd
         queue_id = L_QUEUE_ID, SURE_EXACT, 1_000_000
         # Most sessions are linked in one of few ways, those of chained balancers each in its own.
         ways = _way(self.joined_hops, *balancer) << 32 | _way(inner, *screen) << 4
-        ways |= self.has_screen << 2 | queue << 1 | delivery
+        ways |= at_screen << 2 | queue << 1 | delivery
         ways[inners["session"]] = -1 - inners["session"]
         _, rows, places = np.unique(ways, return_index=True, return_inverse=True)
         places = places.reshape(-1)
@@ -136,7 +137,7 @@ class Finished(FinishedSessions):
         links = np.concatenate(
             [
                 chained,
-                some(self.joined_hops, 0, np.where(self.has_screen, 1, 2), *balancer),
+                some(self.joined_hops, 0, np.where(at_screen, 1, 2), *balancer),
                 some(inner, 1, 2, *screen),
                 some(queue, 2, 3, *queue_id),
                 some(delivery, 3, 4, *queue_id),

@@ -13,7 +13,15 @@ import math
 import numpy as np
 
 from logscope.correlate.arrays import decimal_table, decimals
-from logscope.correlate.habits import habit_cost, note_pair
+from logscope.correlate.habits import (
+    BALANCER_HABITS,
+    VISIT_HABITS,
+    habit_cost,
+    note_pair,
+    tell_balancer,
+    tell_visit,
+    told_odds,
+)
 from logscope.correlate.layout import *
 from logscope.correlate.links import gap
 from logscope.correlate.matching import (
@@ -304,6 +312,9 @@ def shorten(m: Memory, left: Vector, right: Vector, what: int, columns: Matrix, 
     else:
         price_by_time(m, left, right, what, first, plain)
     place = align(first, plain, count, SKIPPED, SKIPPED)
+    out_of_order = np.empty(count + rows + 1)
+    for k in range(count + rows + 1):
+        out_of_order[k] = order * math.log1p(k**2 / 2.0)
     expected = -1
     for j in range(rows):
         expected = place[j] if place[j] >= 0 else expected + 1
@@ -311,7 +322,7 @@ def shorten(m: Memory, left: Vector, right: Vector, what: int, columns: Matrix, 
             if plain[j, t] >= cost[j, SHORT_LIST - 1]:  # at first all are IMPOSSIBLE there
                 continue
             i = first[j] + t
-            price = plain[j, t] + order * math.log1p((i - expected) ** 2 / 2.0)
+            price = plain[j, t] + out_of_order[abs(i - expected)]
             k = SHORT_LIST
             while k > 0 and cost[j, k - 1] > price:
                 k -= 1
@@ -345,6 +356,7 @@ def price_by_time(m: Memory, left: Vector, right: Vector, what: int, first: Vect
     start = np.empty(left.shape[0], np.int64)
     end = np.empty(left.shape[0], np.int64)
     known = np.empty(left.shape[0], np.int64)
+    farthest = np.empty(left.shape[0], np.int64)
     elsewhere = np.empty(left.shape[0])
     for i in range(left.shape[0]):
         b = left[i]
@@ -352,10 +364,17 @@ def price_by_time(m: Memory, left: Vector, right: Vector, what: int, first: Vect
         start[i] = m[b + B_START] + skew
         end[i] = NULL if m[b + B_ASAP] == 1 else m[b + B_END] + skew
         known[i] = skew_known(m, m[b + B_HOST], host)
+        farthest[i] = (10 if known[i] else 60) * SECOND
         elsewhere[i] = elsewhere_cost(m, b, host)
     table = np.empty(SURPRISES)
     for k in range(SURPRISES):
         table[k] = 2.0 * math.log1p(k / FINENESS)
+    fine_start = FINENESS / (0.02 * SECOND)  # entries of the table for each nanosecond
+    fine_end = FINENESS / (FINE_END * SECOND)
+    loose = FINENESS / (0.5 * SECOND)
+    of_left = np.empty((BALANCER_HABITS, left.shape[0]), np.int64)
+    of_right = np.empty((VISIT_HABITS, rows), np.int64)
+    tell_habits(m, left, right, what, of_left, of_right)
     for j in range(rows):
         row = right[j]
         coarse = row_coarse(m, row, what)
@@ -365,32 +384,35 @@ def price_by_time(m: Memory, left: Vector, right: Vector, what: int, first: Vect
         least = IMPOSSIBLE
         for t in range(width):
             i = first[j] + t
-            late = within_second(started - start[i], coarse)
-            far = abs(late) > (10 * SECOND if known[i] else 60 * SECOND)
-            if far or (own and is_another(m, left[i], row, what)):
+            late = abs(within_second(started - start[i], coarse))
+            if late > farthest[i] or (own and is_another(m, left[i], row, what)):
                 cost[j, t] = IMPOSSIBLE
                 continue
             fine = known[i] and not coarse
-            price = elsewhere[i] + table[entry(late, 0.02 if fine else 0.5)]
+            price = elsewhere[i] + table[min(int(late * (fine_start if fine else loose)), SURPRISES - 1)]
             if end[i] != NULL and ended != NULL:
                 late = within_second(ended - end[i], coarse)
                 if late > SECONDS_OVER and known[i]:
                     price += END_LATE
                 else:
-                    price += table[entry(late, FINE_END if fine else 0.5)]
+                    price += table[min(int(abs(late) * (fine_end if fine else loose)), SURPRISES - 1)]
             elif end[i] != NULL and what != BALANCER_SCREEN and end[i] + SECONDS_OVER < now:
                 price += STILL_RUNS
             cost[j, t] = price
             least = min(least, price)
         for t in range(width):
             if cost[j, t] <= least + UNLIKELY and end[first[j] + t] != NULL:
-                cost[j, t] += habits_of(m, left[first[j] + t], row, what, 0)
+                cost[j, t] -= math.log(told_odds(m, of_left, first[j] + t, of_right, j, 0))
 
 
 @kernel
-def entry(late: int, scale: float) -> int:
-    """Of the table of surprises."""
-    return min(int(abs(late) * (FINENESS / SECOND / scale)), SURPRISES - 1)
+def tell_habits(m: Memory, left: Vector, right: Vector, what: int, of_left: Matrix, of_right: Matrix) -> None:
+    """Write down what habits ask of each column and each row."""
+    for i in range(left.shape[0]):
+        tell_balancer(m, b_of(m, left[i], what), of_left, i)
+    for j in range(right.shape[0]):
+        p = right[j] if what == BALANCER_SCREEN else -1
+        tell_visit(m, p, row_smtpd(m, right[j], what), of_right, j)
 
 
 @kernel
@@ -508,18 +530,26 @@ def refine(
         if k % 2 == 0:
             least = LEAST_COARSE if row_coarse(m, right[0], what) else LEAST_FINE
         scale[k] = 2.0 * max(smooth(usual[k], by_start if k < 2 else by_end), least)
+    of_left = np.empty((BALANCER_HABITS, count), np.int64)
+    of_right = np.empty((VISIT_HABITS, rows), np.int64)
+    tell_habits(m, left, right, what, of_left, of_right)
     for j in range(rows):
         for t in range(SHORT_LIST):
             i = columns[j, t]
             if i < 0:
                 continue
-            price = spike((rights[0, j] - lefts[0, i] - usual[0, j]) / scale[0])
-            price += 1.5 * spike((rights[1, j] - lefts[1, i] - usual[1, j]) / scale[1])
+            # spikes are multiplied before their logarithm is taken, which is what takes long
+            start = spike((rights[0, j] - lefts[0, i] - usual[0, j]) / scale[0])
+            place = spike((rights[1, j] - lefts[1, i] - usual[1, j]) / scale[1])
+            unlikely = start * place * math.sqrt(place)
             if rights[2, j] != NEVER and lefts[2, i] != NEVER:
-                price += 1.2 * spike((rights[2, j] - lefts[2, i] - usual[2, j]) / scale[2])
-                price += spike((rights[3, j] - lefts[3, i] - usual[3, j]) / scale[3])
-                price += habits_of(m, left[i], right[j], what, 1 if chosen[j] == i else 0)
-            elif lefts[2, i] != NEVER and what != BALANCER_SCREEN:
+                end = spike((rights[2, j] - lefts[2, i] - usual[2, j]) / scale[2])
+                unlikely *= spike((rights[3, j] - lefts[3, i] - usual[3, j]) / scale[3])
+                unlikely /= told_odds(m, of_left, i, of_right, j, 1 if chosen[j] == i else 0)
+                cost[j, t] = math.log(unlikely) + 1.2 * math.log(end)
+                continue
+            price = math.log(unlikely)
+            if lefts[2, i] != NEVER and what != BALANCER_SCREEN:
                 over = end_of(m, left[i], row_host(m, right[j], what), what) + SECONDS_OVER < m[NOW]
                 price += STILL_RUNS if over else 0.0
             elif what == SCREEN_SMTPD:
@@ -564,8 +594,8 @@ def tell_lefts(m: Memory, left: Vector, host: int, what: int, origin: int, facts
 
 @kernel
 def spike(x: float) -> float:
-    """Cost of a difference whose distribution has a narrow middle and long tails."""
-    return math.log(1.0 + x * x)  # log1p takes thrice as long, and tells apart what no stamp does
+    """How unlikely a difference is whose distribution has a narrow middle and long tails."""
+    return 1.0 + x * x
 
 
 @kernel

@@ -120,6 +120,43 @@ def test_what_is_said_to_be_likely_is(tmp_path: Path, seed: int) -> None:
     assert not wrong(found, "exact")
 
 
+def test_a_link_names_the_hop_that_it_was_found_for(tmp_path: Path) -> None:
+    """Where smtpd's sessions begin in another order than the visits that lead to them, the balancer's session
+    is found by how smtpd's ended; whose visit it was stays open.
+    """
+    site, draw = Site(), random.Random(11)
+    at = 10.0
+    for number in range(160):
+        at += draw.expovariate(4.0)
+        lasts, counters, sent = draw.choice(TALKS)
+        lasts = 1.0 + lasts * draw.uniform(0.8, 3.0)
+        peer, later = f"[{BALANCER}]:{45000 + number}", draw.uniform(0.0, 0.3)
+        site.balancer(
+            str(number), at, lasts, 20000 + number, "mx-a", client=f"198.51.100.{number}", sent=sent
+        )
+        site.screen(f"visit {number}", at + 0.001, "mx-a", f"CONNECT from {peer} to [{NODES['mx-a']}")
+        site.screen(f"visit {number}", at + 0.002, "mx-a", f"PASS OLD {peer}")
+        site.smtpd(
+            str(number), at + later, lasts - later, "mx-a", 3000 + number, f"unknown[{BALANCER}]",
+            counters=counters,
+        )  # fmt: skip
+    claims: dict[str, list[bool]] = {"screen": [], "smtpd": []}
+    for one in by_timing(site.join(tmp_path)):
+        (own,) = one.owners["haproxy.log"]
+        link, *others = (link for link in one.links if link["from"] in ("balancer", "screen"))
+        wanted = f"visit {own}" if link["to"] == "screen" else own
+        claims[link["to"]].append(wanted in one.owners["mail.log"])
+        assert (link["confidence"], one.confidence) == (
+            ("probable", "ambiguous") if link["to"] == "smtpd" else ("probable", "probable")
+        )
+        assert [other["confidence"] for other in others] == (
+            ["ambiguous"] if link["to"] == "smtpd" else ["exact"] * len(others)
+        )
+    assert len(claims["smtpd"]) >= 30
+    for rights in claims.values():
+        assert sum(rights) >= 0.97 * len(rights) - 1
+
+
 def test_strangers_are_given_to_nobody(tmp_path: Path) -> None:
     """One address that talks to the server directly, while the balancer's sessions go elsewhere."""
     site, draw = Site(), random.Random(5)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .oracle import Capture, curve, recall_at
 from .score import HOPS, Truth, calibration, logs, logscope
@@ -31,6 +31,7 @@ class Hidden:
     Attributes:
         at_once: connections that a server had open at a time, on average.
         possible: links that there are; `made` of them were made, `right` are right.
+        clients: sessions with the client of what the mail server did last.
         said: the probability that was stated, on average.
         off: by how much stated and true shares differ, on average over tenths.
         curve: of the oracle: precision and recall.
@@ -43,6 +44,7 @@ class Hidden:
     possible: int
     made: int
     right: int
+    clients: int
     said: float
     off: float
     curve: Sequence[tuple[float, float]]
@@ -67,32 +69,48 @@ def measured(directory: Path, form: str) -> Hidden:
     daemon = json.loads((directory / "run.json").read_text())["masking"][0]["daemon"]
     side = known.visit if daemon == "postscreen" else known.smtpd
     said = logscope("sessions", *logs(directory, form), "-o", "jsonl", "--quiet")
-    claims = list(recovered(Truth(directory), map(json.loads, said.splitlines())))
+    found = list(recovered(Truth(directory), map(json.loads, said.splitlines())))
+    claims = [(one.said, one.right) for one in found]
     possible, made = known.links(known.balancer, side)
     bins = calibration(claims)
     off = sum(one["count"] * abs(one["said"] - one["was"]) for one in bins) / max(1, len(claims))
     probability = sum(one for one, _ in claims) / max(1, len(claims))
     return Hidden(
         directory.name, daemon, form, at_once(known.connections), possible, len(claims),
-        sum(right for _, right in claims), probability, off, curve(possible, made),
+        sum(one.right for one in found), sum(one.client for one in found), probability, off,
+        curve(possible, made),
     )  # fmt: skip
 
 
-def recovered(truth: Truth, sessions: Iterable[Mapping[str, Any]]) -> Iterator[tuple[float, bool]]:
-    """Of each session that was given a client by time: how likely that was said to be, and whether it is so.
+class Recovered(NamedTuple):
+    """A session that was given a client by time.
 
-    A session's client is that of what the mail server did with it last: where many sessions of the balancer's
-    address begin in one second, postscreen's visit and smtpd's session may be put together wrongly, and the
-    client is right for the mail all the same. `score` counts every link by itself.
+    Attributes:
+        said: how likely that was said to be.
+        right: whether the link says so of what is that client's.
+        client: whether the client is that of what the mail server did with the session last.
+    """
+
+    said: float
+    right: bool
+    client: bool
+
+
+def recovered(truth: Truth, sessions: Iterable[Mapping[str, Any]]) -> Iterator[Recovered]:
+    """The sessions that were given a client by time.
+
+    Where many sessions of the balancer's address begin in one second, postscreen's visit and smtpd's session
+    may be put together wrongly: the link then names the one that the balancer's session was found for.
     """
     for session in sessions:
         owners = truth.owners(session["events"])
         if session["client_known_from"] != "timing" or not owners.get("balancer"):
             continue
-        last = next((hop for hop in reversed(HOPS) if hop in owners), "balancer")
         own = next(link for link in session["links"] if link["from"] == "balancer")
-        right = last != "balancer" and bool(owners["balancer"] & owners[last])
-        yield own["probability"] or 0.0, right
+        last = next((hop for hop in reversed(HOPS) if hop in owners), "balancer")
+        right = bool(owners["balancer"] & owners.get(own["to"], set()))
+        client = last != "balancer" and bool(owners["balancer"] & owners[last])
+        yield Recovered(own["probability"] or 0.0, right, client)
 
 
 def at_once(connections: Sequence[dict[str, Any]]) -> float:
@@ -108,12 +126,16 @@ def markdown(found: Iterable[Hidden]) -> Iterator[str]:
     found = sorted(found, key=lambda one: (one.form, one.daemon, one.at_once), reverse=True)
     yield f"From {sum(one.possible for one in found)} masked sessions of real daemons in {len(found)} logs."
     yield ""
-    yield "| stamps | daemon | open at once | links | made | right | said | off by | found | of oracle |"
-    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    yield (
+        "| stamps | daemon | open at once | links | made | right | said | off by | client | found "
+        "| of oracle |"
+    )
+    yield "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
     for one in found:
         yield (
             f"| {FORMS[one.form]} | {one.daemon} | {one.at_once:.1f} | {one.possible} | {one.made} | "
-            f"{one.precision:.3f} | {one.said:.3f} | {one.off:.3f} | {one.recall:.3f} | {one.of_oracle:.2f} |"
+            f"{one.precision:.3f} | {one.said:.3f} | {one.off:.3f} | {one.clients / max(one.made, 1):.3f} | "
+            f"{one.recall:.3f} | {one.of_oracle:.2f} |"
         )
     yield ""
     yield "What the oracle finds with the precision in the heading:"

@@ -159,12 +159,14 @@ class Score:
         said = {frozenset((link.get("from"), link.get("to"))): link for link in session.get("links") or ()}
         hops = [hop for hop in HOPS if hop in owners]
         for one, other in pairwise(hops):
-            both = owners[one] & owners[other]
-            right = len(owners[one]) == len(owners[other]) == len(both) == 1
             link = said.get(frozenset((one, other)), {})
-            if not link and (one, other) == ("screen", "smtpd"):
-                # A session may name the balancer for both of the server's hops.
+            named = other
+            if not link and "smtpd" in owners:
+                # A link may name smtpd's session alone, where it is open which visit led to it.
                 link = said.get(frozenset(("balancer", "smtpd")), {})
+                named = "smtpd" if link else other
+            both = owners[one] & owners[named]
+            right = len(owners[one]) == len(owners[named]) == len(both) == 1
             self.links[f"{one}-{other}"].add(session, link, next(iter(both), None), right)
 
     def _facts(self, session: Record, connection: Record, owners: dict[str, set[str]]) -> None:
