@@ -20,8 +20,8 @@ kept on one core, so that it cannot do two things at once. Time that the disk ta
 message is synced others are talked about, and those that come meanwhile are synced together. What the kernel
 does to write and sync is in it.
 
-A loop written in C does little for the relay, which reads its sockets itself, and much for aiosmtpd. So the
-relay always runs in asyncio's own, and `--uvloop` gives aiosmtpd the better one.
+The relay reads its sockets itself, in asyncio's loop with a selector of its own; a loop written in C would do
+little for it, and does much for aiosmtpd: `--uvloop` gives that the better one.
 """
 
 from __future__ import annotations

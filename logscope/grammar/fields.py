@@ -120,19 +120,43 @@ def field_type(field: Field) -> FieldType:
     return found
 
 
-def remembered(found: FieldType) -> Callable[[Value, Arguments], bytes]:
-    """How a type is written by somebody who meets the same values again and again.
+class Written(dict[Value, bytes]):
+    """The values of a field by what is written for them: those that come back are only looked up.
 
     Addresses, names and numbers take some work to check, and come back line after line.
     """
-    checked = found.flags & ops.NO_SPACE or found.op == ops.QUEUE_ID
-    is_text = found.kind in (Kind.TEXT, Kind.COUNTERS, Kind.TIME)
-    return found.write if is_text and not checked else _remembering(found.write)
+
+    def __init__(self, write: Callable[[Value, Arguments], bytes], arguments: Arguments) -> None:
+        super().__init__()
+        self._write, self._arguments = write, arguments
+
+    def __missing__(self, value: Value) -> bytes:
+        written = self._write(value, self._arguments)
+        if len(self) >= _MOST_WRITTEN:
+            self.clear()
+        self[value] = written
+        return written
+
+
+class WrittenAnew:
+    """The same for a field whose values do not come back."""
+
+    def __init__(self, write: Callable[[Value, Arguments], bytes], arguments: Arguments) -> None:
+        self._write, self._arguments = write, arguments
+
+    def __getitem__(self, value: Value) -> bytes:
+        return self._write(value, self._arguments)
+
+
+_MOST_WRITTEN = 1024
 
 
 @cache
-def _remembering(write: Callable[[Value, Arguments], bytes]) -> Callable[[Value, Arguments], bytes]:
-    return lru_cache(maxsize=1024, typed=True)(write)
+def written(found: FieldType, arguments: Arguments) -> Written | WrittenAnew:
+    """How the fields of a type are written by somebody who writes many lines."""
+    checked = found.flags & ops.NO_SPACE or found.op == ops.QUEUE_ID
+    is_text = found.kind in (Kind.TEXT, Kind.COUNTERS, Kind.TIME)
+    return (WrittenAnew if is_text and not checked else Written)(found.write, arguments)
 
 
 def bounded_flags(field: Field) -> int:

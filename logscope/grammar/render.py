@@ -8,11 +8,12 @@ tested for every template.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from operator import getitem, itemgetter
 from typing import Any, TypeAlias
 
 from logscope.grammar.catalogue import Catalogue
 from logscope.grammar.errors import RenderError
-from logscope.grammar.fields import field_type, remembered
+from logscope.grammar.fields import Written, WrittenAnew, field_type, written
 from logscope.grammar.syntax import Choice, Field, Group, Literal, Node, Sequence, fields
 
 
@@ -55,10 +56,10 @@ def _first(kind: str, sequences: Iterable[Sequence], values: Mapping[str, Any]) 
     raise RenderError(problem)
 
 
-Written: TypeAlias = tuple[str, Callable[[Any, tuple[str, ...]], bytes], tuple[str, ...]]
-"""A field: its name, how it is written, and its arguments."""
-Plan: TypeAlias = tuple[bytes, tuple[Written, ...]]
-"""The literal text of a line with a `%b` for each field, and the fields."""
+Part: TypeAlias = tuple[str, Written | WrittenAnew]
+"""A field: its name, and how it is written."""
+Plan: TypeAlias = tuple[bytes, Callable[[Mapping[str, Any]], tuple[Any, ...]], tuple[Any, ...]]
+"""The literal text of a line with a `%b` for each field, what picks their values, and how each is written."""
 
 
 class SequenceWriter:
@@ -70,6 +71,9 @@ class SequenceWriter:
 
     def __init__(self, kind: str, sequences: Iterable[Sequence]) -> None:
         self._kind, self._sequences = kind, list(sequences)
+        self._has_flags = any(
+            field.type == "flag" for sequence in self._sequences for field in fields(sequence)
+        )
         self._plans: dict[tuple[str, ...], Plan | None] = {}
 
     def write(self, values: Mapping[str, Any]) -> bytes:
@@ -78,12 +82,15 @@ class SequenceWriter:
         Raises:
             RenderError: they fit none of the sequences.
         """
-        names = tuple([name for name, value in values.items() if value is not False])
+        if self._has_flags:
+            names = tuple([name for name, value in values.items() if value is not False])
+        else:
+            names = tuple(values)
         plan = self._plans.get(names)
         if plan is not None:
-            text, parts = plan
+            text, pick, written = plan
             try:
-                return text % tuple([write(values.get(name, False), words) for name, write, words in parts])
+                return text % tuple(map(getitem, written, pick(values)))
             except (ValueError, OverflowError, TypeError):
                 pass  # these values take another alternative, or none
         rendered = _first(self._kind, self._sequences, values)
@@ -100,14 +107,24 @@ class SequenceWriter:
                 if set(values) <= {field.name for field in fields(sequence)}:
                     return None  # a value did not fit: another one may
                 continue
-            parts: list[bytes | Written] = []
+            parts: list[bytes | Part] = []
             return _planned(parts) if _collect(sequence, values, parts) else None
         return None
 
 
-def _planned(parts: list[bytes | Written]) -> Plan:
+def _planned(parts: list[bytes | Part]) -> Plan:
     text = b"".join(part.replace(b"%", b"%%") if isinstance(part, bytes) else b"%b" for part in parts)
-    return text, tuple(part for part in parts if not isinstance(part, bytes))
+    found = [part for part in parts if not isinstance(part, bytes)]
+    names = [name for name, _ in found]
+    pick: Callable[[Mapping[str, Any]], tuple[Any, ...]] = (
+        itemgetter(*names) if len(names) > 1 else _picker(names)
+    )
+    return text, pick, tuple(how for _, how in found)
+
+
+def _picker(names: list[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """What `itemgetter` is for more than one name."""
+    return lambda values: tuple([values[name] for name in names])
 
 
 class LineWriter:
@@ -131,13 +148,15 @@ class LineWriter:
         return found.write(values)
 
 
-def _collect(sequence: Sequence, values: Mapping[str, Any], parts: list[bytes | Written]) -> bool:
+def _collect(sequence: Sequence, values: Mapping[str, Any], parts: list[bytes | Part]) -> bool:
     """Gather the parts of a sequence; False when one of its alternatives was refused for its value."""
     for node in sequence:
         if isinstance(node, Literal):
             parts.append(node.text)
+        elif isinstance(node, Field) and node.type == "flag":
+            parts.append(field_type(node).write(values.get(node.name, False), node.arguments))
         elif isinstance(node, Field):
-            parts.append((node.name, remembered(field_type(node)), node.arguments))
+            parts.append((node.name, written(field_type(node), node.arguments)))
         elif isinstance(node, Group):
             if not _collect(node.body, values, parts):
                 return False

@@ -144,18 +144,27 @@ def from_iso(value: str | datetime) -> int:
     Raises:
         ValueError: the text is not a date and time.
     """
-    rest = 0
     if isinstance(value, str):
-        found = re.match(r"(.*?\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(.*)$", value)
+        found = _ISO.match(value)
         if found is None:
             raise ValueError(f"{value!r} is not a date and time such as 2026-11-22T09:18:54.965")
         rest = int((found[2] or "").ljust(9, "0"))
-        value = datetime.fromisoformat(found[1] + found[3])
-    else:
-        rest = value.microsecond * 1000
-        value = value.replace(microsecond=0)
-    aware = value.replace(tzinfo=UTC) if value.tzinfo is None else value
-    return int(aware.timestamp()) * SECOND + rest
+        return _seconds_of_iso(found[1] + found[3]) * SECOND + rest
+    return _whole_seconds(value.replace(microsecond=0)) * SECOND + value.microsecond * 1000
+
+
+_ISO = re.compile(r"(.*?\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(.*)$")
+
+
+@lru_cache(maxsize=64)
+def _seconds_of_iso(text: str) -> int:
+    """The same of a text: many lines have their second in common."""
+    return _whole_seconds(datetime.fromisoformat(text))
+
+
+def _whole_seconds(value: datetime) -> int:
+    """Seconds since 1970 of a datetime without a fraction."""
+    return int((value.replace(tzinfo=UTC) if value.tzinfo is None else value).timestamp())
 
 
 def write_time(name: str, nanoseconds: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from logscope.relay.addresses import Network, is_in
 from logscope.relay.escape import escaped
@@ -13,8 +13,7 @@ SHOWN = 512
 """Bytes of a wrong header that are logged."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identified:
+class Identified(NamedTuple):
     """A header was read; `rest` came behind it."""
 
     header: Header

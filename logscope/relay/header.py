@@ -8,7 +8,6 @@ is said in the words that Postfix logs (haproxy_srvr.c), since that is what read
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -55,8 +54,7 @@ class Endpoint(NamedTuple):
         return ":" in self.address
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What a header says.
 
     Attributes:

@@ -290,6 +290,35 @@ def test_mail_waits_for_its_next_hop_and_bounces_when_that_refuses(tmp_path: Pat
     assert "sender non-delivery notification: " in log
 
 
+def test_who_asks_is_told_that_a_message_went_nowhere_as_ordered(tmp_path: Path) -> None:
+    """Discarded mail is delivered mail: each recipient has its line, and a notice where one was asked for."""
+
+    async def play(relay: Relay, ports: list[int]) -> None:
+        caller = await Caller.call(ports[2], client(32))
+        await caller.reply()
+        await caller.say("EHLO client.example")
+        for notify in ("", " NOTIFY=SUCCESS"):
+            await caller.say(
+                "MAIL FROM:<bob@example.com>",
+                "RCPT TO:<x@example.org>",
+                f"RCPT TO:<y@example.org>{notify}",
+                "DATA",
+            )
+            assert "queued" in await caller.say("Subject: x\r\n\r\nx\r\n.")
+        await caller.close()
+        await until(lambda: mails(tmp_path), "the sender is told")
+        await until(lambda: len(relay.servers[0].postman) == 0, "an empty queue")
+
+    run(tmp_path, SERVERS, play)
+    [notice] = mails(tmp_path)
+    assert b"Final-Recipient: rfc822; y@example.org" in notice
+    assert b"x@example.org" not in notice.partition(b"Action:")[0]
+    log = "\n".join(lines(tmp_path))
+    assert log.count("to=<x@example.org>, relay=none") == 2
+    assert log.count("to=<y@example.org>, relay=none") == 2
+    assert list((tmp_path / "spool").glob("*/*/*")) == []
+
+
 def test_nobody_outside_is_told_of_a_failure(tmp_path: Path) -> None:
     """A bounce to a sender that may be forged hits somebody who has nothing to do with it."""
     impatient = 'minimal_backoff = "50ms"\nmaximal_lifetime = "100ms"'

@@ -5,10 +5,28 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from logscope.relay.rim.watch import READ, WRITE, Watch
+import pytest
+
+from logscope.relay.rim.watch import READ, WRITE, RelayLoop, Watch
 from logscope.relay.rim.wire import Wire
+
+T = TypeVar("T")
+Loop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@pytest.fixture(params=[asyncio.SelectorEventLoop, RelayLoop])
+def loop(request: pytest.FixtureRequest) -> Loop:
+    """Any loop, with an `epoll` of its own beside the relay's, and the one that shares it."""
+    found: Loop = request.param
+    return found
+
+
+def run(loop: Loop, playing: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(playing)
 
 
 class Ear:
@@ -48,7 +66,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-def test_what_was_sent_before_the_end_comes_before_it() -> None:
+def test_what_was_sent_before_the_end_comes_before_it(loop: Loop) -> None:
     """The last bytes and the end arrive at once, and are two things."""
 
     async def play() -> list[object]:
@@ -62,10 +80,10 @@ def test_what_was_sent_before_the_end_comes_before_it() -> None:
         one.close()
         return ear.heard
 
-    assert asyncio.run(play()) == [b"bye", "ended"]
+    assert run(loop, play()) == [b"bye", "ended"]
 
 
-def test_a_reset_behind_the_last_bytes_is_no_end() -> None:
+def test_a_reset_behind_the_last_bytes_is_no_end(loop: Loop) -> None:
     async def play() -> list[object]:
         watch, ear = Watch(asyncio.get_running_loop()), Ear()
         one, other = pair()
@@ -77,10 +95,10 @@ def test_a_reset_behind_the_last_bytes_is_no_end() -> None:
         watch.close()
         return ear.heard
 
-    assert asyncio.run(play())[-1] == ("lost", False)
+    assert run(loop, play())[-1] == ("lost", False)
 
 
-def test_more_than_one_piece_before_the_end() -> None:
+def test_more_than_one_piece_before_the_end(loop: Loop) -> None:
     """The end is not taken for granted while there is more to be read."""
 
     async def play() -> list[object]:
@@ -94,12 +112,12 @@ def test_more_than_one_piece_before_the_end() -> None:
         one.close()
         return ear.heard
 
-    heard = asyncio.run(play())
+    heard = run(loop, play())
     assert heard[-1] == "ended"
     assert b"".join(entry for entry in heard if isinstance(entry, bytes)) == b"x" * 300_000
 
 
-def test_who_pauses_is_told_nothing() -> None:
+def test_who_pauses_is_told_nothing(loop: Loop) -> None:
     """Not even of the end, which is there when reading goes on."""
 
     async def play() -> tuple[list[object], list[object]]:
@@ -118,15 +136,15 @@ def test_who_pauses_is_told_nothing() -> None:
         one.close()
         return before, ear.heard
 
-    assert asyncio.run(play()) == ([], [b"bye", "ended"])
+    assert run(loop, play()) == ([], [b"bye", "ended"])
 
 
-def test_a_call_that_fails_is_reported_and_the_others_are_made() -> None:
+def test_a_call_that_fails_is_reported_and_the_others_are_made(loop: Loop) -> None:
     async def play() -> tuple[list[str], list[str]]:
-        loop = asyncio.get_running_loop()
-        watch = Watch(loop)
+        running = asyncio.get_running_loop()
+        watch = Watch(running)
         reported, told = [], []
-        loop.set_exception_handler(lambda _loop, context: reported.append(str(context["exception"])))
+        running.set_exception_handler(lambda _loop, context: reported.append(str(context["exception"])))
         sockets = [pair() for _ in range(2)]
 
         def fail(_ready: int) -> None:
@@ -142,10 +160,10 @@ def test_a_call_that_fails_is_reported_and_the_others_are_made() -> None:
             other.close()
         return reported, told[:1]
 
-    assert asyncio.run(play()) == (["no"], ["told"])
+    assert run(loop, play()) == (["no"], ["told"])
 
 
-def test_a_file_that_is_ended_in_the_same_moment_is_told_nothing() -> None:
+def test_a_file_that_is_ended_in_the_same_moment_is_told_nothing(loop: Loop) -> None:
     """Both are ready; the first one told closes the other."""
 
     async def play() -> list[int]:
@@ -172,4 +190,60 @@ def test_a_file_that_is_ended_in_the_same_moment_is_told_nothing() -> None:
             other.close()
         return told
 
-    assert len(asyncio.run(play())) == 1
+    assert len(run(loop, play())) == 1
+
+
+def test_the_loop_has_its_own_files_beside() -> None:
+    """Streams and threads work in the shared loop while a relay's sockets are told, and after it."""
+
+    def greet(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello\n")
+        writer.close()
+
+    async def play() -> tuple[bytes, str, list[object]]:
+        watch, ear = Watch(asyncio.get_running_loop()), Ear()
+        one, other = pair()
+        wire = Wire(watch, one, ear)
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        other.sendall(b"beside")
+        line = await reader.readline()
+        said = await asyncio.to_thread(lambda: "done")
+        await until(lambda: bool(ear.heard))
+        wire.drop()
+        watch.close()
+        second = Watch(asyncio.get_running_loop())
+        again, third = pair()
+        Wire(second, again, ear)
+        third.sendall(b"again")
+        await until(lambda: b"again" in ear.heard)
+        second.close()
+        for sock in (again, third, other):
+            sock.close()
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        return line, said, ear.heard
+
+    line, said, heard = run(RelayLoop, play())
+    assert (line, said) == (b"hello\n", "done")
+    assert [entry for entry in heard if isinstance(entry, bytes)] == [b"beside", b"again"]
+
+
+def test_two_relays_in_one_loop_do_not_disturb_each_other() -> None:
+    async def play() -> list[list[object]]:
+        watches = [Watch(asyncio.get_running_loop()) for _ in range(2)]
+        ears = [Ear(), Ear()]
+        pairs = [pair(), pair()]
+        for watch, ear, (one, other) in zip(watches, ears, pairs, strict=True):
+            Wire(watch, one, ear)
+            other.sendall(b"for %d" % len(ear.heard))
+        await until(lambda: all(ear.heard for ear in ears))
+        for watch in watches:
+            watch.close()
+        for one, other in pairs:
+            one.close()
+            other.close()
+        return [ear.heard for ear in ears]
+
+    assert run(RelayLoop, play()) == [[b"for 0"], [b"for 0"]]

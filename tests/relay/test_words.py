@@ -33,6 +33,8 @@ def test_words(line: str, expected: list[str]) -> None:
         ("<>", Address("", "")),
         ("<postmaster>", Address("postmaster", "")),
         ('<"a b"@example.com>', Address("a b", "example.com")),
+        ('<"<"@example.com>', Address("<", "example.com")),
+        ("<@relay<x.example:alice@example.com>", None),
         (r'<"a\"b"@example.com>', Address('a"b', "example.com")),
         ("<@relay.example:alice@example.com>", Address("alice", "example.com")),
         ("<alice@[192.0.2.1]>", Address("alice", "[192.0.2.1]")),

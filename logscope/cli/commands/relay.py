@@ -186,19 +186,19 @@ def init(
 def _run(settings: RelaySettings, seconds: float | None) -> int:
     import asyncio
 
-    from logscope.relay.rim.run import serve
+    from logscope.relay.rim.run import run, serve
 
     async def until(_relay: Relay) -> None:
         await asyncio.sleep(seconds or 0)
 
-    asyncio.run(serve(settings, _announce, until if seconds is not None else None))
+    run(serve(settings, _announce, until if seconds is not None else None))
     return ExitCode.FINE
 
 
 def _run_with_traffic(settings: RelaySettings, profile: Profile, seed: int, seconds: float) -> int:
     import asyncio
 
-    from logscope.relay.rim.run import serve
+    from logscope.relay.rim.run import run, serve
     from logscope.relay.rim.traffic import Traffic
     from logscope.relay.rim.witness import Witness
 
@@ -214,7 +214,7 @@ def _run_with_traffic(settings: RelaySettings, profile: Profile, seed: int, seco
             showing.cancel()
 
     try:
-        asyncio.run(serve(settings, _announce, until, Witness()))
+        run(serve(settings, _announce, until, Witness()))
     finally:
         for found in made:
             found.finish()

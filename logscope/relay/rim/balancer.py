@@ -184,14 +184,16 @@ class Frontend:
         """Where it listens, ports chosen by the system included."""
         return [listener.address for listener in self._listeners]
 
-    def _accept(self, watch: Watch, number: int, sock: socket.socket, peer: Endpoint) -> None:
+    def _accept(
+        self, watch: Watch, number: int, sock: socket.socket, peer: Endpoint, public: Endpoint
+    ) -> None:
         self.connections += 1
         self.total += 1
         self.balancer.total += 1
         self.balancer.connections += 1
         side = ClientSide(self, number, self.balancer.total)
         self.balancer.sessions.add(side)
-        side.begin(watch, sock, peer)
+        side.begin(watch, sock, peer, public)
 
     def _is_full(self) -> bool:
         balancer = self.balancer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import ssl
 from typing import Any
 
 from logscope.relay.machine import Machine
+from logscope.relay.rim.alarms import Alarm
 from logscope.relay.rim.clock import Clock
 from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import TlsWire, Wire
@@ -20,11 +20,11 @@ class Connection:
     """
 
     def __init__(self, watch: Watch, clock: Clock) -> None:
-        self.watch, self.loop, self.clock = watch, watch.loop, clock
+        self.watch, self.clock = watch, clock
         self.machine: Machine | None = None
         self.wire: Wire | TlsWire | None = None
         self.is_lost = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Alarm | None = None
         self._rings_at = math.inf
 
     # --- the wire -----------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Connection:
             return
         self._cancel()
         self._rings_at = deadline
-        self._timer = self.loop.call_later(deadline - self.clock.now(), self._ring)
+        self._timer = self.watch.alarms.after(deadline - self.clock.now(), self._ring)
 
     def _ring(self) -> None:
         self._timer, self._rings_at = None, math.inf

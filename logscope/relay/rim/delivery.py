@@ -82,7 +82,7 @@ class Postman:
         self._loop: asyncio.AbstractEventLoop
         self._wake: asyncio.Handle | None = None
         self._threads = ThreadPoolExecutor(4, f"deliver-{settings.host}")
-        self._stopping = False
+        self._stopping = self._is_looking = False
 
     def __len__(self) -> int:
         """Messages that wait or are being delivered."""
@@ -123,17 +123,22 @@ class Postman:
 
     def _look(self) -> None:
         """See at once, after everything else that is due, what can be delivered."""
+        if self._is_looking:
+            return
         if self._wake is not None:
             self._wake.cancel()
+        self._is_looking = True
         self._wake = self._loop.call_soon(self._begin)
 
     def _begin(self) -> None:
         """Begin with what is due, and look again when the next message is."""
-        self._wake = None
+        self._wake, self._is_looking = None, False
         if self._stopping:
             return
         room = self._settings.concurrency - len(self._running)
         for queue_id in self._schedule.take_due(self._clock.now(), room):
+            if self._discard(queue_id):
+                continue
             task = self._loop.create_task(self._attempt(queue_id))
             self._running.add(task)
             task.add_done_callback(self._done)
@@ -162,6 +167,25 @@ class Postman:
 
     # --- one message --------------------------------------------------------------------------------------
 
+    def _discard(self, queue_id: str) -> bool:
+        """Be done at once with a new message that goes nowhere and of which nobody wants to hear.
+
+        Returns:
+            whether it is one.
+        """
+        message = self._fresh.get(queue_id)
+        if message is None or any(
+            entry.notify or self._transport(entry).kind != "discard" for entry in message.recipients
+        ):
+            return False
+        del self._fresh[queue_id]
+        self._fresh_bytes -= message.size
+        attempt = Attempt(message, message.queued_at, self._clock.now())
+        for recipient in message.recipients:
+            self._report_discarded(attempt, recipient)
+        self._remove(queue_id)
+        return True
+
     async def _attempt(self, queue_id: str) -> None:
         loop = asyncio.get_running_loop()
         activated = self._clock.now()
@@ -182,9 +206,11 @@ class Postman:
     def _by_transport(self, recipients: Iterable[Recipient]) -> dict[Transport, list[Recipient]]:
         found: dict[Transport, list[Recipient]] = {}
         for recipient in recipients:
-            transport = self._settings.transports.get(recipient.domain, self._settings.default_transport)
-            found.setdefault(transport, []).append(recipient)
+            found.setdefault(self._transport(recipient), []).append(recipient)
         return found
+
+    def _transport(self, recipient: Recipient) -> Transport:
+        return self._settings.transports.get(recipient.domain, self._settings.default_transport)
 
     async def _deliver(
         self, attempt: Attempt, transport: Transport, recipients: list[Recipient]
@@ -202,7 +228,7 @@ class Postman:
         self, attempt: Attempt, transport: Transport, recipient: Recipient
     ) -> Failure | None:
         if transport.kind == "discard":
-            self._report(attempt, "discard", recipient, {"relay": "none"}, "2.0.0", recipient.domain)
+            self._report_discarded(attempt, recipient)
             return None
         if transport.kind == "none":
             reason = f"mail for {recipient.domain} has no transport"
@@ -263,6 +289,9 @@ class Postman:
         connection = HopConnection(self._watch, self._clock, client)
         connection.begin(sock)
         await connection.done
+
+    def _report_discarded(self, attempt: Attempt, recipient: Recipient) -> None:
+        self._report(attempt, "discard", recipient, {"relay": "none"}, "2.0.0", recipient.domain)
 
     def _report(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from logscope.relay.addresses import is_in
@@ -13,6 +14,7 @@ from logscope.relay.balance.session import End, Phase, Session
 from logscope.relay.balance.settings import SendProxy, ServerSettings
 from logscope.relay.front import trusted
 from logscope.relay.header import Endpoint, Header, HeaderError, Tlv, decode, encode_v1, encode_v2, is_begun
+from logscope.relay.rim.alarms import Alarm
 from logscope.relay.rim.watch import Watch
 from logscope.relay.rim.wire import Wire, connecting, is_connected
 
@@ -55,18 +57,18 @@ class ClientSide:
         self._line: int | None = None
         self._in_backend = False
         self._active_at = 0.0
-        self._timer: asyncio.TimerHandle | None = None
-        self._phase_timer: asyncio.TimerHandle | None = None
+        self._timer: Alarm | None = None
+        self._phase_timer: Alarm | None = None
 
-    def begin(self, watch: Watch, sock: socket.socket, client: Endpoint) -> None:
+    def begin(self, watch: Watch, sock: socket.socket, client: Endpoint, public: Endpoint) -> None:
         """Take over an accepted connection."""
         self._watch, self._loop = watch, watch.loop
         settings = self.frontend.settings
-        public = Endpoint(*sock.getsockname()[:2])
-        self._active_at = self.clock.now()
-        self.session = Session(settings.name, settings.backend, client, public, self._active_at, self._number)
+        self._active_at = monotonic()
+        now = self.clock.now()
+        self.session = Session(settings.name, settings.backend, client, public, now, self._number)
         self._wire = Wire(watch, sock, self)
-        self._timer = self._loop.call_later(self._patience(), self._silence)
+        self._timer = watch.alarms.after(self._patience(), self._silence)
         if not self._header_pending:
             self._after_header()
         elif not trusted(client.address, settings.trusted_proxies):
@@ -75,7 +77,7 @@ class ClientSide:
     # --- the client ---------------------------------------------------------------------------------------
 
     def received(self, data: bytes) -> None:
-        self._active_at = self.clock.now()
+        self._active_at = monotonic()
         if self._other is not None:
             self.session.bytes_to_server += len(data)
             self._other.wire.send(data)
@@ -125,7 +127,7 @@ class ClientSide:
 
     def to_client(self, data: bytes) -> None:
         """The server has sent something."""
-        self._active_at = self.clock.now()
+        self._active_at = monotonic()
         self.session.bytes_to_client += len(data)
         self._wire.send(data)
 
@@ -196,7 +198,7 @@ class ClientSide:
 
     def _after(self, delay_s: float, then: Callable[[], None]) -> None:
         self._stop_phase_timer()
-        self._phase_timer = self._loop.call_later(delay_s, then)
+        self._phase_timer = self._watch.alarms.after(delay_s, then)
 
     def _stop_phase_timer(self) -> None:
         if self._phase_timer is not None:
@@ -283,7 +285,8 @@ class ClientSide:
         session, server = self.session, self.server
         assert server is not None
         self._connecting = None
-        session.connected_at = self._active_at = self.clock.now()
+        self._active_at = monotonic()
+        session.connected_at = self.clock.now()
         session.phase = Phase.DATA
         session.source = Endpoint(*sock.getsockname()[:2])
         session.server_end = server.settings.address
@@ -343,19 +346,19 @@ class ClientSide:
         """One timer for the client's and the server's timeout: what either end says or is told resets it."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self._patience(), self._silence)
+        self._timer = self._watch.alarms.after(self._patience(), self._silence)
 
     def _patience(self) -> float:
         """Seconds until the client, or the server, has been silent for too long."""
         limit = self.frontend.settings.client_timeout_s
         if self._other is not None:
             limit = min(limit, self.backend.settings.server_timeout_s)
-        return max(0.0, self._active_at + limit - self.clock.now())
+        return max(0.0, self._active_at + limit - monotonic())
 
     def _silence(self) -> None:
         left = self._patience()
         if left > 0.0005:
-            self._timer = self._loop.call_later(left, self._silence)
+            self._timer = self._watch.alarms.after(left, self._silence)
             return
         if self._header_pending:
             self._refuse_header("Timeout" + _WAITING)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -80,13 +81,11 @@ class Journal:
 
     def date(self, moment: float) -> str:
         """A moment as ISO 8601 in milliseconds, in the zone of the logs, for `%t`."""
-        local = datetime.fromtimestamp(int(moment * 1000) / 1000, self._zone)
-        return local.replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return _in_milliseconds(moment, self._zone)
 
     def utc_date(self, moment: float) -> str:
         """A moment as ISO 8601 in milliseconds, UTC, for `%T` and `%Ts`."""
-        utc = datetime.fromtimestamp(int(moment * 1000) / 1000, UTC)
-        return utc.replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return _in_milliseconds(moment, UTC)
 
     def _voice(
         self, name: str, facility: int, host: str, service: str, pid: int
@@ -98,14 +97,17 @@ class Journal:
         has_priority = target.is_syslog or self._settings.form == "rfc5424"
         frames: dict[str, tuple[bytes, bytes]] = {}
         put, stamped = target.put, self._stamped
+        if not has_priority:
+            head, tail = self._frame(None, host, service, pid)
+            return lambda _kind, text: put(head + stamped() + tail + text)
 
         def say(kind: str, text: bytes) -> int:
-            severity = self._severity.get(kind, "info") if has_priority else ""
+            severity = self._severity.get(kind, "info")
             frame = frames.get(severity)
             if frame is None:
-                priority = priority_of(facility, severity) if has_priority else None
+                priority = priority_of(facility, severity)
                 frame = frames[severity] = self._frame(priority, host, service, pid)
-            return put(b"%b%b%b%b" % (frame[0], stamped(), frame[1], text))
+            return put(frame[0] + stamped() + frame[1] + text)
 
         return say
 
@@ -171,6 +173,7 @@ class Daemons:
         self._idle: dict[str, list[int]] = {}
         self._alone: dict[str, int] = {}
         self._voices: dict[tuple[str, int], Callable[[str, bytes], int]] = {}
+        self._bound: dict[tuple[str, int, str], Callable[..., int]] = {}
 
     def hire(self, program: str) -> int:
         """A worker for one session: an idle one, as a process serves many clients, or a new one."""
@@ -186,14 +189,22 @@ class Daemons:
 
     def bound(self, program: str, pid: int, syslog_name: str = "postfix") -> Callable[..., int]:
         """A log for one worker. Lines of other programs go under the number of theirs."""
-        message, say = self._journal.message, self._voice(f"{syslog_name}/{program}", pid)
+        found = self._bound.get((program, pid, syslog_name))
+        if found is None:
+            found = self._bound[program, pid, syslog_name] = self._bind(program, pid, syslog_name)
+        return found
+
+    def _bind(self, program: str, pid: int, syslog_name: str) -> Callable[..., int]:
+        message, own = self._journal.message, self._voice(f"{syslog_name}/{program}", pid)
+        voices: dict[str, Callable[[str, bytes], int]] = {}
 
         def log(kind: str, **values: Any) -> int:
-            owner = kind.partition(".")[0]
-            if owner == program or owner == "postfix":
-                return say(kind, message(kind, values))
-            other = self._voice(f"postfix/{owner}", self.alone(owner))
-            return other(kind, message(kind, values))
+            say = voices.get(kind)
+            if say is None:
+                owner = kind.partition(".")[0]
+                is_own = owner in (program, "postfix")
+                say = voices[kind] = own if is_own else self._voice(f"postfix/{owner}", self.alone(owner))
+            return say(kind, message(kind, values))
 
         return log
 
@@ -210,6 +221,17 @@ class Daemons:
             self._next += 1
             pid = self._alone[program] = self._next
         return pid
+
+
+def _in_milliseconds(moment: float, zone: tzinfo) -> str:
+    second, millisecond = divmod(int(moment * 1000), 1000)
+    return f"{_local(second, zone)}.{millisecond:03}"
+
+
+@lru_cache(maxsize=64)
+def _local(second: int, zone: tzinfo) -> str:
+    """A second as ISO 8601 without its zone: sessions come many in a second."""
+    return datetime.fromtimestamp(second, zone).replace(tzinfo=None).isoformat()
 
 
 def _nanoseconds(text: str) -> int:

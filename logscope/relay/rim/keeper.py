@@ -16,6 +16,9 @@ from logscope.relay.rim.spool import Spool
 
 Told = Callable[[OSError | None], None]
 """Called in the event loop when something was done, or with the reason why it was not."""
+_COMPANY_S = 0.005
+"""How long a new message waits for company when there was some the last time (as PostgreSQL's commit_delay):
+a sync and two changes of threads cost as much for one message as for ten."""
 _REMOVAL_S = 0.02
 """How long removals may wait for company: nobody waits for them."""
 
@@ -29,7 +32,7 @@ class Keeper:
         self._to_store: dict[str, tuple[Message, Told]] = {}
         self._to_remove: dict[str, Told] = {}
         self._told: dict[str, Told] = {}
-        self._is_busy = self._is_due = False
+        self._is_busy = self._is_due = self._had_company = False
         self._idle = asyncio.Event()
         self._batches: SimpleQueue[tuple[list[Message], list[str]] | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name=name, daemon=True)
@@ -54,8 +57,11 @@ class Keeper:
         self._to_store[message.queue_id] = message, told
         self._idle.clear()
         if not (self._is_busy or self._is_due):
-            self._is_due = True
-            self._loop.call_soon(self._go)
+            self._begin()
+
+    def _begin(self) -> None:
+        self._is_due = True
+        self._loop.call_later(_COMPANY_S if self._had_company else 0.0, self._go)
 
     def remove(self, queue_id: str, told: Told) -> None:
         """A message is done with."""
@@ -70,6 +76,7 @@ class Keeper:
         if self._is_busy or not (self._to_store or self._to_remove):
             return
         self._is_busy = True
+        self._had_company = len(self._to_store) > 1
         stored, removed = self._to_store, self._to_remove
         self._to_store, self._to_remove = {}, {}
         self._told = {queue_id: told for queue_id, (_, told) in stored.items()} | removed
@@ -81,8 +88,11 @@ class Keeper:
         self._is_busy = False
         for queue_id, error in results.items():
             told[queue_id](error)
-        self._go()
-        if not self._is_busy:
+        if self._to_store and not self._is_due:
+            self._begin()
+        elif self._to_remove and not self._is_due:
+            self._go()
+        if not (self._is_busy or self._is_due):
             self._idle.set()
 
     def _failed(self, error: Exception) -> None:

@@ -107,10 +107,12 @@ class MailServer:
         self._master("master.started", postfix_version="3.7.11", configuration_directory="/etc/postfix")
         self.postman.start(recovered, watch)
 
-    def _accept(self, watch: Watch, listener: ListenerSettings, sock: socket.socket, peer: Endpoint) -> None:
+    def _accept(
+        self, watch: Watch, listener: ListenerSettings, sock: socket.socket, peer: Endpoint, own: Endpoint
+    ) -> None:
         connection = MtaConnection(watch, self, listener)
         self.connections.add(connection)
-        connection.begin(sock, peer)
+        connection.begin(sock, peer, own)
 
     def addresses(self) -> list[Endpoint]:
         """Where it listens, ports chosen by the system included."""
@@ -198,9 +200,9 @@ class MtaConnection(Connection):
         self._served: Served | None = None
         self._worker: int | None = None
 
-    def begin(self, sock: socket.socket, peer: Endpoint) -> None:
+    def begin(self, sock: socket.socket, peer: Endpoint, own: Endpoint) -> None:
         """Take over an accepted connection."""
-        self._peer, self._own = peer, Endpoint(*sock.getsockname()[:2])
+        self._peer, self._own = peer, own
         self.wire = Wire(self.watch, sock, self)
         if self.server.witness is not None:
             self._served = Served(self.server.settings.host, peer)

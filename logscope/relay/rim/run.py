@@ -6,7 +6,7 @@ import asyncio
 import gc
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from logscope.grammar import catalogue
@@ -16,12 +16,14 @@ from logscope.relay.rim.clock import Clock
 from logscope.relay.rim.disk import Disk
 from logscope.relay.rim.journal import Journal
 from logscope.relay.rim.mta import MailServer
-from logscope.relay.rim.watch import Watch
+from logscope.relay.rim.watch import RelayLoop, Watch
 from logscope.relay.rim.wire import Doors
 from logscope.relay.rim.witness import Witness
 from logscope.relay.settings import RelaySettings
 
 _POLL_S = 0.05
+_GARBAGE = 20_000
+"""Objects before garbage is looked for: some hundred sessions leave as many that point to each other."""
 
 
 class Relay:
@@ -133,6 +135,12 @@ def _header(send_proxy: SendProxy) -> str:
     return "without a header" if send_proxy is SendProxy.NONE else f"with PROXY {send_proxy}"
 
 
+def run(serving: Coroutine[Any, Any, None]) -> None:
+    """Run `serve` in the loop that suits it."""
+    with asyncio.Runner(loop_factory=RelayLoop) as runner:
+        runner.run(serving)
+
+
 async def serve(
     settings: RelaySettings,
     ready: Callable[[Relay], None],
@@ -153,6 +161,7 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     async with Relay(settings, witness) as relay:
         gc.freeze()  # the grammars stay as they are: no need to look through them again and again
+        gc.set_threshold(_GARBAGE)
         loop.add_signal_handler(signal.SIGHUP, relay.journal.reopen)
         ready(relay)
         waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]

@@ -17,7 +17,7 @@ from typing import Protocol
 
 from logscope.errors import OutputError
 
-GATHER_S = 0.02
+GATHER_S = 0.05
 _MOST_WAITING = 20_000
 """Lines that wait for a log host; more than these are lost."""
 _TIMEOUT_S = 5.0

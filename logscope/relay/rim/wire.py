@@ -14,6 +14,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import Protocol
 
 from logscope.errors import ListenError
@@ -55,12 +56,13 @@ class Wire:
     """A connected socket. It is read from the beginning on."""
 
     __slots__ = (
-        "_closing", "_end", "_ending", "_fd", "_is_stuck",
-        "_said_all", "_sock", "_unsent", "_wanted", "_watch",
+        "_closing", "_end", "_ending", "_fd", "_is_stuck", "_received", "_recv",
+        "_said_all", "_send", "_sock", "_unsent", "_wanted", "_watch",
     )  # fmt: skip
 
     def __init__(self, watch: Watch, sock: socket.socket, end: End) -> None:
         self._watch, self._sock, self._end = watch, sock, end
+        self._recv, self._send, self._received = sock.recv, sock.send, end.received
         self._fd = sock.fileno()
         self._unsent = bytearray()
         self._ending = self._closing = self._is_stuck = self._said_all = False
@@ -93,20 +95,22 @@ class Wire:
 
     def _readable(self, no_more: bool) -> None:
         try:
-            data = self._sock.recv(PIECE)
+            data = self._recv(PIECE)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
             self._lose(error)
             return
         if data:
-            self._end.received(data)
+            self._received(data)
+            if not no_more:
+                return
             # Who had closed its side, and has sent less than was asked for, has sent that as the last.
             no_more = no_more and len(data) < PIECE and bool(self._wanted & READ)
         if no_more or not data:
             self._said_all = True
-            self.pause()
             self._end.ended()
+            self.pause()  # nearly always it is closed by now, and there is nothing to be done
 
     def arrived(self) -> bytes:
         """What is there already; nothing, too, when there is no more to come or the connection is broken."""
@@ -132,11 +136,11 @@ class Wire:
             return
         if not self._unsent:
             try:
-                sent = self._sock.send(data)
+                sent = self._send(data)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError as error:
-                self._watch.loop.call_soon(self._lose, error)
+                self._watch.soon(self._lose, error)
                 return
             if sent == len(data):
                 return
@@ -192,21 +196,21 @@ class Wire:
         if not self.is_open:
             return
         self._closing = True
-        self.pause()
         if self._unsent:
+            self.pause()
             self._watch.loop.call_later(LINGER_S, self._lose, None)
             return
         if reset:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._release()
-        self._watch.loop.call_soon(self._end.lost, None)
+        self._watch.soon(self._end.lost, None)
 
     def drop(self) -> None:
         """Close at once; what was not sent is forgotten."""
         if self._fd >= 0:
             self._closing = True
             self._release()
-            self._watch.loop.call_soon(self._end.lost, None)
+            self._watch.soon(self._end.lost, None)
 
     def detach(self) -> socket.socket:
         """Give the socket away.
@@ -226,7 +230,9 @@ class Wire:
             self._end.lost(error)
 
     def _release(self) -> None:
-        self._want(0)
+        if self._wanted:
+            self._wanted = 0
+            self._watch.forget(self._fd)
         self._unsent.clear()
         self._fd = -1
         self._sock.close()
@@ -346,7 +352,7 @@ class Listener:
 
     Args:
         listening: the socket.
-        accepted: is handed each connection and the address of its other end.
+        accepted: is handed each connection, the address of its other end, and that of its own.
         is_full: whether no more are to be accepted for now; `resume` is called when that changes.
     """
 
@@ -354,12 +360,13 @@ class Listener:
         self,
         watch: Watch,
         listening: socket.socket,
-        accepted: Callable[[socket.socket, Endpoint], None],
+        accepted: Callable[[socket.socket, Endpoint, Endpoint], None],
         is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._watch, self._accepted, self._is_full = watch, accepted, is_full
         self._socket = listening
         self.address = Endpoint(*self._socket.getsockname()[:2])
+        self._takes_all = ip_address(self.address.address).is_unspecified
         self._watches = self._is_closed = False
         self.resume()
 
@@ -394,7 +401,8 @@ class Listener:
                     self._watch.loop.call_later(_PAUSE_S, self.resume)
                 return
             sock.setblocking(False)
-            self._accepted(sock, Endpoint(peer[0], peer[1]))
+            own = Endpoint(*sock.getsockname()[:2]) if self._takes_all else self.address
+            self._accepted(sock, Endpoint(peer[0], peer[1]), own)
 
 
 def _listening(bind: Endpoint) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from logscope.relay.header import Endpoint
 from logscope.relay.smtp.clients import ClientLimits
@@ -47,8 +48,7 @@ class Site:
         return f"220 {self.hostname} ESMTP Postfix"
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(NamedTuple):
     """Who is connected, as far as it is known; `destination` is what it connected to."""
 
     name: str

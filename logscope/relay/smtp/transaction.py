@@ -13,6 +13,8 @@ from logscope.relay.smtp.parameters import MailParameters
 from logscope.relay.smtp.site import Client, Site
 from logscope.relay.smtp.words import Address, address
 
+_NO_PARAMETERS = MailParameters()
+
 
 @dataclass
 class Transaction:
@@ -27,7 +29,7 @@ class Transaction:
     """
 
     sender: Address | None = None
-    parameters: MailParameters = field(default_factory=MailParameters)
+    parameters: MailParameters = _NO_PARAMETERS
     arrived_at: float = 0.0
     recipients: list[Recipient] = field(default_factory=list)
     queue_id: str = ""

@@ -66,10 +66,12 @@ def address(path: str) -> Address | None:
     """
     text = path[1:-1] if path.startswith("<") and path.endswith(">") else path
     text = text.strip(" ")
-    if len(text) > 512 or "<" in path[1:]:
+    if len(text) > 512:
         return None
     if text.startswith("@") and ":" in text:
-        text = text.partition(":")[2]
+        route, _, text = text.partition(":")
+        if "<" in route:
+            return None
     if not text:
         return Address("", "")
     local, rest = _local_part(text)
