@@ -16,7 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BLOCK = re.compile(r"^```console\n\$ (?P<command>[^\n]+)\n(?P<output>.*?)^```$", re.MULTILINE | re.DOTALL)
-WIDTH = 100
 
 
 def examples(text: str) -> Iterator[tuple[str, str]]:
@@ -35,9 +34,9 @@ def output_of(command: str) -> str:
     variables = {
         **os.environ,
         "PATH": f"{programs}:{os.environ['PATH']}",
-        "COLUMNS": str(WIDTH),
         "NO_COLOR": "1",
     }
+    variables.pop("COLUMNS", None)
     shell = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(shell, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
     closed_pipe = 141  # of `| head`

@@ -82,7 +82,7 @@ class Run:
     @property
     def on_terminal(self) -> bool:
         """Whether data goes to a terminal, where a progress bar would only disturb it."""
-        return self.target.width is not None
+        return self.target.terminal
 
     def exit_code(self, otherwise: ExitCode = ExitCode.FINE) -> ExitCode:
         """The exit code: unreadable input outweighs whatever else is to be said."""

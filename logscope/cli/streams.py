@@ -31,14 +31,17 @@ class Target:
     Args:
         output: the format.
         path: a file; None for standard output.
-        width: columns of the terminal; None where lines may have any length.
+        width: columns of the terminal, or as many as `COLUMNS` asks for; None where lines may have any
+            length.
         colour: whether colours are wanted.
+        terminal: whether somebody looks at it while it is written.
     """
 
     output: str
     path: Path | None
     width: int | None
     colour: bool
+    terminal: bool = False
 
 
 def choose_target(
@@ -57,7 +60,7 @@ def choose_target(
         to: the file asked for, if any.
         color: auto, always or never.
         default: the format of the command.
-        environ: `NO_COLOR` (no-color.org) and `TERM`.
+        environ: `NO_COLOR` (no-color.org), `TERM` and `COLUMNS` (POSIX, XBD 8.3).
         terminal: whether standard output is one.
 
     Raises:
@@ -72,8 +75,9 @@ def choose_target(
             "Parquet is binary data and would garble the terminal", hint="Add --to FILE.parquet, or a pipe."
         )
     wanted = color == "always" or (color == "auto" and shown and _colours_welcome(environ))
-    width = shutil.get_terminal_size((80, 24)).columns if shown else None
-    return Target(output, path, width, wanted)
+    asked = environ.get("COLUMNS", "").isdecimal()
+    width = shutil.get_terminal_size((80, 24)).columns if shown or asked else None
+    return Target(output, path, width, wanted, shown)
 
 
 @contextmanager

@@ -26,8 +26,9 @@ from logscope.report.wording import moment, number, share, span
 if TYPE_CHECKING:
     from logscope.report.writers import Canvas
 
-PLAIN_WIDTH = 100
-"""Columns where nobody knows the width: a pipe or a file."""
+PROSE_WIDTH = 100
+"""Columns of sentences where lines may have any length (pipes, files); tables are as wide as they are."""
+_ANY_WIDTH = 1 << 14
 
 _HANGING = re.compile(r" *(?:\d+\. )?")
 _BLANKS = re.compile(" +$", re.MULTILINE)
@@ -45,7 +46,7 @@ def drawn(report: Report, canvas: Canvas) -> str:
     text = io.StringIO()
     to = Console(
         file=text,
-        width=canvas.width or PLAIN_WIDTH,
+        width=canvas.width or _ANY_WIDTH,
         force_terminal=canvas.colour,
         color_system="standard" if canvas.colour else None,
         no_color=not canvas.colour,
@@ -54,11 +55,11 @@ def drawn(report: Report, canvas: Canvas) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    _draw(report, to)
+    _draw(report, to, canvas.width or PROSE_WIDTH)
     return _BLANKS.sub("", text.getvalue())
 
 
-def _draw(report: Report, to: Console) -> None:
+def _draw(report: Report, to: Console, prose_width: int) -> None:
     for position, section in enumerate(report.sections):
         if position:
             to.print()
@@ -69,10 +70,11 @@ def _draw(report: Report, to: Console) -> None:
             if place and not (isinstance(item, Note) and isinstance(section.items[place - 1], Note)):
                 to.print()
             if isinstance(item, Note):
-                for line in _note(item, to.width - indent):
+                for line in _note(item, prose_width - indent):
                     to.print(Text(" " * indent).append_text(line), soft_wrap=True)
             else:
-                to.print(Padding(_drawn(item, to.width - indent), (0, 0, 0, indent)))
+                width = to.width if isinstance(item, Table) else prose_width
+                to.print(Padding(_drawn(item, width - indent), (0, 0, 0, indent), expand=False), width=width)
 
 
 def _drawn(item: Table | Bars | Facts | Series, width: int) -> RenderableType:

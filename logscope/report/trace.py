@@ -41,16 +41,16 @@ def _section(number: int, story: Story, moments: Sequence[Moment]) -> Section:
         Column("offset", right=True, keep=10),
         Column("+", right=True, keep=6),
         Column("where", keep=8),
-        Column("what", grow=True, keep=9),
         Column("line", keep=3),
+        Column("what", grow=True, keep=9),
     )
     rows = tuple(
         (
             Cell(_seconds(row["offset_s"], one)),
             Cell(_seconds(row["since_last_s"], one), "quiet"),
             Cell(one.place, "strong"),
-            Cell(one.text, _tone(one)),
             Cell(f"{one.source.rpartition('/')[2]}:{one.line_number}", "quiet"),
+            Cell(one.text, _tone(one)),
         )
         for one, row in zip(moments, _rows(moments), strict=True)
     )
