@@ -338,7 +338,9 @@ def _seek_headers(
         if not _are_refusals(target, pairing, sessions, only_pairs=host in claimed):
             continue
         best, target.headers = pairing.share_one, lines
-        covered = pairing.one | _covered(sessions[:, 1], host, pairing.clock_ns, signals)
+        # What looks like a refusal before the first line about one is something else.
+        begun = sessions[:, 1] >= logged[:, 0].min() + pairing.clock_ns - NEAR
+        covered = pairing.one | (_covered(sessions[:, 1], host, pairing.clock_ns, signals) & begun)
         chosen = covered if pairing.share_one >= WHOLE else pairing.paired_one
         scale = refused.count / len(sessions)
         target.refused = Found.of(np.sort(dates[chosen]), scale, complete=not thinning)

@@ -71,6 +71,9 @@ LOST = 0.25
 """Share of sessions with a header whose lines about it may be missing."""
 MINOR_FAMILY = 0.1
 """The same where the other target has the clients of the other family on the same way."""
+NOT_SEEN = (BY_PORT, BY_TEXT, CUT, ALONE, REFUSED)
+CHANGED = 5
+"""Sessions of the other family that must be hidden, and as many seen, to say that the way has changed."""
 MOSTLY = 0.5
 """Share of the masked sessions that must show a header."""
 HEADER_FIRST = 0.9
@@ -261,6 +264,8 @@ class Verdict:
 
     def _least(self, kind: str) -> float:
         """Sessions that a kind must have to count."""
+        if self._changed_alike():
+            return 1
         if kind != "passed" and (strayed := self._strayed()):
             return max(ENOUGH, strayed * self._explained)
         if kind == "passed" and self._borrowed():
@@ -270,6 +275,23 @@ class Verdict:
         timed = sum(cell.timed for cell in self.target.cells.values())
         doubtful = kind == "passed" and 2 * timed > self.spans["passed"].count
         return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self._explained)
+
+    def _changed_alike(self) -> bool:
+        """Whether the clients of the other family, who go the same way, are hidden from a moment on, or until
+        one, and so are its own: a `server` line treats both alike, so that few of its own will do.
+        """
+        own = list(self.target.cells.values())
+        way = [cell for key, cell in self.tally.cells.items() if key[1:4] == self.target.name[:3]]
+        others = [cell for cell in way if not any(cell is one for one in own)]
+        seen = total(span for cell in others for span in cell.passed.values())
+        hidden = total(cell.spans[fate] for cell in others for fate in NOT_SEEN)
+        ours = self.spans["passed"], total(span for kind, span in self.spans.items() if kind != "passed")
+        if min(seen.count, hidden.count) < CHANGED or not all(span.count for span in ours):
+            return False
+        return any(
+            max(before.last or 0, our_before.last or 0) < min(after.first or 0, our_after.first or 0)
+            for before, after, our_before, our_after in ((seen, hidden, *ours), (hidden, seen, *ours[::-1]))
+        )
 
     def _borrowed(self) -> bool:
         """Whether its visible sessions, joined by address and time alone, may be those of another frontend at

@@ -397,6 +397,35 @@ def test_the_other_family_on_the_same_way_mostly_shares_its_fate() -> None:
     assert verdicts == {"IPv4": "mixed", "IPv6": "mixed"}
 
 
+@pytest.mark.parametrize("since", [True, False], ids=["since", "until"])
+def test_few_of_the_other_family_that_change_with_it_are_enough(since: bool) -> None:
+    six = {"client_address": "2001:db8::7"}
+    scene = Scene()
+    for seen in (since, not since):
+        if seen:
+            scene.passed("mx-a", "mx-a", 40).passed("mx-a", "mx-a", 2, **six)
+        else:
+            scene.by_port("mx-a", "mx-a", 40).by_port("mx-a", "mx-a", 1, **six)
+    verdicts = {one["family"]: one["verdict"] for one in scene.document()["targets"]}
+    assert verdicts == {"IPv4": "mixed", "IPv6": "mixed"}
+
+
+def test_few_of_the_other_family_that_do_not_change_with_it_are_an_accident() -> None:
+    six = {"client_address": "2001:db8::7"}
+    scene = Scene().passed("mx-a", "mx-a", 2, **six).by_port("mx-a", "mx-a", 1, **six)
+    scene.passed("mx-a", "mx-a", 40).by_port("mx-a", "mx-a", 40).passed("mx-a", "mx-a", 20, **six)
+    verdicts = {one["family"]: one["verdict"] for one in scene.document()["targets"]}
+    assert verdicts == {"IPv4": "mixed", "IPv6": "passed"}
+
+
+def test_what_looks_like_a_refusal_before_the_first_line_about_one_is_none() -> None:
+    """A client that is cut off looks alike: it says nothing, and is told as little."""
+    scene = Scene().refused("mx-a", "mx-a", 6, lines=0).passed("mx-a", "mx-a", 40).refused("mx-a", "mx-a", 40)
+    scene.signals.mail_hosts["mx-a"] = START, scene.now + 10 * 10**9
+    [target] = scene.document()["targets"]
+    assert [state["verdict"] for state in target["evidence"]["states"]] == ["passed", "missing_header"]
+
+
 def test_visible_sessions_that_may_be_another_frontends_make_no_mixture() -> None:
     """Two services of one name: what is joined by address and time may be the other's."""
     scene = Scene().passed("mx-a", "mx-a", 56, frontend="ft_submission", backend="bk_submission")
