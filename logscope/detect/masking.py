@@ -166,14 +166,14 @@ def exit_status(document: Mapping[str, Any], fail_on: Collection[str] = ()) -> E
     """The exit status of `logscope masking`.
 
     Args:
-        fail_on: of `FAILURES`, those of a target or of the whole that are a finding; without any, whatever
-            is not
-            `passed` is one.
+        fail_on: of `FAILURES`, those of a target, of what holds there at last, or of the whole that are a
+            finding; without any, whatever is not `passed` is one.
     """
     if fail_on:
         found = {document["verdict"], *(target["verdict"] for target in document["targets"])}
         for target in document["targets"]:
             found |= {one["kind"] for one in target["evidence"]["consequences"] if not one.get("suspected")}
+            found |= {state["verdict"] for state in target["evidence"].get("states", ())[-1:]}
         if found & set(fail_on):
             return ExitCode.FINDING
     if document["verdict"] == "unknown":

@@ -238,6 +238,15 @@ def test_what_is_missing_is_said(scene: Scene, missing_log: str) -> None:
     assert missing_log in " ".join(missing(document))
 
 
+def test_what_holds_at_last_is_what_is_failed_on() -> None:
+    """An outage that began in the middle makes the whole `mixed`, and is one all the same."""
+    begun = Scene().passed("mx-a", "mx-a", 40).refused("mx-a", "mx-a", 40).document()
+    over = Scene().refused("mx-a", "mx-a", 40).passed("mx-a", "mx-a", 40).document()
+    assert begun["verdict"] == over["verdict"] == "mixed"
+    assert exit_status(begun, ["missing_header"]) is ExitCode.FINDING
+    assert exit_status(over, ["missing_header"]) is ExitCode.FINE
+
+
 def test_unknown_has_its_own_exit_status() -> None:
     assert exit_status(Scene().lone("mx-a", 30).document()) is ExitCode.NO_EVIDENCE
 
