@@ -1,7 +1,7 @@
 """How many SMTP sessions the relay handles on one core, beside aiosmtpd's own server.
 
-    python benchmarks/relay_speed.py                    2,000 sessions a round, three rounds
-    python benchmarks/relay_speed.py --sessions 200     does it run?
+    python benchmarks/relay_speed.py                    40 rounds of 100 sessions
+    python benchmarks/relay_speed.py --rounds 2         does it run?
     python benchmarks/relay_speed.py --uvloop           aiosmtpd in the loop that suits it best
 
 It needs aiosmtpd (and uvloop): `pip install -e '.[bench]'`.
@@ -20,6 +20,10 @@ kept on one core, so that it cannot do two things at once. Time that the disk ta
 message is synced others are talked about, and those that come meanwhile are synced together. What the kernel
 does to write and sync is in it.
 
+A machine's speed changes from one moment to the next. So all servers are there all the time, each has some
+sessions in turn, and what is told is the median of the rounds: of the rates, and of their ratio to
+aiosmtpd's in the same round.
+
 The relay reads its sockets itself, in asyncio's loop with a selector of its own; a loop written in C would do
 little for it, and does much for aiosmtpd: `--uvloop` gives that the better one.
 """
@@ -35,6 +39,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 OPEN = 20
@@ -132,30 +139,43 @@ async def sessions(port: int, count: int, header: bytes = b"") -> None:
 # --- the servers --------------------------------------------------------------------------------------------
 
 
-def processor_s(pid: int) -> float:
-    """Seconds that a process has had of a processor, in its own code and in the kernel (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+@dataclass
+class Server:
+    """A server that runs, and where it is talked to."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    header: bytes = b""
+
+    def processor_s(self) -> float:
+        """Seconds that its threads have had of a processor, in their own code and in the kernel."""
+        threads = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((entry / "schedstat").read_text().split()[0]) for entry in threads) / 1e9
+
+    def rate(self, count: int) -> float:
+        """Sessions for each second of processor that it spends on so many."""
+        before = self.processor_s()
+        asyncio.run(sessions(self.port, count, self.header))
+        return count / (self.processor_s() - before)
 
 
-def measure(command: list[str], port: int, count: int, header: bytes = b"") -> float:
-    """Sessions for each second of processor that a server spends on them."""
+@contextmanager
+def running(command: list[str], port: int, header: bytes = b"") -> Iterator[Server]:
+    """A server on one core, which has seen some sessions already."""
     core = {min(os.sched_getaffinity(0))}
-    server = subprocess.Popen(
+    process = subprocess.Popen(
         command,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         preexec_fn=lambda: os.sched_setaffinity(0, core),
     )
     try:
-        wait_for(port, server)
-        asyncio.run(sessions(port, 2 * OPEN, header))
-        before = processor_s(server.pid)
-        asyncio.run(sessions(port, count, header))
-        return count / (processor_s(server.pid) - before)
+        wait_for(port, process)
+        asyncio.run(sessions(port, 5 * OPEN, header))
+        yield Server(process, port, header)
     finally:
-        server.kill()
-        server.wait()
+        process.kill()
+        process.wait()
 
 
 def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
@@ -169,37 +189,46 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
     raise SystemExit("the server does not listen")
 
 
-def relay(directory: Path, count: int, through_balancer: bool = True) -> float:
+def relay(directory: Path) -> tuple[list[str], int, int]:
+    """How a relay is started, the port of its balancer and that of its mail server."""
+    directory.mkdir()
     first, second = ports(2)
     text = RELAY.replace("PORT0", str(first)).replace("PORT1", str(second))
     (directory / "relay.toml").write_text(text)
     command = [sys.executable, "-m", "logscope", "relay", "--config", str(directory / "relay.toml")]
-    return measure(command, first, count) if through_balancer else measure(command, second, count, HEADER)
+    return command, first, second
 
 
-def aiosmtpd(count: int, loop: str) -> float:
+def aiosmtpd(loop: str) -> tuple[list[str], int]:
+    """The same for aiosmtpd."""
     (port,) = ports(1)
-    return measure([sys.executable, "-c", loop + AIOSMTPD, str(port)], port, count)
+    return [sys.executable, "-c", loop + AIOSMTPD, str(port)], port
 
 
 def main() -> None:
     as_written = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
-    parser.add_argument("--sessions", type=int, default=2000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=100, help="of each server in a round")
+    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--uvloop", action="store_true")
     given = parser.parse_args()
-    loop = UVLOOP if given.uvloop else ""
-    found: dict[str, list[float]] = {"relay": [], "server": [], "aiosmtpd": []}
-    with tempfile.TemporaryDirectory() as name:
-        for _ in range(given.rounds):
-            found["relay"].append(relay(Path(name), given.sessions))
-            found["server"].append(relay(Path(name), given.sessions, through_balancer=False))
-            found["aiosmtpd"].append(aiosmtpd(given.sessions, loop))
-    medians = {name: statistics.median(rates) for name, rates in found.items()}
-    for name, rate in medians.items():
-        times = f"{rate / medians['aiosmtpd']:.2f} times aiosmtpd's"
-        print(f"{name:<10}{rate:8,.0f} sessions for each second of processor, {times}")
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        whole, port, _ = relay(Path(name, "whole"))
+        alone, _, behind = relay(Path(name, "alone"))
+        other, theirs = aiosmtpd(UVLOOP if given.uvloop else "")
+        servers = {
+            "relay": stack.enter_context(running(whole, port)),
+            "server": stack.enter_context(running(alone, behind, HEADER)),
+            "aiosmtpd": stack.enter_context(running(other, theirs)),
+        }
+        rounds = [
+            {name: server.rate(given.sessions) for name, server in servers.items()}
+            for _ in range(given.rounds)
+        ]
+    for name in servers:
+        rate = statistics.median(found[name] for found in rounds)
+        ratio = statistics.median(found[name] / found["aiosmtpd"] for found in rounds)
+        print(f"{name:<10}{rate:8,.0f} sessions for each second of processor, {ratio:.2f} times aiosmtpd's")
 
 
 if __name__ == "__main__":
