@@ -11,6 +11,19 @@ from logscope.schema import CLIENT_KNOWN_FROM, HOPS, OUTCOMES
 SUFFIXES = ("_address", "_ms", "_s", "_at", "_count")
 """What may be left out at the end of a name. A unit that was left out stands with the value."""
 
+HEADINGS: Mapping[str, str] = {
+    "mails": "message_count",
+    "took": "duration_ms",
+    "end": "termination_state",
+    "joined": "join_confidence",
+    "host": "mta_host",
+    "status": "final_status",
+    "rcpts": "recipient_count",
+    "from": "sender",
+    "to": "recipient",
+}
+"""What listings call a column, where its own name would be too long; of tables that have no such column."""
+
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "outcome": OUTCOMES,
     "client_known_from": CLIENT_KNOWN_FROM,
@@ -59,7 +72,7 @@ class Columns:
     def find(self, name: str) -> Found | tuple[str, str]:
         """The column of a name; or what is wrong with it, and a hint."""
         first, _, member = name.lower().partition(".")
-        candidates = [first] if first in self._types else self._with_suffix(first)
+        candidates = [first] if first in self._types else self._with_suffix(first) or self._headed(first)
         if not candidates:
             hint = did_you_mean(first, self._short_names())
             return f"there is no column {first!r}", hint or "Columns: " + ", ".join(self._types) + "."
@@ -75,6 +88,9 @@ class Columns:
 
     def _with_suffix(self, name: str) -> list[str]:
         return [name + suffix for suffix in SUFFIXES if name + suffix in self._types]
+
+    def _headed(self, name: str) -> list[str]:
+        return [HEADINGS[name]] if HEADINGS.get(name) in self._types else []
 
     def _short_names(self) -> list[str]:
         short = [name.removesuffix(suffix) for name in self._types for suffix in SUFFIXES]

@@ -114,6 +114,7 @@ def wanted(text: str, rows: list[dict[str, Any]] = ROWS) -> list[int]:
         ("commands.mail is null", [2]),
         ("message > 10k", [1]),
         ("message_count = 12000 OR client_port IN (25, 26)", [1]),
+        ("mails > 10k or took > 5s", [0, 1]),  # as listings head them
     ],
 )
 def test_what_holds(text: str, rows: list[int]) -> None:
