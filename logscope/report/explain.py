@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from logscope.report.model import Cell, Facts, Item, Note, Report, Section
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from logscope.grammar.suggest import Suggestion
 
 
-_YEARLESS = 2000
+_YEARLESS = "2000-"
 
 
 def explain_report(
@@ -48,7 +47,7 @@ def _section(one: Explanation, draft: Suggestion | None) -> Section:
 
 def _fields(title: str, template: Template, values: Mapping[str, Any]) -> Facts:
     rows = [(title, Cell(template.source, "quiet"))]
-    rows += [(f"  {name}", Cell(_plain(value))) for name, value in values.items() if value is not None]
+    rows += [(f"  {name}", Cell(str(value))) for name, value in values.items() if value is not None]
     return Facts(tuple(rows))
 
 
@@ -62,7 +61,14 @@ def _attempt(message: str, attempt: Attempt) -> Note:
 
 
 def _own(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name != "message"}
+    """What an envelope says beside the message. A stamp without a year is read as of the leap year 2000, of
+    which no log is left.
+    """
+    own = {name: value for name, value in values.items() if name != "message"}
+    stamp = str(own.get("stamp", ""))
+    if stamp.startswith(_YEARLESS):
+        own["stamp"] = f"{stamp.removeprefix(_YEARLESS).replace('T', ' ')} (no year)"
+    return own
 
 
 def _document(one: Explanation, draft: Suggestion | None) -> dict[str, Any]:
@@ -86,13 +92,6 @@ def _document(one: Explanation, draft: Suggestion | None) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> str:
-    if not isinstance(value, datetime):
-        return str(value)
-    # Scanned stamps without a year are put into the leap year 2000, of which no log is left.
-    return f"{value:%m-%d %H:%M:%S} (no year)" if value.year == _YEARLESS else value.isoformat()
-
-
 def _plain_value(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
@@ -100,4 +99,4 @@ def _plain_value(value: Any) -> Any:
         return {str(name): _plain_value(entry) for name, entry in value.items()}
     if isinstance(value, list | tuple):
         return [_plain_value(entry) for entry in value]
-    return _plain(value)
+    return str(value)

@@ -39,8 +39,14 @@ _JOINED: tuple[tuple[str, str, Tone], ...] = (
 )
 
 
-def quality_notes(quality: Mapping[str, int], notes: Sequence[str] = ()) -> tuple[Item, ...]:
-    """Lines, sessions and remarks for people."""
+def quality_notes(
+    quality: Mapping[str, int], notes: Sequence[str] = (), *, counts_more: bool = False
+) -> tuple[Item, ...]:
+    """Lines, sessions and remarks for people.
+
+    Args:
+        counts_more: what is shown beside it is of a part of the sessions only.
+    """
     lines, unparsed, foreign = (quality.get(name, 0) for name in ("lines_read", "unparsed", "foreign"))
     read = f"{plural(lines, 'line')} read, {share(quality.get('parsed', 0), lines)} understood"
     if foreign:
@@ -48,6 +54,7 @@ def quality_notes(quality: Mapping[str, int], notes: Sequence[str] = ()) -> tupl
     if unparsed:
         read += f", {number(unparsed)} not understood (logscope parse shows them)"
     kinds = [f"{number(quality[name])} {words}" for name, words, _ in _JOINED if quality.get(name)]
-    joined = f"{plural(quality.get('sessions', 0), 'session')}: " + (", ".join(kinds) or "none joined")
+    where = " in all that was read" if counts_more else ""
+    joined = f"{plural(quality.get('sessions', 0), 'session')}{where}: " + (", ".join(kinds) or "none joined")
     facts = Facts((("Lines", Cell(read, "warn" if unparsed else "plain")), ("Joins", Cell(joined))))
     return (facts, *(Note(text, "quiet") for text in notes))

@@ -181,7 +181,8 @@ def summary_report(
         sections.append(Section("Refused", _refused(summary)))
     if summary.deferrals:
         sections.append(Section("Deferred", (_deferred(summary),)))
-    sections.append(Section("Data", quality_notes(quality, notes)))
+    counts_more = sum(summary.outcomes.values()) < quality.get("sessions", 0)
+    sections.append(Section("Data", quality_notes(quality, notes, counts_more=counts_more)))
     return Report("summary", "Summary", tuple(sections), _document(summary, quality, masking))
 
 
