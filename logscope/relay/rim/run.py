@@ -6,7 +6,7 @@ import asyncio
 import gc
 import resource
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from logscope.grammar import catalogue
@@ -19,7 +19,7 @@ from logscope.relay.rim.mta import MailServer
 from logscope.relay.rim.watch import RelayLoop, Watch
 from logscope.relay.rim.wire import Doors
 from logscope.relay.rim.witness import Witness
-from logscope.relay.settings import RelaySettings
+from logscope.relay.settings import RelaySettings, ServerSettings
 
 _POLL_S = 0.05
 _GARBAGE = 20_000
@@ -95,6 +95,9 @@ class Relay:
         lines += [
             f"{server.settings.host}  {', '.join(map(str, server.addresses()))}" for server in self.servers
         ]
+        taken = dict.fromkeys(to for server in self.servers for to in _recipients(server.settings))
+        if taken:
+            lines.append(f"mail for: {', '.join(taken)}")
         log = self.settings.log
         lines.append(f"logs: {log.balancer}, {log.mail} in {self.settings.directory}")
         return "\n".join(lines)
@@ -129,6 +132,16 @@ def _allow_many_connections() -> None:
     """Take as many descriptors as the system gives: a session needs three."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _recipients(settings: ServerSettings) -> Iterator[str]:
+    """Whom a server takes mail for, by domain."""
+    for domain, mailboxes in settings.site.rules.domains.items():
+        if mailboxes is None:
+            yield f"anybody@{domain}"
+        elif mailboxes:
+            more = f" and {len(mailboxes) - 1} more there" if len(mailboxes) > 1 else ""
+            yield f"{min(mailboxes)}@{domain}{more}"
 
 
 def _header(send_proxy: SendProxy) -> str:
