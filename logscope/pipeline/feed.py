@@ -24,7 +24,7 @@ from logscope.grammar.rows import UNPARSED, Names, Rows
 from logscope.grammar.scan import Scanner
 from logscope.pipeline.numbering import Dictionary
 from logscope.pipeline.options import Counts, Input, Options
-from logscope.syslog import envelopes, records
+from logscope.syslog import envelopes, pieces, records
 from logscope.syslog.clock import Clock
 
 CHUNK = LONGEST_LINE
@@ -157,6 +157,7 @@ class Feed:
         self._envelope = envelope
         self._records_only = envelope == envelopes.JSON
         self._records_too = not envelope
+        self._pieces_too = envelope in ("", envelopes.JSON, envelopes.CONTAINER)
         self._accepted = catalogue.field_id("accepted_at")
         self._accepted_utc = catalogue.field_id("accepted_at_utc")
         self._duration = catalogue.field_id("duration_ms")
@@ -257,11 +258,12 @@ class Feed:
         if cut.overlong:
             return Scanned(cut, self._too_long(cut))
         rows = scanner.scan(buffer, cut.start, cut.end, True)
-        if not (self._records_only or (self._records_too and has_records(rows))):
+        holds_records = self._records_only or (self._records_too and has_records(rows))
+        if not (holds_records or (self._pieces_too and has_pieces(rows))):
             return Scanned(cut, rows)
         raw, room = bytes(buffer[: cut.end]), len(buffer) - PADDING
         data = raw[cut.start :]
-        lines, used = records.decoded(data, room, final=cut.last, inner=not self._records_only)
+        lines, used = self._decoded(data, room, cut)
         if len(lines) > room:  # one line that grew beyond all: it stays as it was
             lines = data[:used]
         buffer[: len(lines)] = np.frombuffer(lines, np.uint8)
@@ -269,6 +271,22 @@ class Feed:
             return Scanned(cut, self._too_long(cut), raw, len(data), too_long=True)
         rows = scanner.scan(buffer, 0, len(lines), True)
         return Scanned(cut, rows, raw, len(data) - used)
+
+    def _decoded(self, data: bytes, room: int, cut: Cut) -> tuple[bytes, int]:
+        """Records and lines in pieces, as the lines that they are; and how many bytes of `data` those are."""
+        final, waits = cut.last, not cut.full
+        begun = data
+        while True:
+            whole = pieces.joined(begun, room // 2, final=final) if self._pieces_too else begun
+            if not whole and not waits:  # there is no room for the last piece
+                whole = begun
+            lines, used = records.decoded(whole, room, final=final, inner=not self._records_only)
+            if whole is data:
+                return lines, used
+            done = _length(begun, whole[:used].count(b"\n"))
+            if used == len(whole):
+                return lines, done
+            begun, final, waits = data[:done], False, False  # what has room, its last line whole as well
 
     def _too_long(self, cut: Cut) -> Rows:
         """A line (or record) longer than a chunk counts as one that was not understood; what is behind it is
@@ -337,6 +355,28 @@ def has_records(rows: Rows) -> bool:
     firsts = rows.buffer[np.minimum(begins, len(rows.buffer) - 1)] if len(begins) else begins
     candidates = begins[(firsts == ord("{")) | (firsts == ord("_"))]
     return any(records.has_record(rows.slice(begin, begin + 32)) for begin in candidates.tolist())
+
+
+def has_pieces(rows: Rows) -> bool:
+    """Whether there may be pieces of lines in a Kubernetes file, which stand behind nanoseconds and a zone.
+
+    Their stamps are looked for first: to search all bytes of a log for the mark takes as long as to scan it.
+    """
+    begins = rows.line_start
+    if not len(begins):
+        return False
+    buffer, last = rows.buffer, len(rows.buffer) - 1
+    digits = buffer[np.minimum(begins + len("2026-11-22T09:20:30.12345678"), last)] - np.uint8(ord("0"))
+    stamped = (digits <= 9) & (buffer[np.minimum(begins + len("2026-11-22"), last)] == ord("T"))
+    if not stamped.any():
+        return False
+    return pieces.may_hold_marked(rows.slice(int(begins[0]), int(rows.line_end[-1])))
+
+
+def _length(data: bytes, lines: int) -> int:
+    """Bytes that so many lines take; all, where there are no more."""
+    begins = data.split(b"\n", lines)
+    return len(data) - len(begins[-1]) if len(begins) > lines else len(data)
 
 
 def _line_end(buffer: NDArray[np.uint8], start: int, filled: int) -> int:

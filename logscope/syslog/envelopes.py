@@ -6,12 +6,13 @@ import re
 from typing import Final
 
 JSON: Final = "json"
+CONTAINER: Final = "container"
 NAMES: Final = {
     "bsd": "RFC 3164, as in most files",
     "rfc3339": "the same with stamps of RFC 3339",
     "rfc5424": "RFC 5424",
     "journal": "journalctl -o short-full and short-unix (its other forms are bsd, rfc3339 and json)",
-    "container": "Kubernetes' own files (CRI), docker logs -t",
+    CONTAINER: "Kubernetes' own files (CRI), docker logs -t",
     "short": "HAProxy, `log … format short`",
     "timed": "HAProxy, `log … format timed`",
     "iso": "HAProxy, `log … format iso`",

@@ -11,7 +11,7 @@ become blanks: nobody can forge a line with them.
 Known records, and any other object that has a message under one of the usual names:
 
 - `journalctl -o json` and `-o export` (systemd "Journal Export Formats");
-- Docker's json-file driver: `log`, `stream`, `time`;
+- Docker's json-file driver: `log`, `stream`, `time` (pieces of long lines are put together by `pieces`);
 - vector, Fluent Bit, Filebeat, Loki, rsyslog and syslog-ng: `message` or the like, with stamp, host and
   program beside it or one level below.
 """
