@@ -19,7 +19,7 @@ from logscope.detect.anomalies.sorting import Sorter
 
 _STEPS: tuple[Callable[[Sorter], None], ...] = (
     outages.silences, outages.no_server, outages.clocks, outages.gone_servers, outages.failing_servers,
-    paths.masking, paths.hops,
+    paths.turned_away, paths.masking, paths.hops,
     culprits.actors, culprits.newcomers, shifts.auth_outage, shifts.blocklists_silent, shifts.attacks,
     shifts.worse_servers, shifts.mail, shifts.latencies, shifts.reasons, shifts.terminations, shifts.outcomes,
     volumes.volumes, volumes.parts,

@@ -16,6 +16,8 @@ _BEFORE_S, _AFTER_S = 360.0, 240.0
 _BY_CHANCE_S = 3600.0
 _RAMP_S = 1200.0
 _SILENT_COUNT = 12.0
+_COMES_S = 1800.0
+"""So long after a newcomer, what it changed is seen."""
 _AFTERMATH_S = 2700.0
 """What failed comes back in this time after an outage."""
 
@@ -33,6 +35,7 @@ class Cause:
         who: busiest clients or networks, with their counts.
         signs: all signs that it explains.
         ordinary: why it is no finding.
+        detail: a sentence more.
     """
 
     kind: str
@@ -170,17 +173,18 @@ def outage_explains(_cause: Cause, _sign: Sign) -> bool:
 def gone_explains(cause: Cause, sign: Sign) -> bool:
     if sign.detector == "part":
         return machine(sign.scope) == machine(cause.scope) or sign.up
-    if sign.detector == "volume":
+    if sign.is_volume:
         return not sign.up
     return sign.what[0] in (
-        "termination_state", "outcome", "hops", "connect_ms", "queue_ms", "duration_ms", "sessions", "screen",
+        "termination_state", "outcome", "dialogue", "hops", "connect_ms", "queue_ms", "duration_ms",
+        "sessions", "screen",
     )  # fmt: skip
 
 
 def hop_explains(_cause: Cause, sign: Sign) -> bool:
     return sign.detector not in ("destination", "queue", "delivery", "size") and sign.what[0] in (
-        "hops", "outcome", "screen", "test", "reason", "refused", "auth", "duration_ms", "sessions", "masked",
-        "termination_state", "mail",
+        "hops", "outcome", "dialogue", "screen", "test", "reason", "refused", "auth", "duration_ms",
+        "sessions", "masked", "termination_state", "mail",
     )  # fmt: skip
 
 
@@ -195,7 +199,7 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
         "account_takeover": (("outcome", "delivered"),),
         "sender_shift": (),
     }[cause.kind]  # fmt: skip
-    if sign.what in own:
+    if sign.what in own or (sign.what[0] == "dialogue" and ("outcome", "aborted") in own):
         return True
     if sign.what[0] == "reason":
         return sign.up and cause.kind in ("user_enumeration", "auth_guessing", "auth_guessing_distributed")
@@ -204,25 +208,31 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
     if sign.detector in ("size", "delivery", "destination", "queue") or sign.what[0].endswith("_ms"):
         return cause.kind in ("account_takeover", "sender_shift")
     return (
-        sign.detector in ("volume", "attack", "share")
+        (sign.is_volume or sign.detector in ("attack", "share"))
         and sign.up
         and sum(cause.who.values()) >= 0.4 * sign.excess
     )
 
 
 def heavy_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.since > cause.since + _COMES_S:
+        return False  # what is there all the time, as a monitor is, changes nothing later
     if sign.detector in ("size", "delivery_latency") or sign.what[0] == "duration_ms":
         return True
-    return sign.up and sign.detector in ("volume", "attack", "share") and cause.observed >= 0.4 * sign.excess
+    return (
+        sign.up
+        and (sign.is_volume or sign.detector in ("attack", "share"))
+        and cause.observed >= 0.4 * sign.excess
+    )
 
 
 def attack_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "volume":
+    if sign.is_volume:
         return sign.up and cause.sign is not None and cause.sign.excess >= 0.4 * sign.excess
     if sign.what[0] in ("duration_ms", "screen_ms"):
         return True
     return sign.detector in ("share", "attack") and sign.what[0] in (
-        "outcome", "screen", "test", "reason", "refused", "auth", "termination_state", "mail",
+        "outcome", "dialogue", "screen", "test", "reason", "refused", "auth", "termination_state", "mail",
     )  # fmt: skip
 
 
@@ -234,7 +244,9 @@ def worse_explains(cause: Cause, sign: Sign) -> bool:
     if sign.detector in ("server", "latency") and sign.scope != FLEET:
         return machine(sign.scope) == machine(cause.scope)
     if sign.detector == "share":
-        return sign.what[0] in ("outcome", "reason", "termination_state", "refused", "screen", "test")
+        return sign.what[0] in (
+            "outcome", "dialogue", "reason", "termination_state", "refused", "screen", "test",
+        )  # fmt: skip
     return False
 
 
@@ -252,7 +264,10 @@ def latency_explains(cause: Cause, sign: Sign) -> bool:
     if sign.detector == "delivery_latency":
         # what a session lasts, its messages wait before the queue
         return cause.kind == "session_latency" and sign.what[0] == "before_queue_ms"
-    return sign.what[0] in ("termination_state", "outcome") and sign.what[1] not in ("rejected", "screened")
+    return sign.what[0] in ("termination_state", "outcome", "dialogue") and sign.what[1] not in (
+        "rejected",
+        "screened",
+    )
 
 
 def share_explains(_cause: Cause, sign: Sign) -> bool:
@@ -272,6 +287,6 @@ def mail_explains(cause: Cause, sign: Sign) -> bool:
 
 
 def volume_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector == "volume":
+    if sign.is_volume:
         return sign.up == cause.sign.up if cause.sign is not None else False
     return sign.detector in ("attack", "share", "size") or sign.what[0].endswith("_ms")

@@ -25,7 +25,7 @@ from logscope.detect.anomalies.columns import (
 
 SESSION_READS = (
     "client_address", "masked", "balancer", "frontend", "backend", "server", "mta_host", "service",
-    "accepted_at", "mta_connected_at", "ended_at", "queue_ms", "connect_ms", "duration_ms",
+    "accepted_at", "mta_connected_at", "ended_at", "queue_ms", "connect_ms", "duration_ms", "bytes_to_client",
     "termination_state", "screen", "screen_tests", "sasl_username", "commands", "rejects", "outcome",
     "join_confidence",
 )  # fmt: skip
@@ -61,6 +61,9 @@ _SIZE_EDGES = (2.0 ** np.arange(8, 32)).astype(np.int64)
 SIZE_CLASSES = tuple(str(edge) for edge in (0, *_SIZE_EDGES.tolist()))
 
 
+_ONE_REPLY = 100
+"""Bytes: a greeting and the answer to EHLO alone are longer."""
+_PASSED = ("pass_new", "pass_old", "allowlisted", "handed_off", "none")
 _FAILED = ("server_error", "no_server", "timeout", "unknown")
 _BROUGHT_NOTHING = ("aborted", "screened", "rejected", "timeout")
 _WITH_MAIL = ("delivered", "partly_delivered", "accepted", "deferred", "bounced")
@@ -190,6 +193,7 @@ def _session_families(
     yield Family("sessions", everything, np.zeros(columns.count, np.int64), ["all"])
     for name in ("outcome", "termination_state", "screen"):
         yield _known(name, columns.coded(name))
+    yield _flagged("dialogue", {"aborted": _left_the_dialogue(columns)})
     rows, tests = columns.text_lists("screen_tests")
     yield Family("test", rows, tests.codes, tests.texts)
     yield from _reasons(columns, unknown)
@@ -206,6 +210,7 @@ def _session_families(
             "mta_only": ~balancer & mta & ~unclear,
         },
     )
+    yield _flagged("ended", {"one_reply": _turned_away(columns) & balancer & ~mta & reached & ~unclear})
     masked, seen = columns.flags("masked")
     yield _flagged("masked", {"masked": masked, "seen": seen})
     for name in ("queue_ms", "connect_ms"):
@@ -221,6 +226,23 @@ def _session_families(
     # a server that fails logs late, if it does at all: that says nothing of its clock
     failed = np.isin(outcome.codes, [at for at, text in enumerate(outcome.texts) if text in _FAILED])
     yield _offsets(np.where(failed, NULL, accepted), connected, queue + connect)
+
+
+def _left_the_dialogue(columns: Columns) -> Bools:
+    """Sessions broken off after postscreen, if there is one, let them pass: bots hang up before."""
+    outcome, screen = columns.coded("outcome"), columns.coded("screen")
+    aborted = outcome.texts.index("aborted") if "aborted" in outcome.texts else -2
+    passed = [code for code, text in enumerate(screen.texts) if text in _PASSED]
+    return np.asarray((outcome.codes == aborted) & (np.isin(screen.codes, passed) | (screen.codes < 0)))
+
+
+def _turned_away(columns: Columns) -> Bools:
+    """Sessions that the server ended with a line or none, as where a PROXY header that it waits for does not
+    come: postscreen and smtpd log no client then.
+    """
+    state, got = columns.coded("termination_state"), columns.integers("bytes_to_client")
+    orderly = state.texts.index("--") if "--" in state.texts else -2
+    return np.asarray((state.codes == orderly) & (got >= 0) & (got <= _ONE_REPLY))
 
 
 def _known(name: str, coded: Coded) -> Family:

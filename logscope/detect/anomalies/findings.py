@@ -258,6 +258,8 @@ def _explanation(cause: Cause, measure: str, observed: float, low: float, high: 
         and cause.who
     ):
         text += " " + _who(cause)
+    if cause.detail:
+        text += f" {cause.detail}"
     if cause.sign is not None and cause.sign.episodes > 1:
         text += f" It came and went {cause.sign.episodes} times."
     return text
@@ -280,6 +282,8 @@ def _subject(cause: Cause) -> str:
             "screen": "postscreen: ",
             "test": "failed test ",
         }.get(family, "")
+        if family == "hops":
+            return f"{where}, without a word of the mail server"
         return f"{where}, {word}{value.replace('_', ' ') if family == 'outcome' else value}"
     if cause.kind in _LATENCIES - {"message_size"}:
         return f"{where}, {_PARTS.get(family, family)}"

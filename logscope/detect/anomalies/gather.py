@@ -36,7 +36,7 @@ _AT_ONCE = 1 << 15
 _HOUR = 3600 * SECOND
 _MOST_LOGINS = 200_000
 
-GUESSING = Doing("auth_guessing", 12, 300)
+GUESSING = Doing("auth_guessing", 9, 300)
 ENUMERATION = Doing("user_enumeration", 50, 600)
 SCANNING = Doing("connection_scan", 150, 600, 6.0)
 HOARDING = Doing("connection_hoarding", 150, 600, 6.0)

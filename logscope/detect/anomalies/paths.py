@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from logscope.detect.anomalies.explain import hop_explains, meet
+from logscope.detect.anomalies.explain import failing_explains, hop_explains, meet
 from logscope.detect.anomalies.panels import Scope
 from logscope.detect.anomalies.signs import Sign
 from logscope.detect.anomalies.sorting import LEAST_EVENTS, Sorter
+
+_ONE_LINE = (
+    "The server ended them after a line or none, and logged no client: does it wait for a PROXY header that "
+    "does not come?"
+)
+
+
+def turned_away(sorter: Sorter) -> None:
+    """Sessions that no mail server logged because it ended them at once."""
+    signs = [*sorter.of("server", "hops"), *sorter.of("hops", "hops")]
+    for sign in signs:
+        if sign not in sorter.left or sign.what[1] != "balancer_only" or sign.observed < LEAST_EVENTS:
+            continue
+        where = sign.scope if sign.detector == "server" else sorter.mostly_at(sign)
+        if _were_turned_away(sorter, sign, where):
+            cause = sorter.cause("server_worse" if where.type == "server" else "outcome_shift", sign, where)
+            cause.detail = _ONE_LINE
+            sorter.take(cause, failing_explains)
 
 
 def hops(sorter: Sorter) -> None:
@@ -43,6 +61,21 @@ def _one_hop(sorter: Sorter, sign: Sign, value: str, where: Scope) -> None:
         hop_explains,
         "lines are missing for less than four minutes, as log rotation makes" if short else "",
     )
+
+
+def _were_turned_away(sorter: Sorter, sign: Sign, where: Scope) -> bool:
+    """Whether most of the sessions without the mail server's side were ended by it, with a line or none:
+    then they are not missing in its log.
+    """
+    ledger = sorter.signs.gathered.sessions
+    first, after = int(sign.since) // ledger.tick_s, int(sorter.until(sign)) // ledger.tick_s
+    routes = sorter.signs.site.places[where]
+
+    def count(family: str, value: str) -> int:
+        code = int(ledger.code_numbers(family, [value])[0])
+        return int(ledger.series([(route, code) for route in routes], first, max(after, first + 1)).sum())
+
+    return count("ended", "one_reply") > 0.5 * count("hops", "balancer_only")
 
 
 def _share_lost(sorter: Sorter, where: Scope, sign: Sign) -> float:

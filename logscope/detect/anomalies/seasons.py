@@ -25,6 +25,8 @@ _LEAST_DAYS = 1.9
 _ENOUGH_DAYS = 5
 """Days of which the median does not depend on one."""
 _FITS_BETTER = 0.98
+_MOST = 0.95
+"""Share that a weekend is believed to have, if working days have less."""
 _THURSDAY = 3  # 1970-01-01, with Monday as 0
 
 
@@ -107,23 +109,36 @@ def rate_season(counts: Floats, first_tick: int, tick_s: int, begin_s: int = 0) 
     return Season(step_s, days, begin_s)
 
 
-def share_season(counts: Floats, trials: Floats, first_tick: int, tick_s: int) -> Season:
-    """The season of a share: that of the counts over that of the trials, kept between them."""
+def share_season(counts: Floats, trials: Floats, first_tick: int, tick_s: int, begin_s: int = 0) -> Season:
+    """The season of a share: that of the counts over that of the trials, kept between them; weekends, where
+    people send less and bots as ever, as far as two of their days agree.
+    """
     total, all_trials = float(counts.sum()), float(trials.sum())
     overall = total / max(all_trials, 1.0)
     if not has_season(len(counts), tick_s) or not total:
         return flat(robust_share(counts, trials, tick_s))
     mean = total / (len(counts) * tick_s)
     step_s = next((s for s in _STEPS_S[3:] if mean * s >= _COUNTS_A_STEP), _STEPS_S[-1])
-    hits, _ = by_day(counts, first_tick, tick_s, step_s)
-    tries, _ = by_day(trials, first_tick, tick_s, step_s)
+    hits, weekdays = by_day(counts, first_tick - begin_s // tick_s, tick_s, step_s)
+    tries, _ = by_day(trials, first_tick - begin_s // tick_s, tick_s, step_s)
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.where(tries > 0, hits / tries, np.nan)
     usual = _nanmedian(_with_neighbours(shares) if len(shares) < _ENOUGH_DAYS else shares)
-    weight = np.nansum(np.where(tries > 0, tries, 0), axis=0)
-    weight = weight / (weight + 200.0)
-    shape = usual * weight + overall * (1 - weight)
-    return Season(step_s, np.tile(np.nan_to_num(shape, nan=overall), (7, 1)))
+    weight = _share_weight(tries)
+    shape = np.nan_to_num(usual * weight + overall * (1 - weight), nan=overall)
+    days = np.tile(shape, (7, 1))
+    free = (weekdays >= 5) & (np.nansum(tries, axis=1) > 0)
+    if len(shares) >= _ENOUGH_DAYS and free.sum() >= 2:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            apart = np.log(_agreed(shares[free] / np.maximum(shape, 1e-12)))
+        days[5:] = np.minimum(shape * np.exp(apart * _share_weight(tries[free])), np.maximum(shape, _MOST))
+    return Season(step_s, days, begin_s)
+
+
+def _share_weight(tries: Floats) -> Floats:
+    """How far the share of each step is believed, by how many trials it is of."""
+    known = np.nansum(np.where(tries > 0, tries, 0), axis=0)
+    return np.asarray(known / (known + 200.0))
 
 
 def robust_share(counts: Floats, trials: Floats, tick_s: int) -> float:
@@ -211,9 +226,11 @@ def _agreed(ratios: Floats) -> Floats:
     differences to one side, else none.
     """
     logs = np.log(np.clip(ratios, 0.05, 20))
-    least, most = np.nanmin(logs, axis=0), np.nanmax(logs, axis=0)
+    known = ~np.isnan(logs)
+    least = np.where(known, logs, np.inf).min(axis=0)
+    most = np.where(known, logs, -np.inf).max(axis=0)
     agreed = np.where(least > 0, least, np.where(most < 0, most, 0.0))
-    agreed = np.nan_to_num(agreed)
+    agreed = np.where(known.any(axis=0), agreed, 0.0)
     # one step alone may agree by chance; its neighbours have a say
     smooth = (np.roll(agreed, 1) + agreed + np.roll(agreed, -1)) / 3
     return np.asarray(np.exp(smooth))

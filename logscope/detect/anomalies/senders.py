@@ -1,15 +1,15 @@
 """Senders whose messages are no longer like their own: a taken-over account sends larger ones, or to many.
 
 A sender's minutes are compared with its own past: the mean logarithm of size and of recipients in the last
-half hour against that of all before. Who sends in campaigns sends minutes that are alike; how far one minute
-predicts the next is learnt for each sender, and so many fewer of its minutes count (von Neumann 1941).
+half hour, and in the last six minutes in which it sent, against that of all before. Who sends in campaigns
+sends minutes that are alike; how far one minute predicts the next is learnt for each sender, and so many
+fewer of its minutes count (von Neumann 1941).
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from itertools import chain
 from math import exp, log, sqrt
 
 import numpy as np
@@ -28,21 +28,27 @@ _FLOORS = (0.5, 0.35)
 """Least spread that is believed, of the logarithms."""
 _MINUTE_S, _WINDOW, _EPISODE = 60, 30, 180
 _LEAST_MINUTES, _LEAST_PAST = 6, 15
-LEAST_FACTOR, _LEAST_Z = 4.0, 6.0
+LEAST_FACTOR, _LEAST_Z = 4.0, 5.0
 _ALIKE = 0.8
 _MOST_PAST = 2000.0
 _MOST_SENDERS = 20_000
+_MOST_WAITING = 240
 
 
-@dataclass
+Minute = tuple[int, int, float, float]
+"""A sender's minute: which, how many messages, and the mean logarithms of their traits."""
+
+
+Means = tuple[tuple[float, float], tuple[float, float]]
+
+
 class _Past:
     """Minutes of a trait: how many, their sum, squares, and the squares from one to the next."""
 
-    count: float = 0.0
-    total: float = 0.0
-    squares: float = 0.0
-    steps: float = 0.0
-    last: float = 0.0
+    __slots__ = ("count", "last", "squares", "steps", "total")
+
+    def __init__(self) -> None:
+        self.count = self.total = self.squares = self.steps = self.last = 0.0
 
     def add(self, value: float) -> None:
         if self.count:
@@ -62,21 +68,57 @@ class _Past:
         return (mean - own) / sqrt(variance * (1 / (minutes * worth) + 1 / (self.count * worth)))
 
 
-@dataclass
 class _Sender:
-    recent: deque[tuple[int, int, tuple[float, float]]] = field(default_factory=deque)
-    past: tuple[_Past, _Past] = field(default_factory=lambda: (_Past(), _Past()))
-    high: list[float] = field(default_factory=lambda: [-1.0, -1.0])
-    highest: list[float] = field(default_factory=lambda: [-1.0, -1.0])
-    since: int = 0
+    """What is known of one.
+
+    Attributes:
+        minutes: the last half hour, before it what has not entered the past yet.
+        past: of each trait; made when it is needed, which for nearly all it never is.
+        high, highest: the largest means of the hours since `since`, and of those before: of half hours, then
+            of a few minutes, each trait's.
+        burst: what it is found to do, if it is.
+    """
+
+    past: tuple[_Past, _Past] | None = None
+    high: tuple[float, ...] = (-1.0,) * 4
+    highest: tuple[float, ...] = (-1.0,) * 4
+    since = 0
     burst: Burst | None = None
+
+    def __init__(self) -> None:
+        self.minutes: list[Minute] = []
+
+    def age(self, minute: int) -> tuple[_Past, _Past]:
+        """Let what is older than half an hour enter the past, unless it is what was found."""
+        if self.past is None:
+            self.past = _Past(), _Past()
+        size, recipients = self.past
+        minutes, old = self.minutes, 0
+        while minutes[old][0] <= minute - _WINDOW:
+            if self.burst is None:
+                size.add(minutes[old][2])
+                recipients.add(minutes[old][3])
+            old += 1
+        del minutes[:old]
+        return self.past
+
+    def means(self) -> Means:
+        """Of the last half hour, and of the last minutes in it: each trait's."""
+        minutes = self.minutes
+        last = [minutes[at] for at in range(-_LEAST_MINUTES, 0)]
+        size, recipients = sum(one[2] for one in last), sum(one[3] for one in last)
+        newest = size / _LEAST_MINUTES, recipients / _LEAST_MINUTES
+        if len(minutes) == _LEAST_MINUTES:
+            return newest, newest
+        count = len(minutes)
+        return (sum(one[2] for one in minutes) / count, sum(one[3] for one in minutes) / count), newest
 
 
 class Senders:
     """All who send messages, by account or envelope sender."""
 
     def __init__(self) -> None:
-        self._senders: OrderedDict[str, _Sender] = OrderedDict()
+        self._senders: dict[str, _Sender] = {}
         self.bursts: list[Burst] = []
 
     def add(self, who: Longs, texts: Sequence[str], times_ns: Longs, sizes: Longs, recipients: Longs) -> None:
@@ -96,74 +138,82 @@ class Senders:
         counts = np.bincount(inverse)
         size = np.bincount(inverse, np.log(sizes[rows])) / counts
         many = np.bincount(inverse, np.log(np.maximum(recipients[rows], 1))) / counts
-        for key, count, *means in zip(
-            keys.tolist(), counts.tolist(), size.tolist(), many.tolist(), strict=True
-        ):
-            at, number = divmod(key, len(texts))
-            self._minute(texts[number], first + at, count, (means[0], means[1]))
-        while len(self._senders) > _MOST_SENDERS:
-            self._senders.popitem(last=False)
+        when, number = (part.tolist() for part in divmod(keys, len(texts)))
+        values = zip(when, counts.tolist(), size.tolist(), many.tolist(), strict=True)
+        senders = self._senders
+        for who_at, (at, count, one_size, one_many) in zip(number, values, strict=True):
+            name, minute = texts[who_at], first + at
+            sender = senders.get(name)
+            if sender is None:
+                sender = senders[name] = _Sender()
+            minutes = sender.minutes
+            minutes.append((minute, count, one_size, one_many))
+            few = len(minutes) < _LEAST_MINUTES or minutes[-_LEAST_MINUTES][0] <= minute - _WINDOW
+            if not few or sender.burst is not None:
+                self._judge(name, sender, minute)
+            elif len(minutes) > _MOST_WAITING:
+                sender.age(minute)
+        if len(senders) > 2 * _MOST_SENDERS:
+            latest = sorted(senders.items(), key=lambda entry: -entry[1].minutes[-1][0])
+            self._senders = dict(latest[:_MOST_SENDERS])
 
-    def _minute(self, name: str, minute: int, count: int, means: tuple[float, float]) -> None:
-        sender = self._senders.setdefault(name, _Sender())
-        self._senders.move_to_end(name)
-        recent = sender.recent
-        while recent and recent[0][0] <= minute - _WINDOW:
-            _, _, old = recent.popleft()
-            if sender.burst is None:
-                for past, value in zip(sender.past, old, strict=True):
-                    past.add(value)
-        if sender.burst is not None and not recent:
+    def _judge(self, name: str, sender: _Sender, minute: int) -> None:
+        """Judge the last half hour of one who sends often, or of whom something was found."""
+        pasts = sender.age(minute)
+        if sender.burst is not None and len(sender.minutes) == 1:
             sender.burst.over, sender.burst = True, None
-        recent.append((minute, count, means))
-        if len(recent) < _LEAST_MINUTES:
+        if len(sender.minutes) < _LEAST_MINUTES:
             return
-        self._remember_highest(sender, minute)
-        if sender.past[0].count < _LEAST_PAST:
+        means = sender.means()
+        self._remember_highest(sender, minute, means)
+        if pasts[0].count < _LEAST_PAST:
             return
-        changed = [trait for trait in range(len(_TRAITS)) if self._has_changed(sender, trait)]
+        changed = [
+            trait for trait in range(len(_TRAITS)) if self._has_changed(sender, pasts[trait], trait, means)
+        ]
         if sender.burst is not None:
-            self._go_on(sender, minute, count, bool(changed))
+            self._go_on(sender, minute, bool(changed))
         elif changed:
-            self._begin(name, sender, minute, changed[-1])
-
-    def _remember_highest(self, sender: _Sender, minute: int) -> None:
-        """What it did some hours ago it may do again: who sends large reports every night does as ever."""
-        if minute - sender.since >= _EPISODE:
-            sender.highest = [max(pair) for pair in zip(sender.highest, sender.high, strict=True)]
-            sender.high, sender.since = [-1.0, -1.0], minute
-        for trait in range(len(_TRAITS)):
-            sender.high[trait] = max(sender.high[trait], self._mean(sender, trait))
+            trait = changed[-1]
+            self._begin(name, sender, minute, trait, pasts[trait], max(one[trait] for one in means))
 
     @staticmethod
-    def _mean(sender: _Sender, trait: int) -> float:
-        return sum(means[trait] for _, _, means in sender.recent) / len(sender.recent)
+    def _remember_highest(sender: _Sender, minute: int, means: Means) -> None:
+        """What it did some hours ago it may do again: who sends large reports every night does as ever."""
+        if minute - sender.since >= _EPISODE:
+            sender.highest = tuple(max(pair) for pair in zip(sender.highest, sender.high, strict=True))
+            sender.high, sender.since = (-1.0,) * 4, minute
+        sender.high = tuple(max(pair) for pair in zip(sender.high, chain(*means), strict=True))
 
-    def _has_changed(self, sender: _Sender, trait: int) -> bool:
-        past, mean = sender.past[trait], self._mean(sender, trait)
-        if mean - past.total / past.count < log(LEAST_FACTOR) or mean < sender.highest[trait] + log(2):
-            return False
-        surprise = past.surprise(mean, len(sender.recent), _FLOORS[trait])
-        return surprise >= _LEAST_Z * (1 + 5 / past.count)
+    @staticmethod
+    def _has_changed(sender: _Sender, past: _Past, trait: int, means: Means) -> bool:
+        usual, least = past.total / past.count, _LEAST_Z * (1 + 5 / past.count)
+        spans = (len(sender.minutes), _LEAST_MINUTES) if _TRAITS[trait] == SIZE else (len(sender.minutes),)
+        for at, minutes in enumerate(spans):
+            mean = means[at][trait]
+            if mean - usual < log(LEAST_FACTOR) or mean < sender.highest[2 * at + trait] + log(2):
+                continue
+            if past.surprise(mean, minutes, _FLOORS[trait]) >= least:
+                return True
+        return False
 
-    def _begin(self, name: str, sender: _Sender, minute: int, trait: int) -> None:
-        past = sender.past[trait]
+    def _begin(self, name: str, sender: _Sender, minute: int, trait: int, past: _Past, mean: float) -> None:
         usual = past.total / past.count
         edge = usual + log(LEAST_FACTOR) / 2
-        since = next(at for at, _, means in sender.recent if means[trait] > edge)
+        since = next(one[0] for one in sender.minutes if one[2 + trait] > edge)
         sender.burst = Burst(
             KIND, name, float(since * _MINUTE_S), float((minute + 1) * _MINUTE_S),
-            float((minute + 1) * _MINUTE_S), sum(n for at, n, _ in sender.recent if at >= since),
-            round(exp(self._mean(sender, trait))), exp(usual), what=_TRAITS[trait],
+            float((minute + 1) * _MINUTE_S), sum(one[1] for one in sender.minutes if one[0] >= since),
+            round(exp(mean)), exp(usual), what=_TRAITS[trait],
         )  # fmt: skip
         self.bursts.append(sender.burst)
 
     @staticmethod
-    def _go_on(sender: _Sender, minute: int, count: int, changed: bool) -> None:
+    def _go_on(sender: _Sender, minute: int, changed: bool) -> None:
         burst = sender.burst
         assert burst is not None
         if changed:
-            burst.count += count
+            burst.count += sender.minutes[-1][1]
             burst.until = float((minute + 1) * _MINUTE_S)
         else:
             burst.over, sender.burst = True, None

@@ -9,6 +9,7 @@ from math import sqrt
 from logscope.detect.anomalies.explain import (
     attack_explains,
     blocklist_explains,
+    grows,
     latency_explains,
     machine,
     mail_explains,
@@ -20,6 +21,8 @@ from logscope.detect.anomalies.panels import FLEET
 from logscope.detect.anomalies.signs import Sign
 from logscope.detect.anomalies.sorting import LEAST_EVENTS, Sorter
 
+_NEARLY_NONE, _SURELY = 0.4, 4.0
+_HANDFUL = 6
 _MUCH_WAITS = 30
 _LATENCY_KINDS = {
     "queue_ms": "queue_latency",
@@ -65,7 +68,7 @@ def blocklists_silent(sorter: Sorter) -> None:
     for sign in [*sorter.of("share", "test", "refused", up=False)]:
         if sign not in sorter.left or sign.what[1] not in ("dnsbl", "listed"):
             continue
-        if sign.observed <= 0.3 * sign.expected and sorter.counts_too(sign):
+        if sign.observed <= 0.3 * sign.expected and sorter.counts_too(sign, _NEARLY_NONE):
             sorter.take(sorter.cause("dnsbl_down", sign), blocklist_explains)
 
 
@@ -96,14 +99,13 @@ def attacks(sorter: Sorter) -> None:
         if one is not None:
             sorter.drop(sign)  # one client alone is judged by what one client may do
             continue
-        if cause.kind == "user_enumeration":
-            cause.detail = "many clients"
         sorter.take(cause, attack_explains)
 
 
 def _part_of_volume(sorter: Sorter, sign: Sign) -> bool:
     """Whether it grew only as everything grew."""
-    for other in sorter.of("volume"):
+    growing = [one for one in sorter.of("drift") if grows(one)]
+    for other in [*sorter.of("volume"), *growing]:
         if other.scope == FLEET and meet(other, sign):
             along = sign.expected * other.ratio
             return sign.excess < 0.6 * other.excess and sign.observed < 1.6 * along + 4 * sqrt(along)
@@ -112,7 +114,7 @@ def _part_of_volume(sorter: Sorter, sign: Sign) -> bool:
 
 def worse_servers(sorter: Sorter) -> None:
     """One server does worse than its peers; the most telling sign names it."""
-    order = {"reason": 0, "termination_state": 1, "outcome": 2}
+    order = {"reason": 0, "termination_state": 1, "dialogue": 2, "outcome": 3}
     for sign in sorted(sorter.of("server"), key=lambda one: (order.get(one.what[0], 9), one.since)):
         if sign not in sorter.left or sign.what[0] not in order:
             continue
@@ -171,12 +173,14 @@ def latencies(sorter: Sorter) -> None:
         ordinary = sorter.mailing(sign) if sign.what[0] == "duration_ms" and where == FLEET else ""
         sorter.take(sorter.cause(_LATENCY_KINDS[sign.what[0]], sign, where), latency_explains, ordinary)
     for sign in sorter.of("delivery_latency"):
-        if sign in sorter.left:
-            sorter.take(
-                sorter.cause("delivery_latency", sign, sorter.mostly_at(sign)),
-                lambda _, other: other.detector == "delivery_latency",
-                sorter.mailing(sign),
-            )
+        if sign not in sorter.left:
+            continue
+        kind = "session_latency" if _sessions_last_longer(sorter, sign) else "delivery_latency"
+        sorter.take(
+            sorter.cause(kind, sign, sorter.mostly_at(sign)),
+            lambda _, other: other.detector == "delivery_latency",
+            sorter.mailing(sign),
+        )
     for sign in sorter.of("size"):
         if sign in sorter.left:
             sorter.take(
@@ -184,6 +188,22 @@ def latencies(sorter: Sorter) -> None:
                 lambda _cause, other: other.detector == "size" or other.what[0].endswith("_ms"),
                 sorter.mailing(sign),
             )
+
+
+def _sessions_last_longer(sorter: Sorter, sign: Sign) -> bool:
+    """Whether sessions with mail last longer while their messages wait before the queue: it is the dialogue
+    that takes long then, and what waits is part of it.
+    """
+    if sign.what[0] != "before_queue_ms":
+        return False
+    panel = sorter.signs.panels["latency"]
+    tick = panel.ledger.tick_s
+    for at, series in enumerate(panel.series):
+        if series.scope == FLEET and series.what[0] == "duration_ms":
+            seen, due = panel.expected(at, int(sign.since) // tick, int(sorter.until(sign)) // tick)
+            if seen - due >= _SURELY * sqrt(max(due, 1.0) * max(float(panel.scales[:, at].max()), 1.0)):
+                return True
+    return False
 
 
 def _telling(sorter: Sorter, sign: Sign) -> bool:
@@ -219,14 +239,15 @@ def terminations(sorter: Sorter) -> None:
 
 
 def outcomes(sorter: Sorter) -> None:
-    for sign in sorter.of("share", "outcome", "screen", "test", "refused", "auth"):
+    for sign in sorter.of("share", "dialogue", "outcome", "screen", "test", "refused", "auth"):
         if sign in sorter.left and _telling(sorter, sign):
             _shifted(sorter, "outcome_shift", sign)
 
 
 def mail(sorter: Sorter) -> None:
     for sign in sorter.of("destination"):
-        if sign in sorter.left and sign.excess >= LEAST_EVENTS and sign.excess >= 0.1 * sign.trials:
+        enough = sign.excess >= (_HANDFUL if sign.excess >= 0.5 * sign.trials else LEAST_EVENTS)
+        if sign in sorter.left and enough and sign.excess >= 0.1 * sign.trials:
             where = sign.scope
             others = {one.scope for one in sorter.of("destination") if meet(one, sign)}
             sorter.take(sorter.cause("deferrals", sign, FLEET if len(others) >= 5 else where), mail_explains)

@@ -56,6 +56,11 @@ class Sign:
         return self.alarm.series.what
 
     @property
+    def is_volume(self) -> bool:
+        """Whether it is about how many sessions there are."""
+        return self.detector in ("volume", "drift")
+
+    @property
     def up(self) -> bool:
         return self.alarm.up
 
@@ -132,9 +137,10 @@ class Watch:
         first, after = self._span(gathered.sessions)
         survey = Survey(gathered.sessions, first, after, usual.seasons, usual.edges, known=not learning)
         self.site = survey.site
-        shares = list(survey.shares())
+        shares, volumes = list(survey.shares()), list(survey.volumes())
         wanted = [
-            ("volume", gathered.sessions, survey.volumes(), surveys.volume_rules),
+            ("volume", gathered.sessions, volumes, surveys.volume_rules),
+            ("drift", gathered.sessions, survey.drifts(volumes), surveys.drift_rules),
             ("attack", gathered.sessions, survey.attacks(), surveys.attack_rules),
             ("share", gathered.sessions, shares, surveys.share_rules),
             ("hops", gathered.sessions, survey.hops(), surveys.hop_rules),
@@ -156,7 +162,7 @@ class Watch:
         far = self._survey(gathered.destinations, surveys.destination_site(gathered.destinations))
         if far is not None:
             wanted += [
-                ("destination", gathered.destinations, far.destinations(), surveys.share_rules),
+                ("destination", gathered.destinations, far.destinations(), surveys.destination_rules),
                 ("queue", gathered.destinations, far.queues(), surveys.attack_rules),
             ]
         for name, ledger, series, rules in wanted:

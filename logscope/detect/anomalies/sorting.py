@@ -84,8 +84,12 @@ class Sorter:
             codes, sign.since, until
         )[1]
 
-    def counts_too(self, sign: Sign) -> bool:
-        """Whether the number itself changed, not only its share of the rest."""
+    def counts_too(self, sign: Sign, least: float = 0.75) -> bool:
+        """Whether the number itself changed, not only its share of the rest.
+
+        Args:
+            least: of what is usual, below which a fall is one.
+        """
         for name in ("rate", "delivery rate"):
             panel = self.signs.panels.get(name)
             if panel is None or panel.ledger is not sign.panel.ledger:
@@ -96,7 +100,9 @@ class Sorter:
                     observed, expected = panel.expected(
                         at, int(sign.since) // tick, int(self.until(sign)) // tick
                     )
-                    return observed >= 1.3 * expected + 4 if sign.up else observed <= 0.75 * expected
+                    if sign.up:
+                        return observed >= 1.3 * expected + 4
+                    return observed <= least * expected and expected - observed >= 3 * sqrt(expected)
         return True
 
     def one_client(self, sign: Sign, cause: Cause) -> str | None:

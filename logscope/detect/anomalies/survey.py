@@ -28,6 +28,8 @@ _LEAST_COUNT = 8
 _UNSEASONED = 1.7
 _HALF, _FEW = 0.5, 0.08
 """Shares of the values above the edges that latencies are measured against."""
+_LEAST_DELAY = next(at for at, edge in enumerate(MS_CLASSES) if int(edge) >= 10)
+"""Postfix tells delays to the hundredth of a second (delay_logging_resolution_limit)."""
 _OCTAVE = 3
 """Classes between more edges of a short log: a good part of it may be slow, and its slow values be no few."""
 _OWN_DAYS = 5000
@@ -187,6 +189,17 @@ def share_rules(series: int, sensitivity: Sensitivity) -> Rules:
     )
 
 
+def destination_rules(series: int, sensitivity: Sensitivity) -> Rules:
+    """Few deliveries go to one destination: when it takes none of them, a handful must do."""
+    shares = share_rules(series, sensitivity)
+    return replace(shares, tests=(*shares.tests, Test(60.0, 0.3)), least_scale=1.0)
+
+
+def drift_rules(series: int, sensitivity: Sensitivity) -> Rules:
+    """Of volumes whose day is known: what grows by and by, and a short memory would follow."""
+    return Rules((Test(1.6),), False, sensitivity.threshold(series), half_life=(240, 240), least_scale=1.5)
+
+
 def hop_rules(series: int, sensitivity: Sensitivity) -> Rules:
     tests = (Test(1.8, 0.015), Test(6.0, 0.1))
     return Rules(tests, True, sensitivity.threshold(series), known=4000, half_life=(30, 720), leak=0.03)
@@ -308,7 +321,7 @@ class Survey:
     ) -> Season:
         if key not in self.seasons:
             self.seasons[key] = share_season(
-                self.counts(pairs), self.counts(trials), self.first, self.ledger.tick_s
+                self.counts(pairs), self.counts(trials), self.first, self.ledger.tick_s, self._day_begins()
             )
         return self.seasons[key]
 
@@ -322,6 +335,12 @@ class Survey:
             pairs = self.all_of(scope)
             if self.counts(pairs).sum() >= _LEAST_COUNT:
                 yield self._rate("volume", scope, ("sessions", "all"), pairs)
+
+    def drifts(self, volumes: Iterable[Series]) -> Iterator[Series]:
+        """The same, where the shape of the day is known."""
+        for one in volumes:
+            if one.season.days.std() > 0:
+                yield replace(one, detector="drift")
 
     def _rate(
         self,
@@ -367,7 +386,7 @@ class Survey:
         """What share of the sessions ends in trouble, over the whole site."""
         trials = self.all_of(FLEET)
         for what, pairs in self.troubles(
-            ("outcome", "termination_state", "screen", "test", "reason", "refused", "auth")
+            ("outcome", "termination_state", "dialogue", "screen", "test", "reason", "refused", "auth")
         ):
             yield self._share("share", FLEET, what, pairs, trials)
 
@@ -399,7 +418,7 @@ class Survey:
 
     def servers(self) -> Iterator[Series]:
         """Each server's part of the trouble, against its part of the sessions."""
-        families = ("outcome", "termination_state", "reason", "hops", "masked")
+        families = ("outcome", "termination_state", "dialogue", "reason", "hops", "masked")
         for servers in self.site.clusters:
             if len(servers) < 2:
                 continue
@@ -465,7 +484,8 @@ class Survey:
                 [0.0 if code is None else self.counts(self.pairs(scope, [code])).sum() for code in by_class]
             )
             above = 1 - np.concatenate(([0.0], np.cumsum(sizes)))[:-1] / max(sizes.sum(), 1.0)
-            middle = next((at for at in range(1, len(above)) if above[at] <= _HALF), 1)
+            least = _LEAST_DELAY if detector == "delivery_latency" else 1
+            middle = next((at for at in range(least, len(above)) if above[at] <= _HALF), least)
             high = next((at for at in range(middle, len(above)) if above[at] <= _FEW), middle)
             short = self.ledger.tick_s == SHORT_TICK_S
             between = range(middle, high, _OCTAVE) if short else (middle,)
