@@ -18,8 +18,8 @@ from logscope.detect.anomalies.signs import Sign, Signs
 from logscope.detect.anomalies.sorting import Sorter
 
 _STEPS: tuple[Callable[[Sorter], None], ...] = (
-    outages.silences, outages.no_server, outages.clocks, outages.gone_servers, outages.failing_servers,
-    paths.turned_away, paths.masking, paths.hops,
+    outages.silences, outages.no_server, outages.clocks, outages.gone_servers, paths.turned_away,
+    outages.failing_servers, paths.masking, paths.hops,
     culprits.actors, culprits.newcomers, shifts.auth_outage, shifts.blocklists_silent, shifts.attacks,
     shifts.worse_servers, shifts.mail, shifts.latencies, shifts.reasons, shifts.terminations, shifts.outcomes,
     volumes.volumes, volumes.parts,

@@ -216,7 +216,8 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
 
 def heavy_explains(cause: Cause, sign: Sign) -> bool:
     if sign.since > cause.since + _COMES_S:
-        return False  # what is there all the time, as a monitor is, changes nothing later
+        # what is there all the time, as a monitor is, changes nothing later but the whole
+        return sign.up and sign.is_volume and _meanwhile(cause, sign) >= 0.6 * sign.excess
     if sign.detector in ("size", "delivery_latency") or sign.what[0] == "duration_ms":
         return True
     return (
@@ -224,6 +225,14 @@ def heavy_explains(cause: Cause, sign: Sign) -> bool:
         and (sign.is_volume or sign.detector in ("attack", "share"))
         and cause.observed >= 0.4 * sign.excess
     )
+
+
+def _meanwhile(cause: Cause, sign: Sign) -> float:
+    """How much an actor brings while a sign lasts, at its own rate."""
+    ledger = sign.panel.ledger
+    now = float(ledger.span()[1] * ledger.tick_s)
+    rate = cause.observed / max(min(cause.end, now) - cause.since, 60.0)
+    return rate * (min(sign.end, now) - sign.since)
 
 
 def attack_explains(cause: Cause, sign: Sign) -> bool:

@@ -20,6 +20,8 @@ from logscope.detect.anomalies.signs import Sign, Signs
 NS = 1_000_000_000
 _PLOT_BEFORE_S, _PLOT_AFTER_S = 3600.0, 1800.0
 _MOST_POINTS = 360
+_DELAY_STEP_MS = 10
+"""Postfix tells delays to the hundredth of a second (delay_logging_resolution_limit)."""
 _SURE = 2.6
 """Standard deviations of the interval that is called expected: 99 of 100."""
 
@@ -217,7 +219,8 @@ def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float,
     spread = _SURE * 0.5 * sqrt(max(sign.alarm.scale, 1.0) / max(now.sum(), 1.0))
     low, usual, high = _quantiles(before, classes, (max(0.5 - spread, 0.0), 0.5, min(0.5 + spread, 1.0)))
     (observed,) = _quantiles(now, classes, (0.5,))
-    if not before.sum() or not (observed > high if sign.up else observed < low):
+    too_fine = sign.detector == "delivery_latency" and observed < _DELAY_STEP_MS
+    if too_fine or not before.sum() or not (observed > high if sign.up else observed < low):
         than = _bytes(float(edge)) if size else f"{float(edge):,.0f} ms"
         return _share_of(sign, f"share of {sign.alarm.series.unit} of {than} and more")
     return ("bytes, median" if size else "ms, median"), observed, usual, low, high
@@ -284,8 +287,14 @@ def _subject(cause: Cause) -> str:
         }.get(family, "")
         if family == "hops":
             return f"{where}, without a word of the mail server"
+        if family == "dialogue":
+            return f"{where}, broken off in the dialogue"
         return f"{where}, {word}{value.replace('_', ' ') if family == 'outcome' else value}"
-    if cause.kind in _LATENCIES - {"message_size"}:
+    if cause.kind == "session_latency" and family == "before_queue_ms":
+        return f"{where}, and with them their messages' way into the queue"
+    if cause.kind == "log_gap":
+        return f"{where}, sessions lack its side"
+    if cause.kind in _LATENCIES - {"message_size", "queue_latency", "connect_latency"}:
         return f"{where}, {_PARTS.get(family, family)}"
     return where
 

@@ -9,8 +9,8 @@ fewer of its minutes count (von Neumann 1941).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from math import exp, log, sqrt
+from operator import gt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ _FLOORS = (0.5, 0.35)
 _MINUTE_S, _WINDOW, _EPISODE = 60, 30, 180
 _LEAST_MINUTES, _LEAST_PAST = 6, 15
 LEAST_FACTOR, _LEAST_Z = 4.0, 5.0
+_FAR, _FARTHER = log(LEAST_FACTOR), log(2)
 _ALIKE = 0.8
 _MOST_PAST = 2000.0
 _MOST_SENDERS = 20_000
@@ -39,7 +40,8 @@ Minute = tuple[int, int, float, float]
 """A sender's minute: which, how many messages, and the mean logarithms of their traits."""
 
 
-Means = tuple[tuple[float, float], tuple[float, float]]
+Means = tuple[float, float, float, float]
+"""Of half an hour, then of a few minutes: each trait's."""
 
 
 class _Past:
@@ -104,14 +106,18 @@ class _Sender:
 
     def means(self) -> Means:
         """Of the last half hour, and of the last minutes in it: each trait's."""
-        minutes = self.minutes
-        last = [minutes[at] for at in range(-_LEAST_MINUTES, 0)]
-        size, recipients = sum(one[2] for one in last), sum(one[3] for one in last)
-        newest = size / _LEAST_MINUTES, recipients / _LEAST_MINUTES
-        if len(minutes) == _LEAST_MINUTES:
-            return newest, newest
-        count = len(minutes)
-        return (sum(one[2] for one in minutes) / count, sum(one[3] for one in minutes) / count), newest
+        size, recipients = _means(self.minutes)
+        if len(self.minutes) == _LEAST_MINUTES:
+            return size, recipients, size, recipients
+        return size, recipients, *_means(self.minutes[-_LEAST_MINUTES:])
+
+
+def _means(minutes: list[Minute]) -> tuple[float, float]:
+    size = recipients = 0.0
+    for _, _, one_size, one_recipients in minutes:
+        size += one_size
+        recipients += one_recipients
+    return size / len(minutes), recipients / len(minutes)
 
 
 class Senders:
@@ -175,7 +181,7 @@ class Senders:
             self._go_on(sender, minute, bool(changed))
         elif changed:
             trait = changed[-1]
-            self._begin(name, sender, minute, trait, pasts[trait], max(one[trait] for one in means))
+            self._begin(name, sender, minute, trait, pasts[trait], max(means[trait], means[2 + trait]))
 
     @staticmethod
     def _remember_highest(sender: _Sender, minute: int, means: Means) -> None:
@@ -183,17 +189,19 @@ class Senders:
         if minute - sender.since >= _EPISODE:
             sender.highest = tuple(max(pair) for pair in zip(sender.highest, sender.high, strict=True))
             sender.high, sender.since = (-1.0,) * 4, minute
-        sender.high = tuple(max(pair) for pair in zip(sender.high, chain(*means), strict=True))
+        high = sender.high
+        if any(map(gt, means, high)):
+            sender.high = tuple(map(max, high, means))
 
     @staticmethod
     def _has_changed(sender: _Sender, past: _Past, trait: int, means: Means) -> bool:
-        usual, least = past.total / past.count, _LEAST_Z * (1 + 5 / past.count)
-        spans = (len(sender.minutes), _LEAST_MINUTES) if _TRAITS[trait] == SIZE else (len(sender.minutes),)
-        for at, minutes in enumerate(spans):
-            mean = means[at][trait]
-            if mean - usual < log(LEAST_FACTOR) or mean < sender.highest[2 * at + trait] + log(2):
+        usual = past.total / past.count
+        whole = len(sender.minutes), means[trait], sender.highest[trait]
+        newest = _LEAST_MINUTES, means[2 + trait], sender.highest[2 + trait]
+        for minutes, mean, highest in (whole, newest) if _TRAITS[trait] == SIZE else (whole,):
+            if mean - usual < _FAR or mean < highest + _FARTHER:
                 continue
-            if past.surprise(mean, minutes, _FLOORS[trait]) >= least:
+            if past.surprise(mean, minutes, _FLOORS[trait]) >= _LEAST_Z * (1 + 5 / past.count):
                 return True
         return False
 

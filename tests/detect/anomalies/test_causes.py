@@ -128,3 +128,29 @@ def test_the_pieces_of_a_service_behind_a_balancer_are_no_listener_of_their_own(
     for batch in pa.concat_tables(pieces, promote_options="default").sort_by("accepted_at").to_batches():
         finder.add("sessions", batch)
     assert [(one.kind, one.scope) for one in finder.report().findings] == [("masking", "fleet")]
+
+
+def test_a_handful_of_deferrals_suffices_where_a_destination_takes_nothing() -> None:
+    """Two days of a delivery every four minutes, one of fifty deferred; then nine of nine."""
+    chance = np.random.default_rng(9)
+    at = np.concatenate((np.arange(0, 2 * DAY, 240), 2 * DAY + np.arange(0, 2160, 240)))
+    late = chance.random(len(at)) < 0.02
+    late[-9:] = True
+    others = np.sort(chance.uniform(0, 2 * DAY + 2160, 6_000))
+    when = np.concatenate((at, others))
+    columns = {
+        "logged_at": pa.array((START_S * 10**9 + when * 1e9).astype(np.int64)).cast(
+            pa.timestamp("ns", tz="UTC")
+        ),
+        "recipient": ["a@partner.example"] * len(at) + ["b@other.example"] * len(others),
+        "status": np.where(np.concatenate((late, np.zeros(len(others), bool))), "deferred", "sent"),
+        "mta_host": ["mx-a"] * len(when),
+    }
+    rows = pa.record_batch(columns).take(pa.array(np.argsort(when)))
+    times = rows.column("logged_at")
+    finder = Finder()
+    finder.add("sessions", pa.record_batch({"accepted_at": times, "outcome": ["delivered"] * len(when)}))
+    finder.add("deliveries", rows)
+    (found,) = finder.report().findings
+    assert (found.kind, found.scope) == ("deferrals", "destination partner.example")
+    assert found.detected_at / 1e9 <= START_S + 2 * DAY + 1800

@@ -70,6 +70,25 @@ def test_more_recipients_are_found_though_they_are_few() -> None:
     assert burst.peak >= 4
 
 
+def test_larger_messages_are_found_before_half_an_hour_of_ordinary_ones_is_over() -> None:
+    """The ordinary ones just before do not hide them."""
+    sizes = np.concatenate((history(60, 1.0), 30 * history(10, 1.0)))
+    gaps = np.concatenate((np.full(40, 1800), np.full(30, 60)))
+    (burst,) = senders_of(sizes, np.ones(70, np.int64), gaps).take()
+    begun_s = START_S + gaps[:61].sum()
+    assert burst.what == SIZE
+    assert burst.detected <= begun_s + 10 * 60
+
+
+def test_who_sends_seldom_is_remembered_in_little_room() -> None:
+    senders = senders_of(history(1000, 1.0), np.ones(1000, np.int64), np.full(1000, 1800))
+    assert not list(senders.take())
+    (one,) = senders._senders.values()
+    assert len(one.minutes) <= 241
+    assert one.past is not None
+    assert one.past[0].count >= 700
+
+
 def test_campaigns_of_one_size_each_are_as_that_sender_is() -> None:
     """Each is alike in itself: their many messages say no more than a few would."""
     chance = np.random.default_rng(3)

@@ -82,3 +82,22 @@ def test_what_came_on_two_days_of_seven_is_usual_at_its_mean_rate() -> None:
     counts = np.zeros(7 * 1440)
     counts[1440:1500] = counts[5000:5060] = 5
     assert usual(counts).mean() == pytest.approx(600 / len(counts))
+
+
+def test_a_share_has_weekends_of_its_own() -> None:
+    """Bots come as ever while people rest."""
+    trials = drawn(week(14), 2)
+    share = np.where(np.arange(len(trials)) // 1440 % 7 >= 5, 0.3, 0.12)
+    counts = np.random.default_rng(3).binomial(trials.astype(int), share).astype(float)
+    season = share_season(counts, trials, MONDAY, 60)
+    monday, saturday = season.at(np.array([(MONDAY + 840.0) * 60, (MONDAY + 5 * 1440 + 840.0) * 60]))
+    assert monday == pytest.approx(0.12, abs=0.02)
+    assert saturday == pytest.approx(0.3, abs=0.06)
+
+
+def test_days_of_which_nothing_is_known_say_nothing_of_a_share() -> None:
+    trials = drawn(week(), 2)
+    trials[np.arange(len(trials)) % 1440 < 300] = 0
+    season = share_season(trials * 0.5, trials, MONDAY, 60)
+    assert np.isfinite(season.days).all()
+    assert season.days.max() <= 0.95
