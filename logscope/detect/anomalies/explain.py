@@ -250,7 +250,7 @@ def blocklist_explains(_cause: Cause, sign: Sign) -> bool:
 
 
 def worse_explains(cause: Cause, sign: Sign) -> bool:
-    if sign.detector in ("server", "latency") and sign.scope != FLEET:
+    if sign.detector in ("server", "latency", "latency_peer") and sign.scope != FLEET:
         return machine(sign.scope) == machine(cause.scope)
     if sign.detector == "share":
         return sign.what[0] in (
@@ -268,6 +268,8 @@ def failing_explains(cause: Cause, sign: Sign) -> bool:
 
 
 def latency_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.detector == "latency_peer":
+        return True  # what is slow at one server makes its peers look quick, and back
     if sign.detector == "latency":
         return cause.scope == FLEET or sign.scope == FLEET or machine(sign.scope) == machine(cause.scope)
     if sign.detector == "delivery_latency":

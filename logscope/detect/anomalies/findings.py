@@ -162,7 +162,7 @@ def _rate_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float, f
 
 
 def _share_numbers(sign: Sign) -> tuple[str, float, float, float, float]:
-    if sign.detector != "server":
+    if not sign.alarm.series.parts:
         return _share_of(sign, f"share of {sign.alarm.series.unit}")
     # how often it happens at this server, against how often at its peers
     ledger, series = sign.panel.ledger, sign.alarm.series
@@ -199,11 +199,13 @@ def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float,
     classes = SIZE_CLASSES if size else MS_CLASSES
     ledger = sign.panel.ledger
     codes = {str(value): n for n, (name, value) in enumerate(ledger.codes.keys) if name == family}
-    routes = sorted({route for route, _ in sign.alarm.series.trials})
+    series = sign.alarm.series
+    routes = sorted({route for route, _ in series.trials})
+    own = sorted({route for route, _ in series.parts}) or routes
     first = int(sign.since) // ledger.tick_s
     after = int(signs.now_s if sign.until is None else sign.until) // ledger.tick_s
 
-    def counts(begin: int, end: int) -> Any:
+    def counts(routes: list[int], begin: int, end: int) -> Any:
         return np.array(
             [
                 ledger.series([(route, codes[one]) for route in routes], begin, end).sum()
@@ -214,13 +216,20 @@ def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float,
             np.float64,
         )
 
-    now, before = counts(first, max(after, first + 1)), counts(first - 7200 // ledger.tick_s, first)
+    now = counts(own, first, max(after, first + 1))
+    if series.parts:  # against its peers, at the same time
+        peers = sorted({route for route, _ in series.wholes} - set(own))
+        before = counts(peers, first, max(after, first + 1))
+    else:
+        before = counts(routes, first - 7200 // ledger.tick_s, first)
     # how far a median of so many is from the true one, as a share of all values
     spread = _SURE * 0.5 * sqrt(max(sign.alarm.scale, 1.0) / max(now.sum(), 1.0))
     low, usual, high = _quantiles(before, classes, (max(0.5 - spread, 0.0), 0.5, min(0.5 + spread, 1.0)))
     (observed,) = _quantiles(now, classes, (0.5,))
     too_fine = sign.detector == "delivery_latency" and observed < _DELAY_STEP_MS
     if too_fine or not before.sum() or not (observed > high if sign.up else observed < low):
+        if series.parts:
+            return _share_numbers(sign)
         than = _bytes(float(edge)) if size else f"{float(edge):,.0f} ms"
         return _share_of(sign, f"share of {sign.alarm.series.unit} of {than} and more")
     return ("bytes, median" if size else "ms, median"), observed, usual, low, high

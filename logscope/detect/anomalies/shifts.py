@@ -17,12 +17,14 @@ from logscope.detect.anomalies.explain import (
     share_explains,
     worse_explains,
 )
-from logscope.detect.anomalies.panels import FLEET
+from logscope.detect.anomalies.panels import FLEET, Scope
 from logscope.detect.anomalies.signs import Sign
 from logscope.detect.anomalies.sorting import LEAST_EVENTS, Sorter
 
 _NEARLY_NONE, _SURELY = 0.4, 4.0
 _HANDFUL = 6
+_MUCH_SLOWER = 0.2
+"""By how much more of a server's sessions must take long than of its peers', where that is all that shows."""
 _MUCH_WAITS = 30
 _LATENCY_KINDS = {
     "queue_ms": "queue_latency",
@@ -171,7 +173,13 @@ def latencies(sorter: Sorter) -> None:
             }
             where = FLEET if len(peers) >= 2 else sign.scope
         ordinary = sorter.mailing(sign) if sign.what[0] == "duration_ms" and where == FLEET else ""
-        sorter.take(sorter.cause(_LATENCY_KINDS[sign.what[0]], sign, where), latency_explains, ordinary)
+        cause = sorter.cause(_LATENCY_KINDS[sign.what[0]], sign, where)
+        peers_too = _beside_peers(sorter, sign, where)
+        cause.since = max(cause.since, *(one.since for one in peers_too), 0.0)
+        sorter.take(cause, latency_explains, ordinary)
+    for sign in sorter.of("latency_peer"):
+        if sign in sorter.left and _is_slower(sorter, sign):
+            sorter.take(sorter.cause(_LATENCY_KINDS[sign.what[0]], sign), latency_explains)
     for sign in sorter.of("delivery_latency"):
         if sign not in sorter.left:
             continue
@@ -188,6 +196,21 @@ def latencies(sorter: Sorter) -> None:
                 lambda _cause, other: other.detector == "size" or other.what[0].endswith("_ms"),
                 sorter.mailing(sign),
             )
+
+
+def _is_slower(sorter: Sorter, sign: Sign) -> bool:
+    return sign.excess >= LEAST_EVENTS and points_above(sorter, sign) >= _MUCH_SLOWER
+
+
+def _beside_peers(sorter: Sorter, sign: Sign, where: Scope) -> list[Sign]:
+    """What says the same of a server beside its peers: since when that is so is surer, for the whole site may
+    have been slow before.
+    """
+    return [
+        one
+        for one in sorter.of("latency_peer", sign.what[0])
+        if machine(one.scope) == machine(where) and meet(one, sign) and _is_slower(sorter, one)
+    ][:1]
 
 
 def _sessions_last_longer(sorter: Sorter, sign: Sign) -> bool:

@@ -148,6 +148,7 @@ class Watch:
             ("server", gathered.sessions, survey.servers(), surveys.peer_rules),
             ("part", gathered.sessions, survey.parts(), surveys.part_rules),
             ("latency", gathered.sessions, survey.latencies(), surveys.latency_rules),
+            ("latency peers", gathered.sessions, survey.latency_peers(), surveys.peer_rules),
         ]
         mail = self._survey(gathered.mail, surveys.mail_site(gathered.mail))
         if mail is not None:

@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 _BALANCER, _FRONTEND, _BACKEND, _SERVER, _HOST, _SERVICE = range(len(ROUTE))
 _MOST_PLACES = 32
-_LEAST_COUNT = 8
+_LEAST_COUNT, _LEAST_TIMED = 8, 50
 _UNSEASONED = 1.7
 _HALF, _FEW = 0.5, 0.08
 """Shares of the values above the edges that latencies are measured against."""
@@ -57,6 +57,7 @@ ATTACKS = (
 """Counted as rates: so many in a minute is news, whatever else goes on."""
 
 LATENCIES = ("queue_ms", "connect_ms", "duration_ms", "screen_ms")
+PEER_LATENCIES = ("connect_ms", "duration_ms")
 DELIVERY_LATENCIES = ("before_queue_ms", "in_queue_ms", "connect_ms", "transmit_ms")
 
 
@@ -458,6 +459,27 @@ class Survey:
             ]:
                 yield from self._above("latency", scope, family, MS_CLASSES, codes)
 
+    def latency_peers(self) -> Iterator[Series]:
+        """Each server's part of the sessions that take long, against its part of all: where everything is
+        slow now and then, one server that is slower than its peers shows all the same.
+        """
+        for servers in self.site.clusters:
+            for family in PEER_LATENCIES if len(servers) > 1 else ():
+                codes = self.codes(family)
+                by_class = [codes.get(one) for one in MS_CLASSES]
+                whole = tuple(pair for server in servers for pair in self.pairs(server, codes.values()))
+                if not whole or self.counts(whole).sum() < _LEAST_TIMED:
+                    continue
+                for server in servers:
+                    for edge in self._edges("latency", server, family, by_class):
+                        slow = [code for code in by_class[edge:] if code is not None]
+                        yield Series(
+                            "latency_peer", server, (family, MS_CLASSES[edge]), self.pairs(server, slow),
+                            flat(1 / len(servers)),
+                            tuple(pair for one in servers for pair in self.pairs(one, slow)),
+                            self.pairs(server, codes.values()), whole, prior=60.0, floor=0.01,
+                        )  # fmt: skip
+
     def _above(
         self,
         detector: str,
@@ -468,7 +490,7 @@ class Survey:
         unit: str = "sessions",
     ) -> Iterator[Series]:
         every = self.pairs(scope, codes.values())
-        if not every or self.counts(every).sum() < 50:
+        if not every or self.counts(every).sum() < _LEAST_TIMED:
             return
         by_class = [codes.get(one) for one in classes]
         for edge in self._edges(detector, scope, family, by_class):
