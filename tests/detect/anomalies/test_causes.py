@@ -154,3 +154,33 @@ def test_a_handful_of_deferrals_suffices_where_a_destination_takes_nothing() -> 
     (found,) = finder.report().findings
     assert (found.kind, found.scope) == ("deferrals", "destination partner.example")
     assert found.detected_at / 1e9 <= START_S + 2 * DAY + 1800
+
+
+def test_a_slow_server_is_found_where_everything_is_slow_now_and_then() -> None:
+    """A quarter of an hour of a busy machine's lab; for two minutes and a half one of two servers waits."""
+    chance = np.random.default_rng(12)
+    count = 1_500
+    at = np.sort(chance.uniform(0, 840, count))
+    hosts = chance.choice(["mx-a", "mx-b"], count)
+    load_s = np.array([1.0, 0.3, 2.4, 0.5, 0.3, 0.3, 0.4, 0.2, 0.4, 0.8, 1.8, 1.2, 0.2, 0.1])[
+        (at // 60).astype(int)
+    ]
+    struck = (at >= 240) & (at < 390) & (hosts == "mx-a")
+    lasts_ms = 1000 * (load_s * np.exp(chance.normal(0, 0.7, count)) + np.where(struck, 3.0, 0.0))
+    times = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
+    finder = Finder()
+    finder.add(
+        "sessions",
+        pa.record_batch(
+            {
+                "accepted_at": times, "mta_connected_at": times, "balancer": ["lb1"] * count,
+                "frontend": ["ft_smtp"] * count, "backend": ["bk_smtp"] * count, "server": hosts.tolist(),
+                "mta_host": hosts.tolist(), "outcome": ["delivered"] * count,
+                "duration_ms": lasts_ms.astype(np.int64),
+            }
+        ),
+    )  # fmt: skip
+    found = min(finder.report().findings, key=lambda one: one.since)
+    assert (found.kind, found.scope) == ("session_latency", "server bk_smtp/mx-a")
+    assert abs(found.since / 1e9 - START_S - 240) <= 60
+    assert found.detected_at / 1e9 <= START_S + 400
