@@ -221,7 +221,8 @@ class Alerts:
         condition: of which sessions it has to hold that are told of; None for none of them.
         tell: takes remarks for the user.
         judge: takes in the sessions, for the verdict on masking; None where it is nobody's concern.
-        gate: how often.
+        gate: how often findings are told of.
+        gate_of_sessions: how often sessions are, so that a flood of them leaves room for findings.
     """
 
     wants_evidence = False
@@ -234,10 +235,12 @@ class Alerts:
         tell: Callable[[str], None],
         judge: Judge | None = None,
         gate: Gate | None = None,
+        gate_of_sessions: Gate | None = None,
     ) -> None:
         self._post, self._condition, self._tell = post, condition, tell
         self._judge = judge
         self._gate = gate or Gate()
+        self._gate_of_sessions = gate_of_sessions or Gate()
         self._verdicts: dict[str, str] = {}
         self._to_judge = False
         self._judged_at = time.monotonic() - JUDGE_S
@@ -316,10 +319,10 @@ class Alerts:
         self._post.close()
         while self._post.failures:
             self._tell(self._post.failures.popleft())
-        if self._gate.held_back:
-            self._tell(
-                f"{plural(self._gate.held_back, 'alert')} held back: more than {MOST_A_MINUTE} a minute"
-            )
+        for gate, what in ((self._gate, "finding"), (self._gate_of_sessions, "session")):
+            if gate.held_back:
+                held_back = plural(gate.held_back, f"alert of a {what}", f"alerts of {what}s")
+                self._tell(f"{held_back} held back: more than {MOST_A_MINUTE} a minute")
 
     def _found(
         self,
@@ -333,7 +336,8 @@ class Alerts:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         finding_id = finding_id or hashlib.blake2b(f"{kind}\0{scope}".encode(), digest_size=8).hexdigest()
-        count = self._gate.count(finding_id, time.monotonic())
+        gate = self._gate if session is None else self._gate_of_sessions
+        count = gate.count(finding_id, time.monotonic())
         if count:
             body: Body = {"finding_id": finding_id, "kind": kind, "severity": severity, "scope": scope}
             told_at = datetime.now(UTC).isoformat(timespec="seconds")

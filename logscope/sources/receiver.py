@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any, TypeAlias
 
-from logscope.syslog.framing import Frames, as_line
+from logscope.syslog.framing import LONGEST, Frames, as_line
 
 KEPT = 256 << 20
 """Bytes of lines kept for a parent that is busy."""
@@ -146,13 +146,16 @@ class Datagrams:
         receive, name_of, counts = self.socket.recvfrom, self._senders.name_of, self.counts
         for _ in range(_AT_ONCE):
             try:
-                data, sender = receive(_READ)
+                data, sender = receive(LONGEST + 1)
             except BlockingIOError:
                 more = False
                 break
             except OSError:  # what ICMP told of an earlier datagram
                 continue
             host = self._local if self._unix else name_of(sender[0])
+            if len(data) > LONGEST:  # over UDP none is; through the file system they may be
+                counts.cut += host is not None
+                data = data[:LONGEST]
             if host is None:
                 counts.refused += 1
             elif line := as_line(data, host):

@@ -132,6 +132,20 @@ def test_datagrams_of_a_socket_file(ears: Callable[..., Ears], tmp_path: Path) -
     assert not path.exists()
 
 
+def test_a_large_datagram_of_a_socket_file(ears: Callable[..., Ears], tmp_path: Path) -> None:
+    """Larger than UDP can have: what is beyond the length of a message is cut off, and counted."""
+    path = tmp_path / "log"
+    heard = ears(f"unix://{path}")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        for length in (1 << 16, (1 << 16) + 1, 100_000):
+            sender.sendto(b"x" * length, str(path))
+        sender.sendto(MESSAGE, str(path))
+    assert heard.hear(4) == [b"x" * (1 << 16)] * 3 + [MESSAGE]
+    heard.the_rest()
+    assert heard.counts().counts.cut == 2
+
+
 def test_a_socket_file_left_behind_is_taken_over(ears: Callable[..., Ears], tmp_path: Path) -> None:
     path = tmp_path / "log"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as left:

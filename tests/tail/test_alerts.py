@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from logscope.cli.alerts import Gate, Post, Receivers
+from logscope.cli.alerts import MOST_A_MINUTE, Gate, Post, Receivers
 from logscope.cli.main import main
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "partial-mask"
@@ -76,6 +76,26 @@ def test_a_command_and_a_url(tmp_path: Path, servers: list[Told]) -> None:
     assert refused
     assert all(one["session"]["client_address"].startswith("192.0.2.") for one in refused)
     assert len({one["finding_id"] for one in found}) == len(found)
+
+
+def test_a_flood_of_sessions_leaves_room_for_findings(
+    tmp_path: Path, servers: list[Told], capfd: pytest.CaptureFixture[str]
+) -> None:
+    servers.append(Told())
+    log = tmp_path / "haproxy.log"
+    stamp = "Nov 22 10:00:01 edge1 haproxy[9]:"
+    lost = "[22/Nov/2026:10:00:01.000] ft_smtp bk_mx/<NOSRV> -1/-1/2 0 SC 1/1/0/0/0 0/0"
+    lines = [f"{stamp} 192.0.2.{number}:41522 {lost}\n" for number in range(MOST_A_MINUTE + 5)]
+    down = "Server bk_mx/mx1 is DOWN, reason: Layer4 timeout, check duration: 2001ms."
+    left = "0 active and 0 backup servers left. 0 sessions active, 0 requeued, 0 remaining in queue."
+    log.write_text("".join([*lines, f"{stamp} {down} {left}\n"]))
+    options = ["--no-follow", "--from-start", "--to", str(tmp_path / "out.jsonl"), "--tz", "UTC"]
+    where = ["--alert-where", "outcome = no_server"]
+    assert main(["tail", *options, *where, "--alert-webhook", servers[0].url, str(log)]) == 0
+    kinds = [one["kind"] for one in servers[0].bodies]
+    assert kinds.count("session.no_server") == MOST_A_MINUTE
+    assert kinds.count("server_state") == 1
+    assert "5 alerts of sessions held back" in capfd.readouterr().err
 
 
 def test_tried_again(servers: list[Told]) -> None:
