@@ -162,7 +162,9 @@ class Pipeline:
     def _finished(self) -> Iterator[Taken]:
         """What the joins hand out; each is valid until the next but one is asked for."""
         for _ in self._steps():
-            yield from iter(self._joiner.take, None)
+            # Once: a few sessions more have been finished meanwhile, and are not worth a batch of their own.
+            if (taken := self._joiner.take()) is not None:
+                yield taken
         self._joiner.finish()  # what is left comes at once: whose addresses are a balancer's is told by many
         yield from iter(self._joiner.take, None)
 
