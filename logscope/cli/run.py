@@ -61,7 +61,7 @@ class Run:
         """The place where text is shown."""
         from logscope.report.writers import Canvas
 
-        return Canvas(self.target.width, self.target.colour)
+        return Canvas(self.target.width, self.target.colour, self.target.page)
 
     def note(self, text: str) -> None:
         """Tell the user something, unless told to be quiet."""
@@ -82,7 +82,7 @@ class Run:
     @property
     def on_terminal(self) -> bool:
         """Whether data goes to a terminal, where a progress bar would only disturb it."""
-        return self.target.terminal
+        return self.target.width is not None
 
     def exit_code(self, otherwise: ExitCode = ExitCode.FINE) -> ExitCode:
         """The exit code: unreadable input outweighs whatever else is to be said."""

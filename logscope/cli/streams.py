@@ -31,17 +31,16 @@ class Target:
     Args:
         output: the format.
         path: a file; None for standard output.
-        width: columns of the terminal, or as many as `COLUMNS` asks for; None where lines may have any
-            length.
+        width: columns of the terminal; None where lines may have any length.
         colour: whether colours are wanted.
-        terminal: whether somebody looks at it while it is written.
+        page: columns that `COLUMNS` asks for where there is no terminal, for what is drawn; rows are not cut.
     """
 
     output: str
     path: Path | None
     width: int | None
     colour: bool
-    terminal: bool = False
+    page: int | None = None
 
 
 def choose_target(
@@ -75,9 +74,10 @@ def choose_target(
             "Parquet is binary data and would garble the terminal", hint="Add --to FILE.parquet, or a pipe."
         )
     wanted = color == "always" or (color == "auto" and shown and _colours_welcome(environ))
-    asked = environ.get("COLUMNS", "").isdecimal()
-    width = shutil.get_terminal_size((80, 24)).columns if shown or asked else None
-    return Target(output, path, width, wanted, shown)
+    width = shutil.get_terminal_size((80, 24)).columns if shown else None
+    asked = environ.get("COLUMNS", "")
+    page = int(asked) if asked.isdecimal() and path is None else 0
+    return Target(output, path, width, wanted, page or None)
 
 
 @contextmanager

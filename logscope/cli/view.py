@@ -43,7 +43,7 @@ class View:
         self._stream = stream
         self._events = events
         self._for_people = target.output == "table"
-        self._on_terminal = target.terminal
+        self._on_terminal = target.width is not None
         self._continues = continues
         self._writer, self._columns = self._prepared(target.output, stream, canvas, catalogue)
         self._condition = condition

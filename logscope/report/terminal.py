@@ -44,9 +44,10 @@ _MARKS: dict[Tone, str] = {"good": "✓", "bad": "✗", "warn": "!", "quiet": "�
 def drawn(report: Report, canvas: Canvas) -> str:
     """A report as text, without blanks at the ends of lines."""
     text = io.StringIO()
+    width = canvas.width or canvas.page
     to = Console(
         file=text,
-        width=canvas.width or _ANY_WIDTH,
+        width=width or _ANY_WIDTH,
         force_terminal=canvas.colour,
         color_system="standard" if canvas.colour else None,
         no_color=not canvas.colour,
@@ -55,7 +56,7 @@ def drawn(report: Report, canvas: Canvas) -> str:
         highlight=False,
         legacy_windows=False,
     )
-    _draw(report, to, canvas.width or PROSE_WIDTH)
+    _draw(report, to, width or PROSE_WIDTH)
     return _BLANKS.sub("", text.getvalue())
 
 

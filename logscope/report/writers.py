@@ -28,10 +28,12 @@ class Canvas:
     Args:
         width: columns of the terminal; None where lines may have any length (files, pipes).
         colour: whether colours are wanted.
+        page: columns for what is drawn, where there is no terminal; None for as many as it takes.
     """
 
     width: int | None = None
     colour: bool = False
+    page: int | None = None
 
 
 class TableWriter(Protocol):

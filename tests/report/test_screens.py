@@ -106,6 +106,11 @@ def test_screens_fit_and_show_hostile_text_harmlessly(width: int | None, colour:
         assert not re.search(r" +$", text, re.MULTILINE)
 
 
+def test_where_there_is_no_terminal_a_width_can_be_asked_for() -> None:
+    for report in reports():
+        assert drawn(report, Canvas(page=60)) == drawn(report, Canvas(60))
+
+
 def test_what_needs_a_person_comes_first() -> None:
     text = drawn(summary_report(summary(), QUALITY, masking("mixed")), Canvas(100))
     masked, lost, flowing = (
