@@ -149,6 +149,7 @@ class Run:
         *,
         tell: bool = True,
         coded: bool = False,
+        with_mta_only: bool = False,
     ) -> Result:
         """Read files and hand the batches of the wanted tables to the sink.
 
@@ -158,13 +159,16 @@ class Run:
             sink: takes the name of a table and rows of it.
             tell: whether to tell the user the result's notes; a report that shows them need not.
             coded: columns of sessions whose values repeat may be dictionary-coded.
+            with_mta_only: see `read_tables`.
         """
         from logscope.cli.progress import progress
         from logscope.sources.reading import read_tables
 
         with self.inputs(files) as sources:
             with progress(sources, wanted=not self.settings.quiet):
-                result = read_tables(sources, self.settings, tables, sink, coded=coded)
+                result = read_tables(
+                    sources, self.settings, tables, sink, coded=coded, with_mta_only=with_mta_only
+                )
             self.complain_of(sources)
         if result.counts.lines_read and not result.counts.parsed:
             self.complain(nothing_understood(result.counts.lines_read))

@@ -16,7 +16,9 @@ from logscope.schema import TABLES
 if TYPE_CHECKING:
     from ipaddress import IPv4Address, IPv6Address
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from logscope.arrow import SparseBatch
     from logscope.grammar.catalogue import Catalogue
@@ -118,6 +120,11 @@ def grammar_files(named: Iterable[str]) -> list[Path]:
     return files
 
 
+def _mta_only(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    mask: NDArray[np.bool_] = batch.column("balancer").is_null().to_numpy(zero_copy_only=False)
+    return mask
+
+
 def read_tables(
     sources: Sequence[Source],
     settings: Settings,
@@ -125,6 +132,7 @@ def read_tables(
     sink: Callable[[str, pa.RecordBatch], None],
     *,
     coded: bool = False,
+    with_mta_only: bool = False,
 ) -> Result:
     """Join the sources and hand each batch to `sink(table, batch)`.
 
@@ -134,6 +142,8 @@ def read_tables(
         tables: the tables wanted, and of each the columns; no column means all.
         sink: takes the rows that the settings ask for.
         coded: columns of sessions whose values repeat may be dictionary-coded.
+        with_mta_only: hand on sessions that no balancer logged, whatever `where` says: which frontend and
+            client they are of is what a verdict has to find out.
 
     Returns:
         the pipeline's result, with the notes of the preparation in front of its own.
@@ -156,7 +166,7 @@ def read_tables(
             covered.add(table, batch)
         batch = in_period(table, batch, settings)
         if condition and table == main:
-            batch = condition.select(batch)
+            batch = condition.select(batch, _mta_only(batch) if with_mta_only else None)
         sink(table, batch.select(list(tables[table])) if tables[table] else batch)
 
     result = pipeline.run(

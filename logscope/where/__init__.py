@@ -33,6 +33,7 @@ from logscope.where.values import Meaning
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from logscope.where.evaluate import Mask
     from logscope.where.model import Formula
 
 __all__ = ["Columns", "Condition", "condition"]
@@ -50,13 +51,18 @@ class Condition:
     formula: Formula
     columns: tuple[str, ...]
 
-    def select(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of a batch that are wanted; a column that it lacks is unknown in all of them."""
+    def select(self, batch: pa.RecordBatch, always: Mask | None = None) -> pa.RecordBatch:
+        """The rows of a batch that are wanted; a column that it lacks is unknown in all of them.
+
+        Args:
+            always: rows that are, whatever the condition says.
+        """
         import pyarrow as pa
 
         from logscope.where.evaluate import holds
 
-        return batch.filter(pa.array(holds(self.formula, batch)))
+        wanted = holds(self.formula, batch)
+        return batch.filter(pa.array(wanted if always is None else wanted | always))
 
 
 def condition(text: str, columns: Columns, moment: Callable[[str], int]) -> Condition:

@@ -82,7 +82,8 @@ def masking(
             found.add(batch)
 
     columns = dict.fromkeys((*READS, *MAIL, "events", *(SESSIONS if recovered else ())))
-    result = run.tables(files, {"sessions": list(columns), "deliveries": DELIVERIES}, take)
+    tables = {"sessions": list(columns), "deliveries": DELIVERIES}
+    result = run.tables(files, tables, take, with_mta_only=True)
     document = judge.document(result.signals)
     if site.targets:
         document = with_configuration(document, site, _texts(site))
