@@ -163,14 +163,17 @@ def _when(one: Finding) -> str:
 def _detail(one: Finding) -> Section:
     """All about one finding."""
     tone = _TONES[one.severity]
-    until = "and goes on" if one.until is None else f"until {moment(one.until)[11:16]}"
+    since, until = moment(one.since)[:16], "and goes on"
+    if one.until is not None:
+        end = moment(one.until)[:16]
+        until = f"until {end[11:] if end[:10] == since[:10] else end}"
     items: list[Item] = [Note(one.explanation, tone)]
     plot = _plot(one)
     if plot is not None:
         items.append(plot)
     items.append(Facts(tuple(_details(one))))
     items.append(Note("What to do:", "strong", tuple(f"{n}. {step}" for n, step in enumerate(one.remedy, 1))))
-    title = f"{one.kind.replace('_', ' ')} · {one.scope} · {moment(one.since)[:16]} {until} UTC"
+    title = f"{one.kind.replace('_', ' ')} · {one.scope} · {since} {until} UTC"
     return Section(visible(title), tuple(items))
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from logscope.arrow import as_arrow, as_texts, together
 from logscope.beside import Beside
+from logscope.errors import UsageError, did_you_mean
 from logscope.report.groups import FAR, Groups, Longs, Part, distinct, listed, percentiles
 from logscope.report.model import Cell, Column, Facts, Report, Section, Table
 from logscope.report.tones import OUTCOME_TONES
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _LONGEST_MS = 2**31 - 1
+_LATEST_NUMBER = 10**17  # nanoseconds since 1970 are more, counts and bytes less
 _SETS = {"sasl_usernames": "sasl_username", "helos": "helo", "servers": "server"}
 _RECOVERED_FROM = ["backend_port", "timing", "header_text"]
 COUNTED = tuple(outcome for outcome in OUTCOMES if outcome != "probe")
@@ -58,6 +60,21 @@ SORTS = (
     "client",
 )  # fmt: skip
 """Columns that clients may be sorted by: the largest first, but for their addresses."""
+
+
+def sort_of(word: str) -> str:
+    """The column of `SORTS` that is meant: its name, or what the table calls it.
+
+    Raises:
+        UsageError: none is.
+    """
+    called = {title: name for name, title in _SHOWN_AS.items()} | {"took": "duration_ms_p95"}
+    name = called.get(word, word)
+    if name not in SORTS:
+        hint = did_you_mean(word, (*SORTS, *called)) or f"Columns are {', '.join(SORTS)}."
+        raise UsageError(f"no column to sort by: {word!r}", hint=hint)
+    return name
+
 
 _AT_ONCE = 1 << 16
 """Sessions counted at once: each batch costs as much as its distinct clients, so large ones cost less."""
@@ -149,7 +166,11 @@ def clients_report(
     facts = _facts(table, totals)
     if limit:
         table = table.slice(0, limit)
-    sections = (Section("", (facts, Table(_COLUMNS, rows, note=note, empty="No sessions of clients."))),)
+    columns: tuple[Column, ...] = _COLUMNS
+    if sort not in _SHOWN_AS:
+        columns = (*columns, Column(sort.replace("_", " "), right=True, keep=9))
+        rows = tuple((*cells, Cell(_told(row[sort]))) for cells, row in zip(rows, shown, strict=True))
+    sections = (Section("", (facts, Table(columns, rows, note=note, empty="No sessions of clients."))),)
     document = {"clients": table, "totals": totals, "quality": quality}
     return Report("clients", "Clients", sections, document, table)
 
@@ -168,6 +189,18 @@ _COLUMNS = (
     Column("last seen (UTC)", keep=3),
     Column("failed tests", keep=0),
 )
+_SHOWN_AS = {
+    "client": "client",
+    "sessions": "sessions",
+    "rejected": "rejected",
+    "screened": "screened",
+    "messages": "mails",
+    "bytes_to_client": "to client",
+    "duration_ms_p50": "took p50",
+    "duration_ms_p95": "took p95",
+    "last_seen": "last seen",
+}
+"""What the table calls the columns that it always has."""
 _DELIVERED = ("delivered", "partly_delivered", "accepted")
 
 
@@ -189,6 +222,11 @@ def _row(row: dict[str, Any]) -> tuple[Cell, ...]:
         Cell(moment(row["last_seen"]), "quiet"),
         Cell(", ".join(row["screen_tests"]), "warn"),
     )
+
+
+def _told(value: int | None) -> str:
+    """A number or, of times, when that was."""
+    return "–" if value is None else moment(value) if value > _LATEST_NUMBER else number(value)
 
 
 def _count(count: int, outcome: str) -> Cell:

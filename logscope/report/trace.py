@@ -169,7 +169,7 @@ def mermaid(stories: Sequence[Story], moments: Sequence[Moment]) -> str:
         own = [one for one in moments if one.story == number]
         before = "client"
         if len(stories) > 1:
-            over = ",".join(dict.fromkeys(("client", *names.values())))
+            over = ",".join(dict.fromkeys(("client", *list(names.values())[-1:])))  # a note spans two at most
             lines.append(f"  Note over {over}: {_label(f'{number + 1}. {moment(story.began_at)} UTC')}")
         for one, row in zip(own, _rows(own), strict=True):
             here = names[one.place]

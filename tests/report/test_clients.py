@@ -13,7 +13,7 @@ import pytest
 
 from logscope.report import clients as module
 from logscope.report import groups
-from logscope.report.clients import COUNTED, SORTS, ClientTable, clients_report
+from logscope.report.clients import COUNTED, SORTS, ClientTable, clients_report, sort_of
 from logscope.report.output import write_report
 from logscope.report.writers import Canvas
 from tests.report.fabricated import START, batch_of, many_sessions, session, with_counts
@@ -169,6 +169,18 @@ def test_clients_are_sorted_by_any_number_and_cut_where_it_is_asked_for() -> Non
     assert first("client") == ["192.0.2.1", "198.51.100.2", "203.0.113.9"]
     for sort in SORTS:
         assert len(first(sort)) == 3
+        drawn = io.BytesIO()
+        write_report(clients_report(table, {}, sort=sort), "table", drawn, Canvas())
+        assert "203.0.113.9" in drawn.getvalue().decode()
+
+
+def test_what_clients_are_sorted_by_is_shown() -> None:
+    table = ClientTable()
+    table.add(with_counts(batch_of("sessions", [session()])))
+    for sort, title in (("rejects", "rejects"), ("first_seen", "2026-07-26 10:00:00"), ("took", "took p95")):
+        drawn = io.BytesIO()
+        write_report(clients_report(table, {}, sort=sort_of(sort)), "table", drawn, Canvas())
+        assert title in drawn.getvalue().decode()
 
 
 def test_the_document_has_clients_totals_and_quality() -> None:

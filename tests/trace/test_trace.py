@@ -98,6 +98,29 @@ def test_a_diagram_holds_no_text_that_means_something_to_mermaid() -> None:
     assert "a#59;b#35;c#37;#37;#123;x#125;#92;n--#62;#62;#34;d#34;" in said
 
 
+def test_a_diagrams_note_spans_two_participants_as_mermaid_wants() -> None:
+    moments = [
+        Moment(
+            10**18 + number,
+            True,
+            number % 2,
+            "smtpd",
+            host,
+            "postfix/smtpd",
+            "smtpd",
+            "smtpd.connect",
+            "x",
+            "f",
+            1,
+        )
+        for number, host in enumerate(("mx-a", "mx-b", "mx-c"))
+    ]
+    drawn = report.mermaid([Story(), Story()], moments)
+    notes = [line for line in drawn.splitlines() if line.startswith("  Note over")]
+    assert len(notes) == 2
+    assert all(line.startswith("  Note over client,p2: ") for line in notes)
+
+
 def test_keys() -> None:
     assert Key.parse("[2001:db8::1]").network is not None
     clients = pa.RecordBatch.from_pydict({"client_address": ["2001:db8::7", None, "192.0.2.1"]})

@@ -9,7 +9,6 @@ import typer
 from logscope.cli import options
 from logscope.cli.options import LOGS, PERIOD, WRITTEN, with_run
 from logscope.cli.run import Run
-from logscope.errors import UsageError, did_you_mean
 
 app = typer.Typer(help="Who, how much, and what became of it.", no_args_is_help=True)
 
@@ -29,16 +28,15 @@ def clients(
         ),
     ] = "sessions",
     limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="The first N clients only.")
+        int | None,
+        typer.Option("--limit", metavar="N", min=1, help="The first N clients only; people are shown 30."),
     ] = None,
 ) -> int:
     """Sessions, outcomes, mails, bytes and durations of each client, most sessions first."""
-    from logscope.report.clients import READS, SORTS, ClientTable, clients_report
+    from logscope.report.clients import READS, ClientTable, clients_report, sort_of
 
-    if sort not in SORTS:
-        hint = did_you_mean(sort, SORTS) or f"Columns are {', '.join(SORTS)}."
-        raise UsageError(f"no column to sort by: {sort!r}", hint=hint)
+    by = sort_of(sort)
     gathered = ClientTable()
     result = run.tables(files, {"sessions": READS}, lambda _table, batch: gathered.add(batch))
-    run.write(clients_report(gathered, result.quality, sort=sort, limit=limit))
+    run.write(clients_report(gathered, result.quality, sort=by, limit=limit))
     return run.exit_code()
