@@ -25,8 +25,8 @@ from logscope.detect.anomalies.explain import Cause
 from logscope.detect.anomalies.facts import DELIVERY_READS, MESSAGE_READS, SESSION_READS
 from logscope.detect.anomalies.findings import Finding, finding, findings
 from logscope.detect.anomalies.gather import Gathered
+from logscope.detect.anomalies.rules import Sensitivity
 from logscope.detect.anomalies.signs import Watch
-from logscope.detect.anomalies.survey import Sensitivity
 
 __all__ = ["READS", "Baseline", "Finder", "Finding", "Options", "Report"]
 

@@ -14,8 +14,21 @@ from logscope.detect.anomalies.clocks import ClockChange, clock_changes
 from logscope.detect.anomalies.gather import Gathered
 from logscope.detect.anomalies.ledger import Ledger
 from logscope.detect.anomalies.panels import Alarm, Panel, Scope
+from logscope.detect.anomalies.rules import (
+    Sensitivity,
+    attack_rules,
+    companion_rules,
+    destination_rules,
+    drift_rules,
+    hop_rules,
+    latency_rules,
+    part_rules,
+    peer_rules,
+    share_rules,
+    volume_rules,
+)
 from logscope.detect.anomalies.seasons import has_season
-from logscope.detect.anomalies.survey import Sensitivity, Site, Survey
+from logscope.detect.anomalies.survey import Site, Survey
 
 _SAME_S = 1200
 """Two episodes of one series that are no further apart are one."""
@@ -139,32 +152,32 @@ class Watch:
         self.site = survey.site
         shares, volumes = list(survey.shares()), list(survey.volumes())
         wanted = [
-            ("volume", gathered.sessions, volumes, surveys.volume_rules),
-            ("drift", gathered.sessions, survey.drifts(volumes), surveys.drift_rules),
-            ("attack", gathered.sessions, survey.attacks(), surveys.attack_rules),
-            ("share", gathered.sessions, shares, surveys.share_rules),
-            ("hops", gathered.sessions, survey.hops(), surveys.hop_rules),
-            ("rate", gathered.sessions, survey.rates_of(shares), surveys.companion_rules),
-            ("server", gathered.sessions, survey.servers(), surveys.peer_rules),
-            ("part", gathered.sessions, survey.parts(), surveys.part_rules),
-            ("latency", gathered.sessions, survey.latencies(), surveys.latency_rules),
-            ("latency peers", gathered.sessions, survey.latency_peers(), surveys.peer_rules),
+            ("volume", gathered.sessions, volumes, volume_rules),
+            ("drift", gathered.sessions, survey.drifts(volumes), drift_rules),
+            ("attack", gathered.sessions, survey.attacks(), attack_rules),
+            ("share", gathered.sessions, shares, share_rules),
+            ("hops", gathered.sessions, survey.hops(), hop_rules),
+            ("rate", gathered.sessions, survey.rates_of(shares), companion_rules),
+            ("server", gathered.sessions, survey.servers(), peer_rules),
+            ("part", gathered.sessions, survey.parts(), part_rules),
+            ("latency", gathered.sessions, survey.latencies(), latency_rules),
+            ("latency peers", gathered.sessions, survey.latency_peers(), peer_rules),
         ]
         mail = self._survey(gathered.mail, surveys.mail_site(gathered.mail))
         if mail is not None:
             deliveries = list(mail.delivery_shares())
             wanted += [
-                ("mail attack", gathered.mail, mail.attacks("messages"), surveys.attack_rules),
-                ("delivery", gathered.mail, deliveries, surveys.share_rules),
-                ("delivery rate", gathered.mail, mail.rates_of(deliveries), surveys.companion_rules),
-                ("delivery latency", gathered.mail, mail.delivery_latencies(), surveys.latency_rules),
-                ("size", gathered.mail, mail.sizes(), surveys.latency_rules),
+                ("mail attack", gathered.mail, mail.attacks("messages"), attack_rules),
+                ("delivery", gathered.mail, deliveries, share_rules),
+                ("delivery rate", gathered.mail, mail.rates_of(deliveries), companion_rules),
+                ("delivery latency", gathered.mail, mail.delivery_latencies(), latency_rules),
+                ("size", gathered.mail, mail.sizes(), latency_rules),
             ]
         far = self._survey(gathered.destinations, surveys.destination_site(gathered.destinations))
         if far is not None:
             wanted += [
-                ("destination", gathered.destinations, far.destinations(), surveys.destination_rules),
-                ("queue", gathered.destinations, far.queues(), surveys.attack_rules),
+                ("destination", gathered.destinations, far.destinations(), destination_rules),
+                ("queue", gathered.destinations, far.queues(), attack_rules),
             ]
         for name, ledger, series, rules in wanted:
             span = self._span(ledger)

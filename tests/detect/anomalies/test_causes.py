@@ -19,6 +19,17 @@ def report_of(week: Week) -> Report:
     return finder.report()
 
 
+def sessions(times: pa.Array, hosts: np.ndarray, **others: object) -> pa.RecordBatch:
+    """Delivered sessions of one service, at servers of these names."""
+    count = len(times)
+    columns = {
+        "accepted_at": times, "mta_connected_at": times, "balancer": ["lb1"] * count,
+        "frontend": ["ft_smtp"] * count, "backend": ["bk_smtp"] * count, "server": hosts.tolist(),
+        "mta_host": hosts.tolist(), "outcome": ["delivered"] * count,
+    }  # fmt: skip
+    return pa.record_batch(columns | others)
+
+
 def test_a_surge_after_a_server_came_back_is_a_surge() -> None:
     """Nobody waits for a server whose peers took the sessions: what comes later is not its aftermath."""
     faults = [
@@ -55,16 +66,7 @@ def test_slow_deliveries_are_of_the_server_that_is_slow(slow: str | None) -> Non
     delay_s = np.exp(chance.normal(-1.5, 0.5, count)) + np.where(struck, 5.0, 0.0)
     times = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
     finder = Finder()
-    finder.add(
-        "sessions",
-        pa.record_batch(
-            {
-                "accepted_at": times, "mta_connected_at": times, "balancer": ["lb1"] * count,
-                "frontend": ["ft_smtp"] * count, "backend": ["bk_smtp"] * count, "server": hosts.tolist(),
-                "mta_host": [f"{host}.example" for host in hosts], "outcome": ["delivered"] * count,
-            }
-        ),
-    )  # fmt: skip
+    finder.add("sessions", sessions(times, hosts, mta_host=[f"{host}.example" for host in hosts]))
     finder.add(
         "deliveries",
         pa.record_batch(
@@ -169,17 +171,7 @@ def test_a_slow_server_is_found_where_everything_is_slow_now_and_then() -> None:
     lasts_ms = 1000 * (load_s * np.exp(chance.normal(0, 0.7, count)) + np.where(struck, 3.0, 0.0))
     times = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
     finder = Finder()
-    finder.add(
-        "sessions",
-        pa.record_batch(
-            {
-                "accepted_at": times, "mta_connected_at": times, "balancer": ["lb1"] * count,
-                "frontend": ["ft_smtp"] * count, "backend": ["bk_smtp"] * count, "server": hosts.tolist(),
-                "mta_host": hosts.tolist(), "outcome": ["delivered"] * count,
-                "duration_ms": lasts_ms.astype(np.int64),
-            }
-        ),
-    )  # fmt: skip
+    finder.add("sessions", sessions(times, hosts, duration_ms=lasts_ms.astype(np.int64)))
     found = min(finder.report().findings, key=lambda one: one.since)
     assert (found.kind, found.scope) == ("session_latency", "server bk_smtp/mx-a")
     assert abs(found.since / 1e9 - START_S - 240) <= 60
