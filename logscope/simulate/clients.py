@@ -16,11 +16,11 @@ from logscope.correlate.text import address_texts
 from logscope.engine import kernel
 from logscope.grammar.fields import address_number
 from logscope.simulate import texts
+from logscope.simulate.columns import to_arrow
 from logscope.simulate.layout import *
 from logscope.simulate.model import address_of
 from logscope.simulate.plan import Plan
 from logscope.simulate.site import Options
-from logscope.simulate.text_columns import to_arrow
 from logscope.wide_copy import SPARE
 
 Ints = NDArray[np.int64]

@@ -29,6 +29,7 @@ from logscope.grammar.fields import dsn_text
 from logscope.schema import OUTCOMES
 from logscope.simulate import tabulate as rows
 from logscope.simulate import texts
+from logscope.simulate.columns import numbers, to_arrow
 from logscope.simulate.faults import DESTINATIONS
 from logscope.simulate.layout import *
 from logscope.simulate.simulation import Block, Simulation
@@ -41,7 +42,6 @@ from logscope.simulate.site import (
     STREAMS,
 )
 from logscope.simulate.tabulate import MailRows, SessionRows
-from logscope.simulate.text_columns import to_arrow
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.integer[Any]]
@@ -157,7 +157,7 @@ class Tables:
 
     def number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
         """A column of numbers of the session table."""
-        return numbers(self.rows.numbers[column, : self.rows.count], kind)
+        return numbers(self.rows.numbers[column, : self.rows.count], kind, self._run)
 
     def text(self, spans: Ints, there: NDArray[np.bool_] | None = None) -> pa.Array:
         """Text that stands in the pool."""
@@ -279,7 +279,7 @@ class Tables:
     # --- messages and deliveries ----------------------------------------------------------------------------
 
     def message_number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
-        return numbers(self.mail.message_numbers[column, : self.mail.messages], kind)
+        return numbers(self.mail.message_numbers[column, : self.mail.messages], kind, self._run)
 
     def message_text(self, column: int) -> pa.Array:
         mail, spans = self.mail, self.spelled.messages[column]
@@ -288,7 +288,7 @@ class Tables:
         return self.text(spans)
 
     def delivery_number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
-        return numbers(self.mail.numbers[column, : self.mail.deliveries], kind)
+        return numbers(self.mail.numbers[column, : self.mail.deliveries], kind, self._run)
 
     def delivery_code(self, column: int, words: Sequence[str]) -> pa.Array:
         return self.words(words, self.mail.codes[column, : self.mail.deliveries])
@@ -315,11 +315,6 @@ class Tables:
 def as_words(*words: str) -> pa.Array:
     """string[n]: the same one for the same words."""
     return as_texts(words)
-
-
-def numbers(values: Ints, kind: pa.DataType | None = None) -> pa.Array:
-    """A column of numbers, null where there is none."""
-    return as_arrow(values, values == NULL, kind)
 
 
 _SESSIONS: dict[str, Callable[[Tables], pa.Array]] = {

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from logscope.correlate.layout import NULL
 from logscope.simulate import Fault, Options, Simulation, Tables, balancers
+from logscope.simulate.columns import to_arrow
 from logscope.simulate.output import write_tables
 from logscope.simulate.tables import ENCODED, TABLES, tables
-from logscope.simulate.text_columns import to_arrow
 from logscope.simulate.texts import LENGTH, SPAN
 from logscope.wide_copy import SPARE
 

@@ -12,10 +12,10 @@ import numpy as np
 from logscope.relay.escape import escaped
 from logscope.relay.header import SIGNATURE, Endpoint, Header, encode_v1, encode_v2
 from logscope.simulate import Fault, Options, Simulation
+from logscope.simulate.columns import to_arrow
 from logscope.simulate.journal import Style
 from logscope.simulate.layout import *
 from logscope.simulate.site import PUBLIC_ADDRESS, PUBLIC_ADDRESS_6
-from logscope.simulate.text_columns import to_arrow
 
 from .reading import write
 
