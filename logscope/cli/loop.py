@@ -198,12 +198,14 @@ class Loop:
         following, live = self._following, self._live
         files, others = following.look_first(time.monotonic_ns())
         live.add(files, time.monotonic_ns(), time.time_ns())
+        live.eager = False
         while not stop.asked:
             self._consider_machine_code()
             for _ in live.pump(time.monotonic_ns()):
                 pass
             if not live.busy:
                 break
+        live.eager = True
         self._view.since = max((one.latest or 0 for one in live.sources()), default=0)
         live.count_anew()
         live.add(others, time.monotonic_ns(), time.time_ns())

@@ -9,6 +9,7 @@ from logscope.correlate.layout import *
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
+CHANGED = -2  # instead of whom it was shown with: a line came since then
 SURE_ENOUGH = 900_000  # parts of a million: such a link teaches how sessions talk, and where servers are
 
 
@@ -78,6 +79,26 @@ def finish_smtpd(m: Memory, s: int) -> None:
             note_habits(m, m[s + S_B], -1, s)
         m[m[s + S_B] + B_STATE] = CLOSED
     add_closed(m, m[s + S_B], -1, s)
+
+
+@kernel
+def is_alone(m: Memory) -> bool:
+    """Whether nobody has heard of a balancer for so long that its lines are not waited for. Should they come
+    after all, `late` joins them.
+    """
+    return bool(m[HASTY] and m[REACHED] == 0)
+
+
+@kernel
+def say_changed(m: Memory, p: int, s: int) -> None:
+    """A line came: what was shown early of its session is not all of it. One of the two hops is -1."""
+    if p < 0:
+        p = m[s + S_P]
+    if p >= 0:
+        if m[p + P_EARLY] != NULL:
+            m[p + P_EARLY] = CHANGED
+    elif m[s + S_EARLY] != NULL:
+        m[s + S_EARLY] = CHANGED
 
 
 @kernel

@@ -425,7 +425,7 @@ class FinishedSessions:
     def earlier_ids(self) -> dict[int, list[int]]:
         """The ids under which sessions, or parts of them, were handed out before, by row."""
         nowhere = np.zeros(self.count, np.bool_)
-        shown = (self.balancer(B_SHOWN) == 1, self.by_mta(P_SHOWN, S_SHOWN) == 1)
+        shown = self._shown
         if not (self.told or shown[0].any() or shown[1].any()):
             return {}
         by_balancer = self._ids(nowhere, nowhere)
@@ -447,18 +447,25 @@ class FinishedSessions:
     @property
     def is_amendment(self) -> Mask:
         """Which of them were."""
-        amends: Mask = (self.balancer(B_SHOWN) == 1) | (self.by_mta(P_SHOWN, S_SHOWN) == 1)
-        return amends
+        return self._shown[0] | self._shown[1]
+
+    @cached_property
+    def _shown(self) -> tuple[Mask, Mask]:
+        """Which were handed out before under their balancers' ids, and which under their own."""
+        own = self.by_mta(P_SHOWN, S_SHOWN)
+        return self.balancer(B_SHOWN) == SHOWN_ALONE, (own == SHOWN_ALONE) | (own == SHOWN_WHOLE)
 
     @cached_property
     def amended(self) -> NDArray[np.int64]:
         """What was counted for the sessions of which these are amendments: by class, see `joined`."""
         counts = np.zeros(5, np.int64)
-        alone = self.joined_hops & (self.balancer(B_SHOWN) == 1)
+        alone = self.joined_hops & (self.balancer(B_SHOWN) == SHOWN_ALONE)
         unsure = self.balancer(B_AMBIGUOUS) > 0
         counts[2] += np.count_nonzero(alone & unsure)
         counts[3] += np.count_nonzero(alone & ~unsure)
-        unseen = self.joined_hops & (self.by_mta(P_SHOWN, S_SHOWN) == 1)
+        own = self.by_mta(P_SHOWN, S_SHOWN)
+        counts[0] += np.count_nonzero(own == SHOWN_WHOLE)
+        unseen = own == SHOWN_ALONE
         unsure = (self.screen(P_AMBIGUOUS) > 0) | (self.smtpd(S_AMBIGUOUS) > 0)
         counts[2] += np.count_nonzero(unseen & unsure)
         counts[4] += np.count_nonzero(unseen & ~unsure)

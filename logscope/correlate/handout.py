@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from logscope.correlate.early import is_as_shown, note_shown, shown_with
 from logscope.correlate.late import release_session
 from logscope.correlate.layout import *
 from logscope.correlate.tables import *
@@ -113,18 +114,24 @@ def collect(m: Memory, room: Room) -> None:
 
 @kernel
 def is_as_before(m: Memory, z: int) -> bool:
-    """Whether a session was handed out before, alone, and kept for a late line that did not come."""
+    """Whether a session was handed out before: alone, and kept for a late line that did not come; or early,
+    and nothing came.
+    """
     if m[KEEPS_LATE] == 0:
+        return False
+    if m[z + Z_EARLY] != NULL:
         return False
     b = m[z + Z_BALANCER]
     p = m[z + Z_SCREEN]
     s = m[z + Z_SMTPD]
+    if shown_with(m, p, s) != NULL:
+        return is_as_shown(m, b, p, s)
     if b >= 0 and (p >= 0 or s >= 0):
         return False
     return bool(
-        (b >= 0 and m[b + B_SHOWN] == 1)
-        or (p >= 0 and m[p + P_SHOWN] == 1)
-        or (s >= 0 and m[s + S_SHOWN] == 1)
+        (b >= 0 and m[b + B_SHOWN] == SHOWN_ALONE)
+        or (p >= 0 and m[p + P_SHOWN] == SHOWN_ALONE)
+        or (s >= 0 and m[s + S_SHOWN] == SHOWN_ALONE)
     )
 
 
@@ -133,7 +140,11 @@ def release_first(m: Memory) -> None:
     row = m[SESSIONS_FIRST]
     m[SESSIONS_FIRST] = m[row + LINK]
     m[SESSIONS_COUNT] -= 1
-    release_session(m, row)
+    if m[row + Z_EARLY] != NULL:
+        note_shown(m, row)
+        give_back(m, row)
+    else:
+        release_session(m, row)
 
 
 @kernel

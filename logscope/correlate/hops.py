@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from logscope.correlate.closing import add_closed, finish_screen
+from logscope.correlate.closing import add_closed, finish_screen, say_changed
 from logscope.correlate.clusters import (
     enter_screen,
     enter_smtpd,
@@ -86,6 +86,7 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     if expect_hidden(m, b):
         watch_balancer(m, b)
     push_timer(m, TIMER_BALANCED, WAIT_END, b)
+    look_early(m, b)
     if e[E_HI2] != NULL and e[E_PORT2] != NULL:
         take_down(m, e[E_HI2], e[E_LO2], e[E_PORT2], start, False)
         m[b + B_KEY2] = add_key(m, e[E_HI2], e[E_LO2], e[E_PORT2], K_BALANCER_BACKEND, b)
@@ -202,6 +203,7 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
             m[p + column] = NULL
     else:
         push_event(m, p + P_EVENTS, e)
+        say_changed(m, p, -1)
     if role == R_SCREEN_VERDICT:
         m[p + P_VERDICT] = e[E_N0]
         if e[E_N0] != V_DENYLISTED:
@@ -234,6 +236,7 @@ def on_screen(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None
         push_timer(m, TIMER_SCREEN, WAIT, p)
         if m[p + P_B] < 0:
             push_timer(m, TIMER_SCREENED, WAIT_END, p)
+        look_early(m, p)
         finish_screen(m, p)
 
 
@@ -334,6 +337,7 @@ def end_smtpd(m: Memory, s: int, moment: int) -> None:
     m[s + S_END_MOMENT] = m[MOMENT]
     unchain(m, pid_chain(m, m[s + S_HOST], m[s + S_PID]), S_NEXT, s)
     push_timer(m, TIMER_SMTPD, WAIT_END, s)
+    look_early(m, s)
 
 
 @kernel

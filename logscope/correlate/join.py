@@ -26,6 +26,7 @@ from logscope.correlate.moves import (
     COLLECT,
     EVICT,
     FINISH,
+    SHOW_EARLY,
     STEP,
     WIDEN,
     move,
@@ -205,6 +206,18 @@ class Joiner:
         """Say whether a hop of which nobody has heard is not waited for."""
         self._memory[HASTY] = int(hasty)
 
+    def be_eager(self, eager: bool) -> None:
+        """Say whether what is complete is to be shown before it is decided, see `show_early`."""
+        self._memory[EAGER] = int(eager)
+
+    def show_early(self) -> bool:
+        """Hand out what is complete by the events so far; whether there was something to look at."""
+        if self._memory[EARLY_FIRST] < 0:
+            return False
+        self._reserve()
+        self._move(SHOW_EARLY)
+        return True
+
     @property
     def now(self) -> int:
         """The time up to which everything has been decided; NULL at the beginning."""
@@ -364,6 +377,8 @@ def _new_memory(most_heads: int) -> Memory:
         SHELVED_COUNT,
         HASTY,
         VISITED,
+        EAGER,
+        CHAINED,
         TAKEN_SESSIONS,
         TAKEN_MESSAGES,
         TAKEN_REJECTS,

@@ -19,7 +19,6 @@ from logscope.engine import kernel
 SHELVED = 16  # added to the side of a key: what it names is on the shelf
 KEPT_FOR = 3600 * SECOND
 MOST_SHELVED = 4096
-EVICTED = 2  # instead of 1 for what was shown: there was no room for it
 NEAR = 2 * FAR  # starts that are farther apart are not of one session
 
 
@@ -73,17 +72,17 @@ def shelve(m: Memory, z: int) -> None:
     p = m[z + Z_SCREEN]
     s = m[z + Z_SMTPD]
     if b >= 0:
-        m[b + B_SHOWN] = 1
+        m[b + B_SHOWN] = SHOWN_ALONE
         if m[b + B_PORT] != NULL:
             m[b + B_KEY] = add_key(m, m[b + B_HI], m[b + B_LO], m[b + B_PORT], K_BALANCER_CLIENT + SHELVED, z)
         if m[b + B_SOURCE_HI] != NULL and m[b + B_SOURCE_PORT] != NULL:
             side = K_BALANCER_BACKEND + SHELVED
             m[b + B_KEY2] = add_key(m, m[b + B_SOURCE_HI], m[b + B_SOURCE_LO], m[b + B_SOURCE_PORT], side, z)
     elif p >= 0:
-        m[p + P_SHOWN] = 1
+        m[p + P_SHOWN] = SHOWN_ALONE
         m[p + P_KEY] = add_key(m, m[p + P_HI], m[p + P_LO], m[p + P_PORT], K_SCREEN_PEER + SHELVED, z)
     else:
-        m[s + S_SHOWN] = 1
+        m[s + S_SHOWN] = SHOWN_ALONE
         m[s + S_KEY] = add_key(m, m[s + S_HI], m[s + S_LO], m[s + S_PORT], K_SMTPD_PEER + SHELVED, z)
     if s >= 0 and m[s + S_ENDED] == NULL:
         unchain(m, pid_chain(m, m[s + S_HOST], m[s + S_PID]), S_NEXT, s)

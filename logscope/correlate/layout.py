@@ -151,6 +151,9 @@ X_STATE, X_SERIAL, X_KIND, X_NEXT, X_HI, X_LO, X_PORT, X_SIDE, X_INDEX, X_WIDTH 
 
 # --- balancer sessions --------------------------------------------------------------------------------------
 FREE, OPEN, CLOSED = 0, 1, 2
+# What was handed out before: a part without its other side; a part for which there was no room; all of it,
+# before that was decided (see `early`).
+SHOWN_ALONE, EVICTED, SHOWN_WHOLE = 1, 2, 3
 (
     B_STATE,
     B_SERIAL,  # counts lives of the row, so that a timer can tell its own
@@ -198,9 +201,10 @@ FREE, OPEN, CLOSED = 0, 1, 2
     B_CHAIN_METHOD,  # of the link to the one before
     B_CHAIN_CONFIDENCE,
     B_CHAIN_PROBABILITY,
-    B_SHOWN,  # 1: was handed out alone, see `late`
+    B_SHOWN,
+    B_EARLY,  # the visit that it was shown with before that was decided, see `early`
     B_WIDTH,
-) = range(48)
+) = range(49)
 
 # --- postscreen sessions ------------------------------------------------------------------------------------
 (
@@ -254,8 +258,9 @@ FREE, OPEN, CLOSED = 0, 1, 2
     P_HEADER_LO,
     P_HEADER_PORT,
     P_SHOWN,
+    P_EARLY,  # the balancer session that it was shown with, see `early`
     P_WIDTH,
-) = range(51)
+) = range(52)
 
 # --- smtpd sessions -----------------------------------------------------------------------------------------
 (
@@ -317,8 +322,9 @@ FREE, OPEN, CLOSED = 0, 1, 2
     S_HEADER_LO,
     S_HEADER_PORT,
     S_SHOWN,
+    S_EARLY,
     S_WIDTH,
-) = range(59)
+) = range(60)
 
 # --- clusters: postscreen and smtpd sessions of one host and client address that may belong together --------
 (
@@ -421,4 +427,5 @@ N_STATE, N_SERIAL, N_KIND, N_NEXT, N_SOURCE, N_LINE, N_WIDTH = range(7)
 
 # --- deadlines, and sessions handed out ---------------------------------------------------------------------
 T_STATE, T_SERIAL, T_KIND, T_NEXT, T_AT, T_INDEX, T_OF, T_WIDTH = range(8)
-Z_STATE, Z_SERIAL, Z_KIND, Z_NEXT, Z_BALANCER, Z_SCREEN, Z_SMTPD, Z_WIDTH = range(8)
+# Z_EARLY: 1 where it is shown before that is decided, 2 where its balancer's link is lent for that only
+Z_STATE, Z_SERIAL, Z_KIND, Z_NEXT, Z_BALANCER, Z_SCREEN, Z_SMTPD, Z_EARLY, Z_WIDTH = range(9)

@@ -384,6 +384,15 @@ def insert_visit(m: Memory, nodes: Vector, count: int, node: int) -> None:
 @kernel
 def key_cost(m: Memory, b_node: int, v_node: int) -> float:
     """Of a balancer session and a visit with one key, in nats; IMPOSSIBLE where the keys may not meet."""
+    cost = times_cost(m, b_node, v_node)
+    if cost >= IMPOSSIBLE:
+        return cost
+    return cost + host_cost(m, m[b_node + X_INDEX], node_host(m, v_node))
+
+
+@kernel
+def times_cost(m: Memory, b_node: int, v_node: int) -> float:
+    """The part of it that is not about where the server's sessions turn up."""
     side = m[v_node + X_SIDE]
     if not fits(m[b_node + X_SIDE], side):
         return IMPOSSIBLE
@@ -396,7 +405,7 @@ def key_cost(m: Memory, b_node: int, v_node: int) -> float:
     coarse = m[v + P_COARSE] if is_screen(side) else m[v + S_COARSE]
     doubt = skew_doubt(m, m[b + B_HOST], host)
     cost = rarity(abs(late) / SECOND, doubt + (START_COARSE if coarse else START_FINE), coarse)
-    return cost + visit_end_cost(m, b, side, v, coarse, doubt) + host_cost(m, b, host)
+    return cost + visit_end_cost(m, b, side, v, coarse, doubt)
 
 
 @kernel

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logscope.correlate.closing import say_changed
 from logscope.correlate.layout import *
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -49,6 +50,8 @@ def on_queue(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
     """Any line with a queue id that is not smtpd's."""
     q = message_of(m, heap, pool, e, False)
     push_event(m, q + M_EVENTS, e)
+    if m[KEEPS_LATE] and m[q + M_S] >= 0:
+        say_changed(m, -1, m[q + M_S])
     if role == R_MESSAGE_ID:
         m[q + M_MESSAGE_ID] = keep(m, heap, pool, e[E_T1], TEXT_OF_MESSAGES)
     elif role == R_QUEUE_ACTIVE:
@@ -58,6 +61,7 @@ def on_queue(m: Memory, heap: Bytes, pool: Bytes, e: Vector, role: int) -> None:
     elif role == R_QUEUE_REMOVED:
         m[q + M_REMOVED] = e[E_TIME]
         push_timer(m, TIMER_MESSAGE, SETTLE, q)
+        look_early(m, q)
     elif role == R_DELIVERY:
         status = e[E_N0]
         if status == D_SENT:

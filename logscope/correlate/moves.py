@@ -5,6 +5,7 @@ These are what is compiled; the code around them (`join`) is apart, so that it c
 
 from __future__ import annotations
 
+from logscope.correlate.early import show_early
 from logscope.correlate.handout import Room, collect
 from logscope.correlate.layout import *
 from logscope.correlate.step import finish, run_timers, step
@@ -12,7 +13,7 @@ from logscope.correlate.still_open import evict
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 
-STEP, ADVANCE, FINISH, COLLECT, WIDEN, EVICT = range(6)
+STEP, ADVANCE, FINISH, COLLECT, WIDEN, EVICT, SHOW_EARLY = range(7)
 
 
 @kernel
@@ -39,6 +40,8 @@ def move(
         widen(m, number)
     elif what == EVICT:
         evict(m, number)
+    elif what == SHOW_EARLY:
+        show_early(m)
     else:
         collect(m, room)
     return 0

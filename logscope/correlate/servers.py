@@ -23,15 +23,29 @@ PERIOD = 16 * SECOND  # sessions that ended in the present one may still be link
 
 
 @kernel
+def server_place(m: Memory, b: int) -> int:
+    """Where the words of a balancer session's server are."""
+    backend = max(m[b + B_BACKEND], -1)
+    server = max(m[b + B_SERVER], -1)
+    hashed = mix(mix(mix(19, backend), server), m[b + B_HOST] + 1)
+    return int(m[SERVERS] + SERVER_WIDTH * (hashed & (SERVER_PLACES - 1)))
+
+
+@kernel
+def server_name(m: Memory, b: int) -> int:
+    """What tells a server from others that have the same place."""
+    backend = max(m[b + B_BACKEND], -1)
+    server = max(m[b + B_SERVER], -1)
+    return int((m[b + B_HOST] + 1) << 48 | (backend + 1) << 24 | (server + 1))
+
+
+@kernel
 def server_at(m: Memory, b: int) -> int:
     """The words of a balancer session's server, brought up to the present; a server met for the first time
     takes its place over.
     """
-    backend = max(m[b + B_BACKEND], -1)
-    server = max(m[b + B_SERVER], -1)
-    host = m[b + B_HOST] + 1
-    at = m[SERVERS] + SERVER_WIDTH * (mix(mix(mix(19, backend), server), host) & (SERVER_PLACES - 1))
-    name = host << 48 | (backend + 1) << 24 | (server + 1)
+    at = server_place(m, b)
+    name = server_name(m, b)
     if m[at + SERVER_NAME] != name:
         if m[at + SERVER_NAME] >= 0:
             give_back_list(m, m[at + SERVER_FIRST])
@@ -53,6 +67,7 @@ def server_at(m: Memory, b: int) -> int:
         if m[at + SERVER_SEEN] >= SEEN_KEPT:
             m[at + SERVER_SEEN] >>= 1
             m[at + SERVER_LINKED] >>= 1
+            m[at + SERVER_BEHIND] >>= 1
     return int(at)
 
 
@@ -96,9 +111,15 @@ def believe_name(m: Memory, at: int) -> None:
 @kernel
 def note_host(m: Memory, b: int, host: int) -> None:
     """Remember where the sessions of a server turn up; that it moved is believed after some sessions."""
-    m[LINKED] = 1
     at = server_at(m, b)
+    behind = 1 if m[b + B_OUTER] >= 0 else 0
+    m[LINKED] += 1
+    m[CHAINED] += behind
+    if m[LINKED] >= SEEN_KEPT:
+        m[LINKED] >>= 1
+        m[CHAINED] >>= 1
     m[at + SERVER_LINKED] += 1
+    m[at + SERVER_BEHIND] += behind
     if m[b + B_SERVER] < 0:
         return
     believe_name(m, at)
@@ -150,7 +171,11 @@ def linked_share(m: Memory, b: int) -> float:
     """How often a session of this server is linked with any that a mail server saw: hardly ever where
     addresses are masked, or a host's log is not there.
     """
-    at = server_at(m, b)
+    return linked_share_at(m, server_at(m, b))
+
+
+@kernel
+def linked_share_at(m: Memory, at: int) -> float:
     linked = m[at + SERVER_LINKED]
     return float((linked + RARELY) / (max(m[at + SERVER_SEEN], linked) + 2 * RARELY))
 
@@ -158,13 +183,17 @@ def linked_share(m: Memory, b: int) -> float:
 @kernel
 def host_cost(m: Memory, b: int, host: int) -> float:
     """That a session of this server is seen, and at this host."""
-    at = server_at(m, b)
+    return host_cost_at(m, server_at(m, b), host)
+
+
+@kernel
+def host_cost_at(m: Memory, at: int, host: int) -> float:
     links = m[at + SERVER_LINKS]
     strays = m[at + SERVER_STRAYS]
     here = 0.5
     if m[at + SERVER_HOST] >= 0:
         here = ((links if m[at + SERVER_HOST] == host else strays) + 0.5) / (links + strays + 1)
-    return -math.log(linked_share(m, b) * here)
+    return -math.log(linked_share_at(m, at) * here)
 
 
 @kernel

@@ -9,6 +9,7 @@ from logscope.correlate.closing import (
     add_closed,
     finish_screen,
     finish_smtpd,
+    is_alone,
     settle_balancer,
     settle_screen,
     settle_smtpd,
@@ -180,14 +181,6 @@ def run_timers(m: Memory, until: int) -> None:
             drop_shelved(m, row)
         else:
             fire_balancer(m, row)
-
-
-@kernel
-def is_alone(m: Memory) -> bool:
-    """Whether nobody has heard of a balancer for so long that its lines are not waited for. Should they come
-    after all, `late` joins them.
-    """
-    return bool(m[HASTY] and m[REACHED] == 0)
 
 
 @kernel

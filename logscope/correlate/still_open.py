@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from logscope.correlate.closing import add_closed, settle_balancer, settle_screen, settle_smtpd
 from logscope.correlate.clusters import leave_screen, leave_smtpd
+from logscope.correlate.early import decide_shown
 from logscope.correlate.hops import drop_stub
-from logscope.correlate.late import EVICTED, clear_shelf
+from logscope.correlate.late import clear_shelf
 from logscope.correlate.layout import *
 from logscope.correlate.messages import end_message
 from logscope.correlate.tables import *
@@ -98,6 +99,12 @@ def evict(m: Memory, until: int) -> None:
 
 @kernel
 def evict_row(m: Memory, row: int, kind: int) -> None:
+    if kind == SCREEN:
+        decide_shown(m, row, -1)
+    elif kind == SMTPD:
+        decide_shown(m, -1, row)
+    if m[row] != OPEN:
+        return
     if kind == SCREEN:
         leave_screen(m, row)
         settle_screen(m, row)

@@ -44,7 +44,8 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     QUEUE_HEADS,
     SKEW,  # where the skew estimates begin
     SERVERS,  # where the hosts of servers begin
-    LINKED,  # whether any balancer session was ever linked
+    LINKED,  # balancer sessions that were linked of late, and how many of them were behind another balancer
+    CHAINED,
     GROUPS,  # where the groups of visits with one address begin
     REACHED,  # whether any balancer session reached a server
     TICKS,  # where the times between a queue file and the balancer's end begin
@@ -68,6 +69,9 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     SHELVED_COUNT,  # how much is
     HASTY,  # whether a hop of which nobody has heard is not waited for
     VISITED,  # whether a mail server saw any session
+    EAGER,  # whether what may be complete is looked at, see `early`
+    EARLY_FIRST,  # what is to be looked at
+    EARLY_LAST,
     # of what is finished, how much has been copied: see `handout`
     TAKEN_SESSIONS,
     TAKEN_MESSAGES,
@@ -77,7 +81,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     TAKEN_DELIVERIES,
     LABELS,  # where hashes of mail hosts' short names begin; 0 for hosts that logged no session yet
     FREE_FIRST,  # one list of free rows for each kind
-) = range(48)
+) = range(52)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
@@ -103,7 +107,8 @@ SERVER_PLACES = 1024
     SERVER_HOST,  # the mail host where its sessions turn up
     SERVER_LINKS,  # sessions seen there lately
     SERVER_STRAYS,  # and elsewhere
-    SERVER_LINKED,  # sessions seen anywhere
+    SERVER_LINKED,  # sessions seen anywhere, and how many of them were behind another balancer
+    SERVER_BEHIND,
     SERVER_SEEN,  # sessions that the balancer sent to it, but for those of the last two periods
     SERVER_PERIOD,  # number of the present period, its sessions so far, and those of the one before
     SERVER_PRESENT,
@@ -117,7 +122,7 @@ SERVER_PLACES = 1024
     SERVER_LEAN,  # how much more often they seemed to be the outer ones of these
     SERVER_LABEL,  # hash of its short name
     SERVER_WIDTH,
-) = range(18)
+) = range(19)
 GROUP_PLACES = 256
 GROUP_TRIES = 4
 (
@@ -303,6 +308,17 @@ def push_timer(m: Memory, which: int, delay: int, row: int) -> None:
     m[timer + T_INDEX] = row
     m[timer + T_OF] = m[row + 1]
     append(m, TIMERS_FIRST + 2 * which, timer)
+
+
+@kernel
+def look_early(m: Memory, row: int) -> None:
+    """See to it that `early` looks at the session of a row, whose lines may all be there now."""
+    if m[EAGER] != 1:
+        return
+    timer = take(m, TIMER, T_WIDTH)
+    m[timer + T_INDEX] = row
+    m[timer + T_OF] = m[row + 1]
+    append(m, EARLY_FIRST, timer)
 
 
 # --- chains of rows with equal hash -------------------------------------------------------------------------

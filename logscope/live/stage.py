@@ -89,10 +89,13 @@ class Live:
         lines: whether the caller will `take_lines`.
 
     Attributes:
+        eager: sessions of which everything is known are handed out before that is decided, see
+            `correlate.early`; what is decided otherwise amends them.
         most_kept: bytes that open sessions may take; beyond it the older half of them is handed out.
         most_names: see `MOST_NAMES`.
     """
 
+    eager = True
     most_kept = MOST_KEPT
     most_names = MOST_NAMES
 
@@ -235,7 +238,10 @@ class Live:
             self._read(stream, now)
             if self._scanner is not None:
                 stream.scan_ahead(self._scanner, now)
+        self._joiner.be_eager(self.eager and not self.busy)
         yield from self._join(now)
+        if self._joiner.show_early():
+            yield from self._flush()
         self._drop_ended()
 
     def settle(self, now: int) -> None:
