@@ -116,8 +116,11 @@ def _log_format(value: Any) -> str:
 
 
 def _target(value: Any) -> str:
-    """Where a log goes."""
+    """Where a log goes. `udp://HOST:PORT`, as it is written elsewhere, is the same as `udp:HOST:PORT`."""
     scheme, colon, rest = text_value(value).partition(":")
+    if scheme in ("udp", "tcp", "unix") and rest.startswith("//"):
+        rest = rest.removeprefix("//")
+        value = f"{scheme}:{rest}"
     if colon and scheme in ("udp", "tcp"):
         host, _, port = rest.rpartition(":")
         if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):

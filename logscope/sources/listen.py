@@ -90,6 +90,8 @@ def parse_endpoint(text: str) -> list[Endpoint]:
         UsageError: it is none.
     """
     kind, sign, place = text.partition("://")
+    if not sign and text.startswith(tuple(f"{kind}:" for kind in _KINDS)):
+        kind, sign, place = text.partition(":")  # as HAProxy and rsyslog write it in places
     if not sign:
         return [found for one in ("udp", "tcp") for found in parse_endpoint(f"{one}://{text}")]
     if kind not in _KINDS:
@@ -107,6 +109,21 @@ def parse_endpoint(text: str) -> list[Endpoint]:
     except ValueError:
         raise UsageError(f"--listen {text}: {host!r} is no address", hint=_HINT) from None
     return [Endpoint(kind, host, int(port))]
+
+
+def refuse_places(files: Sequence[str]) -> None:
+    """Files that are places to listen at, and would be waited for.
+
+    Raises:
+        UsageError: one is.
+    """
+    for name in files:
+        kind, sign, place = name.partition(":")
+        if sign and place and kind in _KINDS and not os.path.lexists(name):
+            raise UsageError(
+                f"{name} is no file but a place to listen at",
+                hint=f"Write --listen {kind}://{place.removeprefix('//')}.",
+            )
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from logscope.relay.balance.settings import SendProxy
 from logscope.relay.header import Endpoint
 from logscope.relay.layout import HOSTS, Layout, to_toml
 from logscope.relay.screen.settings import Action, DnsList, ScreenTest
-from logscope.relay.settings import RelaySettings
+from logscope.relay.settings import LogSettings, RelaySettings
 
 HERE = Path("/relay")
 
@@ -39,6 +39,11 @@ def test_a_small_one() -> None:
     assert server.listeners[0].trusted_proxies == ()
     assert not server.site.tls
     assert server.screen.action(ScreenTest.PREGREET) is Action.ENFORCE
+
+
+def test_log_hosts_as_they_are_written_elsewhere() -> None:
+    log = '[log]\nbalancer = "udp://192.0.2.1:514"\nmail = "unix:///run/log"\n'
+    assert parsed(log + SMALL).log == LogSettings("udp:192.0.2.1:514", "unix:/run/log")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from pathlib import Path
@@ -154,6 +155,52 @@ def test_a_log_that_cannot_be_written_loses_lines_and_says_so_once(
 
     asyncio.run(log())
     assert capsys.readouterr().err.count("/dev/full: lines are lost: No space left on device") == 1
+
+
+def test_a_line_that_was_cut_by_a_full_disk_costs_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room, write = [70], os.write
+
+    def write_what_fits(descriptor: int, data: bytes) -> int:
+        if room[0] == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written = write(descriptor, data[: room[0]])
+        room[0] -= written
+        return written
+
+    async def log() -> None:
+        found = journal(tmp_path, balancer=os.devnull)
+        daemon = Daemons(found, "mx-a").bound("qmgr", 2401)
+        for queue_id in ("A1B2C", "A1B2D", "A1B2E"):
+            if queue_id == "A1B2E":
+                room[0] = 1000  # somebody has tidied up
+            daemon("qmgr.removed", queue_id=queue_id)
+            found.flush()
+        found.close()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", write_what_fits)
+        asyncio.run(log())
+    line = "Nov 22 09:18:54 mx-a postfix/qmgr[2401]: %s: removed"
+    first, cut, last = (tmp_path / "mail.log").read_text().splitlines()
+    assert [first, last] == [line % "A1B2C", line % "A1B2E"]
+    assert (line % "A1B2D").startswith(cut)
+
+
+def test_servers_with_one_local_socket_are_named_there(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.settimeout(10)
+        listening.bind(str(tmp_path / "log"))
+
+        async def log() -> None:
+            settings = LogSettings(os.devnull, f"unix:{tmp_path}/log")
+            found = Journal(catalogue.load(), settings, tmp_path, Stopped(), ["mx-a", "mx-b"])
+            Daemons(found, "mx-b").bound("qmgr", 2401)("qmgr.removed", queue_id="A1B2C")
+            found.close()
+
+        asyncio.run(log())
+        assert listening.recv(1000) == b"<22>Nov 22 09:18:54 mx-b postfix/qmgr[2401]: A1B2C: removed"
 
 
 @pytest.mark.parametrize("kind", ["udp", "unix", "tcp"])

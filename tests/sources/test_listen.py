@@ -18,7 +18,15 @@ from logscope.errors import ListenError, UsageError
 from logscope.grammar import catalogue
 from logscope.grammar.scan import Scanner
 from logscope.sources.buffers import new_buffer
-from logscope.sources.listen import Access, Listening, Received, listen, parse_endpoint, parse_networks
+from logscope.sources.listen import (
+    Access,
+    Listening,
+    Received,
+    listen,
+    parse_endpoint,
+    parse_networks,
+    refuse_places,
+)
 from logscope.sources.receiver import Senders
 
 MESSAGE = b"<22>Nov 22 08:41:56 mx-a postfix/smtpd[9]: connect from unknown[192.0.2.10]"
@@ -263,6 +271,8 @@ def test_others_are_refused_and_counted(ears: Callable[..., Ears]) -> None:
         ("[::1]:5514", ["udp://[::1]:5514", "tcp://[::1]:5514"]),
         ("tls://192.0.2.5:6514", ["tls://192.0.2.5:6514"]),
         ("unix:///run/log", ["unix:///run/log"]),
+        ("udp:192.0.2.5:514", ["udp://192.0.2.5:514"]),
+        ("unix:/run/log", ["unix:///run/log"]),
     ],
 )
 def test_places(text: str, endpoints: list[str]) -> None:
@@ -276,6 +286,17 @@ def test_wrong_places(text: str) -> None:
     with pytest.raises(UsageError) as error:
         parse_endpoint(text)
     assert error.value.hint
+
+
+@pytest.mark.parametrize("name", ["udp://127.0.0.1:5514", "udp:127.0.0.1:5514"])
+def test_places_that_stand_where_files_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    refuse_places(["-", "mail.log", "journal:", "udp:"])
+    with pytest.raises(UsageError) as error:
+        refuse_places(["mail.log", name])
+    assert error.value.hint == "Write --listen udp://127.0.0.1:5514."
+    (tmp_path / "udp:1").touch()
+    refuse_places(["udp:1"])
 
 
 def test_networks() -> None:

@@ -220,8 +220,9 @@ def tail(
     from logscope.cli.live import Wishes, run_live
     from logscope.cli.metrics import parse_address
     from logscope.live import GRACE
-    from logscope.sources.listen import Access, parse_endpoint, parse_networks
+    from logscope.sources.listen import Access, parse_endpoint, parse_networks, refuse_places
 
+    refuse_places(files or ())
     receivers = Receivers(tuple(alert_exec or ()), tuple(alert_webhook or ()))
     if alert_where and not (alert_exec or alert_webhook):
         raise UsageError("--alert-where alerts nobody", hint="Add --alert-exec or --alert-webhook.")

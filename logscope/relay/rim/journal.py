@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
@@ -41,13 +41,14 @@ class Journal:
         settings: LogSettings,
         directory: Path,
         clock: Clock,
-        hosts: Iterable[str] = (),
+        hosts: Collection[str] = (),
     ) -> None:
         self.clock = clock
         self._lines = LineWriter(catalogue)
         self._settings = settings
         self._zone = ZoneInfo(settings.zone)
         self._is_bsd = settings.form == "bsd"
+        self._takes_many = "{host}" not in settings.mail and len(hosts) > 1
         own = map(self._mail, hosts) if "{host}" in settings.mail else [settings.mail]
         targets = dict.fromkeys((settings.balancer, *own))
         self._targets = {name: Target(name, directory) for name in targets}
@@ -92,8 +93,9 @@ class Journal:
     ) -> Callable[[str, bytes], int]:
         """Puts a process's envelope around a text, and that into a log."""
         target = self._targets[name]
-        # A local socket belongs to one host, so nobody names it there.
-        host = "" if name.startswith("unix:") else host
+        # A local socket belongs to one host, so nobody names it there, unless servers share one here.
+        is_shared = self._takes_many and name == self._settings.mail
+        host = "" if name.startswith("unix:") and not is_shared else host
         has_priority = target.is_syslog or self._settings.form == "rfc5424"
         frames: dict[str, tuple[bytes, bytes]] = {}
         put, stamped = target.put, self._stamped

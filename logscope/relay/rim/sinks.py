@@ -43,6 +43,7 @@ class FileSink:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._is_cut = False
         self.lines_before = _lines(path) if path is not None and path.is_file() else 0
         self._descriptor = sys.stdout.fileno() if path is None else self._open(path)
 
@@ -56,14 +57,19 @@ class FileSink:
 
     def write(self, lines: list[bytes]) -> None:
         data = b"\n".join(lines) + b"\n"
+        if self._is_cut:
+            data = b"\n" + data  # a full disk took a part of the line before
         while data:
-            data = data[os.write(self._descriptor, data) :]
+            written = os.write(self._descriptor, data)
+            self._is_cut = data[written - 1 : written] != b"\n"
+            data = data[written:]
 
     def reopen(self) -> None:
         """Go on in a new file after the old one was renamed."""
         if self._path is not None:
             os.close(self._descriptor)
             self._descriptor = self._open(self._path)
+            self._is_cut = False
 
     def close(self) -> None:
         if self._path is not None:
