@@ -132,6 +132,7 @@ def events(
             [input_buffer(CHUNK), input_buffer(CHUNK)] if machine_code else [input_buffer(SMALL_CHUNK)],
             machine_code=machine_code,
             envelope=options.envelope,
+            signals=False,
         )
         for chunk in _chunks_ahead(feed) if machine_code else _chunks(feed):
             if chunk.rows.count:

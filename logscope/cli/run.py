@@ -150,6 +150,7 @@ class Run:
         tell: bool = True,
         coded: bool = False,
         with_mta_only: bool = False,
+        signals: bool = True,
     ) -> Result:
         """Read files and hand the batches of the wanted tables to the sink.
 
@@ -159,7 +160,7 @@ class Run:
             sink: takes the name of a table and rows of it.
             tell: whether to tell the user the result's notes; a report that shows them need not.
             coded: columns of sessions whose values repeat may be dictionary-coded.
-            with_mta_only: see `read_tables`.
+            with_mta_only, signals: see `read_tables`.
         """
         from logscope.cli.progress import progress
         from logscope.sources.reading import read_tables
@@ -167,7 +168,13 @@ class Run:
         with self.inputs(files) as sources:
             with progress(sources, wanted=not self.settings.quiet):
                 result = read_tables(
-                    sources, self.settings, tables, sink, coded=coded, with_mta_only=with_mta_only
+                    sources,
+                    self.settings,
+                    tables,
+                    sink,
+                    coded=coded,
+                    with_mta_only=with_mta_only,
+                    signals=signals,
                 )
             self.complain_of(sources)
         if result.counts.lines_read and not result.counts.parsed:

@@ -96,6 +96,7 @@ class Feed:
         buffers: where the bytes go, in turn. The rows of a chunk are valid until its buffer's turn comes
             again.
         envelope: what stands before each message, see `Options`.
+        signals: whether to gather what `detect.signals` does, for which many lines are read again.
         most_names: how many hosts, programs, servers and the like may be told apart; None for all there are.
 
     Attributes:
@@ -112,12 +113,14 @@ class Feed:
         *,
         machine_code: bool,
         envelope: str = "",
+        signals: bool = True,
         most_names: int | None = None,
     ) -> None:
         self.source = source
         self.counts = Counts()
         self.clock = clock
         self.collector = Collector(catalogue)
+        self._signals = signals
         self.lines = 0
         self.ended = False
         self.may_look_ahead = envelope != envelopes.JSON
@@ -307,9 +310,10 @@ class Feed:
         chunk = self._timed(rows)
         self.counts.add(rows.template)
         self._look_for_months(chunk)
-        self.collector.add(
-            rows, chunk.logged_at, self.source.name, chunk.first_line, machine_code=self._machine_code
-        )
+        if self._signals:
+            self.collector.add(
+                rows, chunk.logged_at, self.source.name, chunk.first_line, machine_code=self._machine_code
+            )
         self.lines += rows.count
         return chunk
 
@@ -365,10 +369,10 @@ def has_pieces(rows: Rows) -> bool:
     begins = rows.line_start
     if not len(begins):
         return False
-    buffer, last = rows.buffer, len(rows.buffer) - 1
-    digits = buffer[np.minimum(begins + len("2026-11-22T09:20:30.12345678"), last)] - np.uint8(ord("0"))
-    stamped = (digits <= 9) & (buffer[np.minimum(begins + len("2026-11-22"), last)] == ord("T"))
-    if not stamped.any():
+    buffer = rows.buffer
+    dated = begins[buffer.take(begins + len("2026-11-22"), mode="clip") == ord("T")]
+    digits = buffer.take(dated + len("2026-11-22T09:20:30.12345678"), mode="clip") - np.uint8(ord("0"))
+    if not (digits <= 9).any():
         return False
     return pieces.may_hold_marked(rows.slice(int(begins[0]), int(rows.line_end[-1])))
 

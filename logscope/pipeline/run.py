@@ -60,7 +60,8 @@ class Result:
         problems: inputs that could not be read to their end.
         skew_s: seconds by which a mail server's clock is ahead of a balancer's, by pair of host names,
             with its samples.
-        signals: lines about PROXY headers that belong to no session, and who logged at all.
+        signals: lines about PROXY headers that belong to no session, and who logged at all; empty where they
+            were not wanted.
     """
 
     counts: Counts
@@ -80,6 +81,7 @@ class Pipeline:
         catalogue: compiled grammars.
         options: how to read.
         events, deliveries: what the caller wants of the tables; the rest is not kept.
+        signals: whether `Result.signals` is wanted.
         text: see `text_of`.
         progress: told the bytes consumed after each chunk.
     """
@@ -92,6 +94,7 @@ class Pipeline:
         *,
         events: bool = True,
         deliveries: bool = False,
+        signals: bool = True,
         text: int = ALL_TEXT,
         progress: Callable[[int], None] | None = None,
         now: int = 0,
@@ -124,6 +127,7 @@ class Pipeline:
                 self._segments.buffers(number),
                 machine_code=self._machine_code,
                 envelope=options.envelope,
+                signals=signals,
             )
             for number, (index, source) in enumerate(zip(order, self._sources, strict=True))
         ]
@@ -262,6 +266,7 @@ def run(
     progress: Callable[[int], None] | None = None,
     now: int = 0,
     coded: bool = False,
+    signals: bool = True,
 ) -> Result:
     """Join everything and hand each finished batch to `sink(table, record_batch)`, one after the other, maybe
     in another thread.
@@ -276,6 +281,7 @@ def run(
         progress: told the bytes read so far, over all sources.
         now: the current time in nanoseconds, used only where nothing else says which year it is.
         coded: columns of sessions whose values repeat may be dictionary-coded.
+        signals: whether `Result.signals` is wanted.
     """
     columns = tuple(tables.get("sessions", ()))
     joining = Pipeline(
@@ -284,6 +290,7 @@ def run(
         options,
         events="events" in columns,
         deliveries="deliveries" in tables,
+        signals=signals,
         text=text_of(tables),
         progress=progress,
         now=now,

@@ -54,11 +54,11 @@ def read_frame(
         elif finder is not None:
             from logscope.detect.anomalies import READS
 
-            notes = read_tables(found.sources, settings, READS, finder.add).notes
+            notes = read_tables(found.sources, settings, READS, finder.add, signals=False).notes
         else:
             whole = arrow_schema(table)
             notes = read_tables(
-                found.sources, settings, {table: ()}, lambda _, batch: batches.append(batch)
+                found.sources, settings, {table: ()}, lambda _, batch: batches.append(batch), signals=False
             ).notes
         for source in found.sources:
             if source.problem is not None:

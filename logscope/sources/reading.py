@@ -133,6 +133,7 @@ def read_tables(
     *,
     coded: bool = False,
     with_mta_only: bool = False,
+    signals: bool = True,
 ) -> Result:
     """Join the sources and hand each batch to `sink(table, batch)`.
 
@@ -144,6 +145,7 @@ def read_tables(
         coded: columns of sessions whose values repeat may be dictionary-coded.
         with_mta_only: hand on sessions that no balancer logged, whatever `where` says: which frontend and
             client they are of is what a verdict has to find out.
+        signals: whether the result's signals are wanted, as they are for a verdict.
 
     Returns:
         the pipeline's result, with the notes of the preparation in front of its own.
@@ -177,6 +179,7 @@ def read_tables(
         within,
         now=time.time_ns(),
         coded=coded and condition is None and not _bounded(settings),
+        signals=signals,
     )
     result.notes[:0] = ready.notes
     result.notes += covered.notes()

@@ -27,7 +27,7 @@ def readiness(
         raise UsageError("readiness reads its input twice, so it cannot be standard input", hint=hint)
     named = run.named(files)
     found = Measured()
-    run.tables(named, TABLES, found.sessions, tell=False)
+    run.tables(named, TABLES, found.sessions, tell=False, signals=False)
     with open_inputs(named) as opened:
         _, batches, _ = read_events(opened.sources, run.settings)
         for batch in batches:

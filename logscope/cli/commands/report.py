@@ -37,6 +37,6 @@ def clients(
 
     by = sort_of(sort)
     gathered = ClientTable()
-    result = run.tables(files, {"sessions": READS}, lambda _table, batch: gathered.add(batch))
+    result = run.tables(files, {"sessions": READS}, lambda _table, batch: gathered.add(batch), signals=False)
     run.write(clients_report(gathered, result.quality, sort=by, limit=limit))
     return run.exit_code()

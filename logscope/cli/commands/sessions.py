@@ -37,5 +37,11 @@ def sessions(
         run.output() as stream,
         written_beside(table_writer(shown, table, stream, run.canvas, period=period)) as writer,
     ):
-        run.tables(files, {table: ()}, lambda _table, batch: writer.write(batch), coded=shown != "table")
+        run.tables(
+            files,
+            {table: ()},
+            lambda _table, batch: writer.write(batch),
+            coded=shown != "table",
+            signals=False,
+        )
     return run.exit_code()

@@ -48,7 +48,7 @@ def trace(
         )
     stories = Stories(Key.parse(key))
     named = run.named(files)
-    run.tables(named, TABLES, stories.add, tell=False)
+    run.tables(named, TABLES, stories.add, tell=False, signals=False)
     told = stories.told()
     shown = told[-limit:]
     moments = _moments(run, named, shown)
