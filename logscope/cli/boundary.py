@@ -7,6 +7,7 @@ import platform
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -14,6 +15,7 @@ from logscope import __version__
 from logscope.errors import ExitCode, LogscopeError
 from logscope.report.text import visible
 
+_NARROWEST = 20  # columns in which words are worth keeping together
 ISSUES = "the issue tracker of logscope"
 
 
@@ -54,8 +56,26 @@ def guarded(work: Callable[[], int], stderr: IO[str], environ: Mapping[str, str]
 
 def complain(error: LogscopeError, stderr: IO[str]) -> None:
     """Say what is wrong, where, and what to do next. Names and lines in it may come from anywhere."""
-    first, *more = error.explain().split("\n")
-    print("\n".join([f"logscope: {visible(first)}", *map(visible, more)]), file=stderr)
+    shown = [visible(line) for line in error.explain().split("\n")]
+    shown[0] = folded(f"logscope: {shown[0]}", stderr)
+    if error.hint:  # other lines are those of a file, with a mark under the place
+        shown[-1] = folded(shown[-1], stderr)
+    print("\n".join(shown), file=stderr)
+
+
+def folded(text: str, stream: IO[str]) -> str:
+    """A line cut between words, where it goes to a terminal that is not as wide."""
+    if not stream.isatty():
+        return text
+    import textwrap
+
+    with suppress(OSError, ValueError):
+        width = os.get_terminal_size(stream.fileno()).columns
+        if len(text) > width > _NARROWEST:
+            return textwrap.fill(
+                text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+            )
+    return text
 
 
 def _bug_report(error: Exception, environ: Mapping[str, str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from logscope.report.wording import number, plural, span
@@ -13,9 +14,31 @@ if TYPE_CHECKING:
     from logscope.sources.following import Following
 
 
-def summary(live: Live, started_at: float) -> str:
-    """What a live run says at its end; it began at `started_at` of `time.monotonic`."""
-    quality = live.quality
+class Counted:
+    """What a stage has counted up to now: a run that goes on tells what came since then."""
+
+    def __init__(self, live: Live) -> None:
+        self.quality = {name: count for name, count in live.quality.items() if isinstance(count, int)}
+        self.doubted = live.doubted
+        self.tally = replace(live.tally, sessions=live.tally.sessions.copy())
+
+    def without(self, before: Counted) -> Counted:
+        """What came since an earlier count."""
+        self.quality = {name: count - before.quality[name] for name, count in self.quality.items()}
+        self.doubted -= before.doubted
+        for name in ("late", "left_open", "amended", "evicted"):
+            setattr(self.tally, name, getattr(self.tally, name) - getattr(before.tally, name))
+        return self
+
+
+def summary(counted: Counted, started_at: float, shown: int | None) -> str:
+    """What a live run says at its end.
+
+    Args:
+        started_at: when it began, by `time.monotonic`.
+        shown: sessions that were shown one by one; None where none are.
+    """
+    quality, tally = counted.quality, counted.tally
     kinds = [
         f"{number(quality[name])} {words}"
         for name, words in (
@@ -29,14 +52,15 @@ def summary(live: Live, started_at: float) -> str:
         f"{plural(quality['lines_read'], 'line')} in {span(1000 * (time.monotonic() - started_at))}",
         f"{number(quality['unparsed'])} not understood" if quality["unparsed"] else "",
         plural(quality["sessions"], "session") + (f" ({', '.join(kinds)})" if kinds else ""),
-        f"{number(live.tally.left_open)} of them had not ended yet" if live.tally.left_open else "",
-        f"{number(live.tally.late)} lines came too late for their place (see --grace)"
-        if live.tally.late
+        f"{number(shown)} of them shown" if shown is not None and shown != quality["sessions"] else "",
+        f"{number(tally.left_open)} of them had not ended yet" if tally.left_open else "",
+        f"{number(tally.late)} lines came too late for their place (see --grace)" if tally.late else "",
+        f"{number(counted.doubted)} lines stamped more than a day ahead of the others"
+        if counted.doubted
         else "",
-        f"{number(live.doubted)} lines stamped more than a day ahead of the others" if live.doubted else "",
-        f"{number(live.tally.amended)} amended by late lines" if live.tally.amended else "",
-        f"{number(live.tally.evicted)} handed out before their ends, because too many were open"
-        if live.tally.evicted
+        f"{number(tally.amended)} amended by late lines" if tally.amended else "",
+        f"{number(tally.evicted)} handed out before their ends, because too many were open"
+        if tally.evicted
         else "",
     ]
     return ", ".join(part for part in parts if part)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from logscope.cli.last_words import crowds, losses, summary
+from logscope.cli.last_words import Counted, crowds, losses, summary
 from logscope.cli.loop import Loop, Shows, Stop, Together
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             shown.since = keeper.since
             for note in keeper.notes:
                 run.note(note)
+        before = Counted(live) if kept else None
         if kept:
             loop.go_on()
         elif warm_up:
@@ -168,7 +169,9 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             loop.pause()
         else:
             loop.finish()
-        last_words = [summary(live, started_at), *losses(following), *crowds(live)]
+        told = Counted(live) if before is None else Counted(live).without(before)
+        shown_rows = view.shown if isinstance(view, View) and not wishes.events else None
+        last_words = [summary(told, started_at, shown_rows), *losses(following), *crowds(live)]
     for words in last_words:
         run.note(words)
     if watch is not None:

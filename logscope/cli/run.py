@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from logscope import settings as configuration
 from logscope.cli import heap
-from logscope.cli.boundary import complain
+from logscope.cli.boundary import complain, folded
 from logscope.cli.streams import Target, choose_target, opened
 from logscope.errors import ExitCode, InputError, LogscopeError, UsageError
 from logscope.report.text import visible
@@ -66,7 +66,7 @@ class Run:
     def note(self, text: str) -> None:
         """Tell the user something, unless told to be quiet."""
         if not self.settings.quiet:
-            print(visible(f"logscope: {text}"), file=sys.stderr)
+            print(folded(visible(f"logscope: {text}"), sys.stderr), file=sys.stderr)
 
     def complain(self, problem: LogscopeError) -> None:
         """Tell the user about an input that cannot be read, and remember it for the exit code."""

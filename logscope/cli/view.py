@@ -25,6 +25,9 @@ class View:
         events: lines are shown, not sessions.
         condition: of which rows it has to hold that are shown; None for all.
         continues: rows have been written before, with what stands above them.
+
+    Attributes:
+        shown: sessions that were shown when they were over, each once.
     """
 
     rest_s = 60.0
@@ -50,6 +53,7 @@ class View:
         needed = condition.columns if condition else ()
         self._needed = tuple(dict.fromkeys((*self._columns, *needed)))
         self.since: int | None = None
+        self.shown = 0
 
     def _prepared(
         self, output: str, stream: IO[bytes], canvas: Canvas, catalogue: Catalogue
@@ -79,15 +83,20 @@ class View:
         if self._events or not batch.count:
             return
         rows = batch.sessions(self._needed)
-        if live.closing and self._for_people and self._on_terminal:
-            rows = rows.filter(~batch.unended)
-        self._write(rows if self.since is None else after(rows, self.since))
+        ended = live.closing and self._for_people and self._on_terminal
+        wanted = ~batch.unended if ended else None
+        self.shown += self._write(self._recent(rows if wanted is None else rows.filter(wanted)))
+        if batch.amendments:
+            again = batch.is_amendment if wanted is None else batch.is_amendment & wanted
+            self.shown -= self._selected(self._recent(rows.filter(again))).num_rows
+
+    def _recent(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        return rows if self.since is None else after(rows, self.since)
 
     def show_open(self, batch: Any) -> None:
         """Show sessions that go on."""
         if not self._events:
-            rows = batch.sessions(self._needed)
-            self._write(rows if self.since is None else after(rows, self.since))
+            self._write(self._recent(batch.sessions(self._needed)))
 
     def pause(self, live: Live) -> None:
         """Everything that has arrived has been shown."""
@@ -96,11 +105,15 @@ class View:
                 self._write(rows if self.since is None else _later(rows, self.since))
         self._stream.flush()
 
-    def _write(self, rows: pa.RecordBatch) -> None:
-        if self._condition is not None:
-            rows = self._condition.select(rows)
+    def _selected(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        return rows if self._condition is None else self._condition.select(rows)
+
+    def _write(self, rows: pa.RecordBatch) -> int:
+        """Write those that are wanted; returns how many they are."""
+        rows = self._selected(rows)
         if rows.num_rows:
             self._writer.write(rows.select(list(self._columns)) if self._columns else rows)
+        return int(rows.num_rows)
 
 
 def after(rows: pa.RecordBatch, moment: int) -> pa.RecordBatch:

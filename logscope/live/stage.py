@@ -135,6 +135,7 @@ class Live:
         self.tally = Tally()
         self._began: int | None = None
         self._evicting = False
+        self._was_busy = False  # there was more to read after the last pump than it read
         self._told: dict[int, int] = {}  # sessions shown while open: id, and from when on to show them again
         self._scanner = _new_scanner() if self.machine_code else None
         self.closing = False
@@ -238,7 +239,8 @@ class Live:
             self._read(stream, now)
             if self._scanner is not None:
                 stream.scan_ahead(self._scanner, now)
-        self._joiner.be_eager(self.eager and not self.busy)
+        behind, self._was_busy = self._was_busy and self.busy, self.busy
+        self._joiner.be_eager(self.eager and not behind)  # what is far behind is decided soon enough
         yield from self._join(now)
         if self._joiner.show_early():
             yield from self._flush()

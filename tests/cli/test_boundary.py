@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import os
+import pty
+import termios
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from logscope.cli.boundary import guarded
+from logscope.cli.boundary import complain, folded, guarded
 from logscope.cli.main import COMMANDS, with_command
 from logscope.cli.streams import Target, choose_target, opened
 from logscope.errors import (
@@ -229,3 +231,28 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     attempt: Callable[[], None] = write
     with pytest.raises(OutputError, match=r"cannot be written: No such file"):
         attempt()
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_messages_are_cut_between_words_on_a_terminal(columns: int) -> None:
+    """But the line of a file keeps its mark under the place."""
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, columns))
+    text = f"a = {'b' * 100}"
+    place = Place("logscope.toml", 3, 5, text)
+    words = "no input can be read here, because " * 4
+    with os.fdopen(theirs, "w") as stream:
+        complain(UsageError(words, place=place, hint="Look at this. " * 8), stream)
+        stream.flush()
+        shown = os.read(ours, 1 << 16).decode().splitlines()
+        assert [line for line in shown if "|" in line] == place.snippet()
+        prose = [line for line in shown if "|" not in line]
+        assert max(map(len, prose)) <= columns
+        said = f"logscope: {place}: {words}{'Look at this. ' * 8}"
+        assert " ".join(prose).split() == said.split()
+        assert folded("/var/log/" + "x" * 100, stream) == "/var/log/" + "x" * 100
+    os.close(ours)
+
+
+def test_messages_stay_on_their_lines_in_a_file() -> None:
+    assert folded("word " * 100, io.StringIO()) == "word " * 100

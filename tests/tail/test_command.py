@@ -114,6 +114,23 @@ def test_open_is_what_had_not_ended(count: int) -> None:
     assert b"%d sessions, %d of them had not ended yet" % (len(rows), unended) in done.stderr
 
 
+def test_the_end_says_how_many_sessions_were_shown() -> None:
+    """Where a condition leaves some out."""
+    done = run("tail", "--no-follow", "--where", "outcome = screened", "-o", "jsonl", *LOGS)
+    shown = len(sessions(done.stdout))
+    assert 0 < shown < 120
+    assert b"120 sessions (120 exactly joined), %d of them shown\n" % shown in done.stderr
+
+
+def test_a_run_that_goes_on_tells_of_its_own_lines(tmp_path: Path) -> None:
+    state = ("--state", tmp_path / "state", "--from-start", "--no-follow", "-o", "jsonl")
+    first = run("tail", *state, *LOGS)
+    second = run("tail", *state, *LOGS)
+    assert b"120 sessions (120 exactly joined)\n" in first.stderr
+    assert b"0 lines in " in second.stderr
+    assert b", 0 sessions\n" in second.stderr
+
+
 def test_all_had_ended() -> None:
     done = run("tail", "--no-follow", *LOGS)
     assert b"120 sessions (120 exactly joined)\n" in done.stderr
