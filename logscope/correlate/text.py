@@ -16,6 +16,7 @@ from logscope.correlate.layout import NULL
 from logscope.engine import kernel
 from logscope.grammar.fields import dsn_text
 from logscope.grammar.machine.write import put_address
+from logscope.wide_copy import SPARE, copy16, for_kernels
 
 Codes = NDArray[np.int64]
 
@@ -72,8 +73,11 @@ def span_texts(data: NDArray[np.uint8], spans: Codes, *, machine_code: bool) -> 
     lengths = np.where(present, spans & 0xFFFFFF, 0)
     offsets = np.zeros(len(spans) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    gathered = np.empty(int(offsets[-1]), np.uint8)
-    plain = (engine.compiled(gather) if machine_code else gather)(data, spans, offsets, gathered)
+    room = np.empty(int(offsets[-1]) + SPARE, np.uint8)
+    if machine_code:
+        for_kernels()
+    plain = (engine.compiled(gather) if machine_code else gather)(data, spans, offsets, room)
+    gathered = room[: offsets[-1]]
     if plain:
         mask = None if present.all() else pa.py_buffer(np.packbits(present, bitorder="little"))
         return pa.StringArray.from_buffers(len(spans), pa.py_buffer(offsets), pa.py_buffer(gathered), mask)
@@ -88,17 +92,27 @@ def span_texts(data: NDArray[np.uint8], spans: Codes, *, machine_code: bool) -> 
 
 @kernel
 def gather(data: NDArray[np.uint8], spans: Codes, offsets: NDArray[np.int32], out: NDArray[np.uint8]) -> bool:
-    """Copy each span to its place; returns whether all of it is ASCII."""
-    seen = 0
+    """Copy each span to its place; returns whether all of it is ASCII.
+
+    Args:
+        out: with room to spare; what is copied too far is overwritten by the next.
+    """
+    whole = data.shape[0] - SPARE
     for i in range(spans.shape[0]):
         if spans[i] == NULL:
             continue
         start = spans[i] >> 24
         at = offsets[i]
-        for k in range(spans[i] & 0xFFFFFF):
-            byte = data[start + k]
-            seen |= byte
-            out[at + k] = byte
+        length = spans[i] & 0xFFFFFF
+        if start + length <= whole:
+            for k in range(0, length, SPARE):
+                copy16(data, start + k, out, at + k)
+        else:
+            for k in range(length):
+                out[at + k] = data[start + k]
+    seen = 0
+    for k in range(offsets[spans.shape[0]]):
+        seen |= out[k]
     return seen < 128
 
 

@@ -239,8 +239,9 @@ class Layout:
         spans = np.append((start + offsets[:-1]) << kernels.SPAN_SHIFT | np.diff(offsets), self._text(absent))
         codes = array.indices
         if codes.null_count:
-            codes = pc.fill_null(codes.cast(pa.int64()), len(words))
-        self._words(spans[codes.to_numpy()])
+            wide = codes if codes.type.bit_width > 16 else codes.cast(pa.int32())
+            codes = pc.fill_null(wide, pa.scalar(len(words), wide.type))
+        self._words(spans.take(codes.to_numpy()))
 
     def _booleans(self, array: pa.Array, prefix: bytes, absent: bytes) -> None:
         spans = [self._text(text) for text in (prefix + b"false", prefix + b"true", absent)]

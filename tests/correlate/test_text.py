@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logscope.correlate.layout import NULL
-from logscope.correlate.text import address_texts, hex_texts
+from logscope.correlate.text import address_texts, hex_texts, span_texts
 
 IPV4 = st.ip_addresses(v=4)
 IPV6 = st.one_of(
@@ -39,3 +39,16 @@ def test_addresses_are_canonical(addresses: list[IPv4Address | IPv6Address | Non
 @given(st.lists(st.integers(0, 2**64 - 1)))
 def test_ids_have_sixteen_digits(values: list[int]) -> None:
     assert hex_texts(np.array(values, np.uint64)).to_pylist() == [f"{value:016x}" for value in values]
+
+
+@given(st.lists(st.one_of(st.none(), st.binary(max_size=40), st.text("abcxyz", max_size=40).map(str.encode))))
+def test_spans_are_read_up_to_the_end_of_the_heap(texts: list[bytes | None]) -> None:
+    heap = np.frombuffer(b"".join(text or b"" for text in texts), np.uint8).copy()
+    ends = np.cumsum([len(text or b"") for text in texts])
+    spans = [
+        NULL if text is None else (int(end) - len(text)) << 24 | len(text)
+        for text, end in zip(texts, ends, strict=True)
+    ]
+    expected = [None if text is None else text.decode("utf-8", "backslashreplace") for text in texts]
+    for machine_code in (False, True):
+        assert span_texts(heap, np.array(spans, np.int64), machine_code=machine_code).to_pylist() == expected
