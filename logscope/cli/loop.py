@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from logscope.sources.following import Following
     from logscope.sources.reading import Preparation
 
-GATHER_S = 0.075
-"""From one look at what has come to the next: lines that come one by one are taken together. Half
-of the grace, so that what has waited long enough is joined with what has come."""
+GATHER_S = 0.1
+"""From one look at what has come to the next: lines that come one by one are taken together. With the grace
+it is as long as it takes to show a session."""
 REST_S = 1.0
 """How long nothing is done where nothing wakes the loop, and nothing is due."""
 _LEAST_REST_S = 0.002

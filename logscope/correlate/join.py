@@ -226,9 +226,12 @@ class Joiner:
     @property
     def first_deadline(self) -> int | None:
         """When the first deadline falls due; None without any."""
-        memory = self._memory
-        first = (int(memory[TIMERS_FIRST + 2 * kind]) for kind in range(TIMER_KINDS))
-        return min((int(memory[timer + T_AT]) for timer in first if timer >= 0), default=None)
+        memory, earliest = self._memory, None
+        for place in range(TIMERS_FIRST, TIMERS_FIRST + 2 * TIMER_KINDS, 2):
+            timer = memory[place]
+            if timer >= 0 and (earliest is None or memory[timer + T_AT] < earliest):
+                earliest = int(memory[timer + T_AT])
+        return earliest
 
     def is_due(self, until: int) -> bool:
         """Whether a deadline falls before a moment, or at it."""

@@ -29,6 +29,7 @@ class Dictionary:
     def _forget_labels(self) -> None:
         self._naming = NOTHING_SAID
         self._labels: list[tuple[int, int]] = []
+        self._label_columns = np.empty((2, 0), np.int64)
 
     def translate(self, names: Names) -> Codes:
         """int64[names]: this dictionary's codes of a scanner's names."""
@@ -52,8 +53,9 @@ class Dictionary:
             name = self._names.raw(code)
             host, server = naming.host(name), naming.host_of_server(name)
             self._labels.append((1 + crc32(host), 1 + crc32(server)))
-        both = np.array(self._labels, np.int64).reshape(-1, 2)
-        return np.ascontiguousarray(both[:, 0]), np.ascontiguousarray(both[:, 1])
+        if self._label_columns.shape[1] != len(self._labels):
+            self._label_columns = np.ascontiguousarray(np.array(self._labels, np.int64).T)
+        return self._label_columns[0], self._label_columns[1]
 
     def raw(self, code: int) -> bytes:
         """The bytes of a code."""

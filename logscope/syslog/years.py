@@ -15,6 +15,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -130,9 +131,15 @@ def in_year(stamps: Times, year: int) -> Times:
     of March."""
     march = _START_2000 + _MARCH * DAY
     if stamps.max() < march or stamps.min() >= march:
-        shift = int(in_years(stamps[:1], np.array([year]))[0] - stamps[0])
-        return stamps + shift
+        return stamps + _shift(year, bool(stamps[0] >= march))
     return in_years(stamps, np.full(stamps.shape, year))
+
+
+@lru_cache(64)
+def _shift(year: int, after_february: bool) -> int:
+    """From the year 2000 to another one."""
+    moment = _START_2000 + (_MARCH * DAY if after_february else 0)
+    return int(in_years(np.array([moment]), np.array([year]))[0] - moment)
 
 
 def in_years(stamps: Times, years: Years) -> Times:
