@@ -144,9 +144,14 @@ def _dispatch(given: list[str]) -> int:
     except SystemExit as error:  # what the option parser makes of a closed pipe
         raise (BrokenPipeError() if isinstance(error.__context__, BrokenPipeError) else error) from None
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            return ExitCode.UNUSABLE
         if _is_usage(error):
             raise _usage_error(error) from None
         raise
+    if code == ExitCode.INTERRUPTED:  # what the option parser makes of Ctrl-C
+        raise KeyboardInterrupt
     if sys.stdout is not None:
         sys.stdout.flush()  # what cannot be written is an error, and here is who tells of it
     return int(code) if isinstance(code, int) else ExitCode.FINE

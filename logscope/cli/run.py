@@ -68,6 +68,10 @@ class Run:
         if not self.settings.quiet:
             print(folded(visible(f"logscope: {text}"), sys.stderr), file=sys.stderr)
 
+    def note_compiling(self) -> None:
+        """Tell why nothing happens at first."""
+        self.note("making machine code for this computer, once; this takes about a minute")
+
     def complain(self, problem: LogscopeError) -> None:
         """Tell the user about an input that cannot be read, and remember it for the exit code."""
         self.problems.append(problem)
@@ -163,9 +167,12 @@ class Run:
             with_mta_only, signals: see `read_tables`.
         """
         from logscope.cli.progress import progress
+        from logscope.pipeline import has_machine_code, wants_machine_code
         from logscope.sources.reading import read_tables
 
         with self.inputs(files) as sources:
+            if wants_machine_code(sources, None) and not has_machine_code():
+                self.note_compiling()
             with progress(sources, wanted=not self.settings.quiet):
                 result = read_tables(
                     sources,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from logscope.cli.boundary import complain, folded, guarded
-from logscope.cli.main import COMMANDS, with_command
+from logscope.cli.main import COMMANDS, main, with_command
 from logscope.cli.streams import Target, choose_target, opened
 from logscope.errors import (
     EvidenceError,
@@ -27,6 +27,38 @@ from logscope.errors import (
     UsageError,
     did_you_mean,
 )
+
+
+def test_who_is_interrupted_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("logscope.cli.run.Run.tables", interrupt)
+    assert main(["report", "clients", str(tmp_path)]) == ExitCode.INTERRUPTED
+    assert capsys.readouterr().err == "logscope: interrupted\n"
+
+
+def test_a_simulation_that_is_interrupted_says_how_far_it_came(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def interrupt(*_: object, report: Callable[[int], None], **__: object) -> None:
+        report(1200)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("logscope.simulate.output.write_logs", interrupt)
+    assert main(["simulate", str(tmp_path / "site"), "-n", "5000"]) == ExitCode.INTERRUPTED
+    told = capsys.readouterr().err
+    assert "site is not whole: 1,200 of 5,000 sessions were made\n" in told
+    assert told.endswith("logscope: interrupted\n")
+
+
+@pytest.mark.parametrize("group", ["report", "grammar", "config"])
+def test_a_group_alone_shows_its_commands(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group]) == ExitCode.UNUSABLE
+    out, told = capsys.readouterr()
+    assert (out, told.partition(" [OPTIONS]")[0]) == ("", f"Usage: logscope {group}")
 
 
 def outcome(error: BaseException, **environ: str) -> tuple[int, str]:

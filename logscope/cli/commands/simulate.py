@@ -354,20 +354,30 @@ def _write(
     from logscope.simulate.output import write_logs, write_tables
 
     if simulation.machine_code and not _is_compiled():
-        run.note("making machine code for this computer, once; this takes half a minute")
+        run.note_compiling()
     started = time.monotonic()
     done = [0]
 
     def report(count: int) -> None:
         done[0] = count
 
-    with counting("simulating", simulation.sessions, lambda: done[0], wanted=not run.settings.quiet):
-        if tables:
-            summary = write_tables(simulation, directory, tables, report=report)
-        else:
-            summary = write_logs(
-                simulation, style, catalogue.load(), directory, truth=truth, rotate_s=rotate_s, report=report
-            )
+    try:
+        with counting("simulating", simulation.sessions, lambda: done[0], wanted=not run.settings.quiet):
+            if tables:
+                summary = write_tables(simulation, directory, tables, report=report)
+            else:
+                summary = write_logs(
+                    simulation,
+                    style,
+                    catalogue.load(),
+                    directory,
+                    truth=truth,
+                    rotate_s=rotate_s,
+                    report=report,
+                )
+    except KeyboardInterrupt:
+        run.note(f"{directory} is not whole: {done[0]:,} of {simulation.sessions:,} sessions were made")
+        raise
     elapsed_s = time.monotonic() - started
     what = ", ".join(f"{name} ({count:,})" for name, count in summary.counts.items())
     run.note(
