@@ -111,6 +111,10 @@ def _postfix_files(path: Path) -> tuple[Path, Path | None]:
         SettingsError: there is no such file, or its name does not tell which it is.
     """
     if path.is_dir():
+        others = sorted(path.glob("*.main.cf"))
+        if others and not (path / "main.cf").exists():
+            hint = f"Name one file for each host: {others[0].name.removesuffix('.main.cf')}={others[0]}"
+            raise SettingsError("no main.cf inside, but several", place=Place(str(path)), hint=hint)
         return path / "main.cf", _existing(path / "master.cf")
     first, plus, second = str(path).partition("+")
     if plus and not path.exists():

@@ -163,11 +163,17 @@ def read_tables(
             needed += condition.columns
         columns += [name for name in dict.fromkeys(needed) if name not in columns]
 
+    passed = 0  # rows before and after the condition
+    is_met = False
+
     def within(table: str, batch: pa.RecordBatch) -> None:
+        nonlocal passed, is_met
         if table == main:
             covered.add(table, batch)
         batch = in_period(table, batch, settings)
         if condition and table == main:
+            passed += batch.num_rows
+            is_met = is_met or condition.select(batch).num_rows > 0
             batch = condition.select(batch, _mta_only(batch) if with_mta_only else None)
         sink(table, batch.select(list(tables[table])) if tables[table] else batch)
 
@@ -183,6 +189,8 @@ def read_tables(
     )
     result.notes[:0] = ready.notes
     result.notes += covered.notes()
+    if passed and not is_met:
+        result.notes.append(f"--where holds for none of {passed:,} {main}.")
     return result
 
 
