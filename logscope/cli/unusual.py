@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EVERY_S = 10.0
 """How often it is judged, at most; …"""
-_SHARE = 0.08
+_SHARE = 0.04
 """… and so seldom that judging takes no more than this part of what all else costs the processor, but …"""
 LATEST_S = 120.0
 """… no more seldom than this."""
@@ -54,9 +54,13 @@ class Unusual:
         if live.closing:
             return
         if batch.count:
-            self._finder.add("sessions", batch.new(batch.sessions(_sessions_read())))
+            self._finder.add("sessions", batch.new(batch.sessions(_read("sessions"))))
             self._new = True
-        for table, rows in (("messages", batch.message_table()), ("deliveries", batch.delivery_table())):
+        messages = batch.message_table(_read("messages"))
+        for table, rows in (
+            ("messages", messages),
+            ("deliveries", batch.delivery_table(_read("deliveries"))),
+        ):
             if rows.num_rows:
                 self._finder.add(table, rows)
                 self._new = True
@@ -86,11 +90,11 @@ class Unusual:
         return waited_s >= LATEST_S or self._spent_s + self._last_s <= _SHARE * rest_s
 
 
-def _sessions_read() -> list[str]:
-    """Without the lines of each, which nobody here shows."""
+def _read(table: str) -> list[str]:
+    """What is looked at, without the lines of each session, which nobody here shows."""
     from logscope.detect.anomalies import READS
 
-    return [name for name in READS["sessions"] if name != "events"]
+    return [name for name in READS[table] if name != "events"]
 
 
 def line_of(news: News) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -200,8 +200,12 @@ class Finished(FinishedSessions):
 
     # --- messages and deliveries ----------------------------------------------------------------------------
 
-    def message_table(self) -> pa.RecordBatch:
-        """The `messages` table: those of the sessions handed out, and those that no session brought."""
+    def message_table(self, only: Collection[str] | None = None) -> pa.RecordBatch:
+        """The `messages` table: those of the sessions handed out, and those that no session brought.
+
+        Args:
+            only: the columns wanted; None: all.
+        """
         brought = self._session_messages
         messages = self.taken.messages
         others = messages[messages[:, 0] < 0].T
@@ -214,45 +218,45 @@ class Finished(FinishedSessions):
             values: Codes = facts[_MESSAGE_FACTS[column]]
             return values
 
-        columns = {
-            "mta_host": self.hosts(fact(M_HOST)),
-            "queue_id": self.heap(fact(M_QUEUE_ID)),
-            "queued_at": _times(fact(M_QUEUED)),
-            "session_id": ids,
-            "message_id": self.heap(fact(M_MESSAGE_ID)),
-            "sender": self.heap(fact(M_SENDER)),
-            "size": _integers(fact(M_SIZE)),
-            "recipient_count": _integers(fact(M_RECIPIENTS)),
-            "removed_at": _times(fact(M_REMOVED)),
-            "final_status": coded(FINAL_STATUSES, facts[MESSAGE_STATUS]),
-            "next_queue_id": self.heap(fact(M_NEXT_QUEUE_ID)),
+        columns: dict[str, Callable[[], pa.Array]] = {
+            "mta_host": lambda: self.hosts(fact(M_HOST)),
+            "queue_id": lambda: self.heap(fact(M_QUEUE_ID)),
+            "queued_at": lambda: _times(fact(M_QUEUED)),
+            "session_id": lambda: ids,
+            "message_id": lambda: self.heap(fact(M_MESSAGE_ID)),
+            "sender": lambda: self.heap(fact(M_SENDER)),
+            "size": lambda: _integers(fact(M_SIZE)),
+            "recipient_count": lambda: _integers(fact(M_RECIPIENTS)),
+            "removed_at": lambda: _times(fact(M_REMOVED)),
+            "final_status": lambda: coded(FINAL_STATUSES, facts[MESSAGE_STATUS]),
+            "next_queue_id": lambda: self.heap(fact(M_NEXT_QUEUE_ID)),
         }
-        return pa.RecordBatch.from_arrays(list(map(plain, columns.values())), names=list(columns))
+        return _made(columns, only)
 
-    def delivery_table(self) -> pa.RecordBatch:
-        """The `deliveries` table of the lines since the last one."""
+    def delivery_table(self, only: Collection[str] | None = None) -> pa.RecordBatch:
+        """The `deliveries` table of the lines since the last one; `only`: the columns wanted."""
         facts = np.ascontiguousarray(self.taken.deliveries.T)
-        columns = {
-            "mta_host": self.hosts(facts[Y_HOST]),
-            "queue_id": self.heap(facts[Y_QUEUE_ID]),
-            "queued_at": _times(facts[Y_QUEUED]),
-            "logged_at": _times(facts[Y_LOGGED]),
-            "recipient": self.heap(facts[Y_RECIPIENT]),
-            "original_recipient": self.heap(facts[Y_ORIGINAL]),
-            "relay_host": self.heap(facts[Y_RELAY]),
-            "relay_address": self.addresses(facts[Y_RELAY_HI], facts[Y_RELAY_LO]),
-            "relay_port": _integers(facts[Y_RELAY_PORT]),
-            "delay_s": _decimals(facts[Y_DELAY]),
-            "delay_before_queue_s": _decimals(facts[Y_DELAY_A]),
-            "delay_in_queue_s": _decimals(facts[Y_DELAY_B]),
-            "delay_connect_s": _decimals(facts[Y_DELAY_C]),
-            "delay_transmit_s": _decimals(facts[Y_DELAY_D]),
-            "dsn": coded_dsns(facts[Y_DSN]),
-            "status": coded(STATUSES, facts[Y_STATUS]),
-            "reply": self.heap(facts[Y_REPLY]),
-            "tls": self.heap(facts[Y_TLS]),
+        columns: dict[str, Callable[[], pa.Array]] = {
+            "mta_host": lambda: self.hosts(facts[Y_HOST]),
+            "queue_id": lambda: self.heap(facts[Y_QUEUE_ID]),
+            "queued_at": lambda: _times(facts[Y_QUEUED]),
+            "logged_at": lambda: _times(facts[Y_LOGGED]),
+            "recipient": lambda: self.heap(facts[Y_RECIPIENT]),
+            "original_recipient": lambda: self.heap(facts[Y_ORIGINAL]),
+            "relay_host": lambda: self.heap(facts[Y_RELAY]),
+            "relay_address": lambda: self.addresses(facts[Y_RELAY_HI], facts[Y_RELAY_LO]),
+            "relay_port": lambda: _integers(facts[Y_RELAY_PORT]),
+            "delay_s": lambda: _decimals(facts[Y_DELAY]),
+            "delay_before_queue_s": lambda: _decimals(facts[Y_DELAY_A]),
+            "delay_in_queue_s": lambda: _decimals(facts[Y_DELAY_B]),
+            "delay_connect_s": lambda: _decimals(facts[Y_DELAY_C]),
+            "delay_transmit_s": lambda: _decimals(facts[Y_DELAY_D]),
+            "dsn": lambda: coded_dsns(facts[Y_DSN]),
+            "status": lambda: coded(STATUSES, facts[Y_STATUS]),
+            "reply": lambda: self.heap(facts[Y_REPLY]),
+            "tls": lambda: self.heap(facts[Y_TLS]),
         }
-        return pa.RecordBatch.from_arrays(list(map(plain, columns.values())), names=list(columns))
+        return _made(columns, only)
 
 
 class StillOpen(Finished):
@@ -336,6 +340,12 @@ _SESSION_COLUMNS: dict[str, Callable[[Finished], pa.Array]] = {
     "events": Finished.events,
     "amends": Finished.amends,
 }
+
+
+def _made(columns: dict[str, Callable[[], pa.Array]], only: Collection[str] | None) -> pa.RecordBatch:
+    """A table of those columns that are wanted."""
+    names = [name for name in columns if only is None or name in only]
+    return pa.RecordBatch.from_arrays([plain(columns[name]()) for name in names], names=names)
 
 
 def _way(linked: Mask, method: Codes, confidence: Codes, probability: Codes) -> Codes:

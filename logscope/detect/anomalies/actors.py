@@ -55,6 +55,8 @@ class Burst:
         usual: what an ordinary actor has in such a window at most once in a thousand times; of a
             sender, what is its own.
         what: measure of a sender's `peak` and `usual`.
+        is_account: a sender that logged in.
+        company: how many others of a sender's domain changed with it.
     """
 
     kind: str
@@ -69,6 +71,8 @@ class Burst:
     example: dict[str, Any] | None = None
     over: bool = False
     what: str = ""
+    is_account: bool = False
+    company: int = 0
 
 
 @dataclass

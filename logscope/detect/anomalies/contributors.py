@@ -11,11 +11,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logscope.detect.anomalies.columns import Longs, counted
+from logscope.arrow import as_texts
+from logscope.detect.anomalies.columns import Coded, Longs, counted, encoded
 from logscope.detect.anomalies.ledger import SECOND
 
 BUCKET_S = 300
@@ -47,12 +47,12 @@ class Seen:
         return known
 
 
-def networks_of(clients: Sequence[str]) -> list[str]:
+def networks_of(clients: Sequence[str]) -> Coded:
     """The network of each address: /24 of IPv4, /48 of IPv6."""
-    texts = pa.array(clients, pa.string())
+    texts = as_texts(clients)
     texts = pc.replace_substring_regex(texts, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.0/24")
     texts = pc.replace_substring_regex(texts, r"^((?:[0-9a-f]*:){3})[0-9a-f:.]*$", r"\1:/48")
-    return list(pc.replace_substring(texts, ":::", "::").to_pylist())
+    return encoded(pc.replace_substring(texts, ":::", "::"))
 
 
 class Contributors:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from logscope.detect.anomalies.actors import Burst
-from logscope.detect.anomalies.contributors import BUCKET_S
-from logscope.detect.anomalies.explain import Cause, burst_explains, crowds, heavy_explains, overlap, stem
+from logscope.detect.anomalies.contributors import BUCKET_S, Contributors
+from logscope.detect.anomalies.explain import (
+    Cause,
+    burst_explains,
+    crowds,
+    heavy_explains,
+    mailing_explains,
+    overlap,
+    stem,
+)
 from logscope.detect.anomalies.panels import FLEET, Scope
-from logscope.detect.anomalies.senders import SIZE
+from logscope.detect.anomalies.senders import SIZE, domain_of
 from logscope.detect.anomalies.sorting import Sorter
+
+_MANY_TIMES = 5
+"""As many sessions as with unknown recipients: it brings mail."""
+_AS_BEFORE = 0.25
+_MANY_SENDERS = 3
+"""So many senders of one domain that change at one time have one cause."""
 
 
 def actors(sorter: Sorter) -> None:
@@ -23,11 +37,44 @@ def actors(sorter: Sorter) -> None:
         "connection_scan",
     ):
         bursts = [one for one in sorter.signs.gathered.actors[kind].take() if not sorter.allowed(one.actor)]
+        if kind == "user_enumeration":
+            bursts = [one for one in bursts if not _mails_others(sorter, one)]
         for crowd in crowds(bursts):
             _one_crowd(sorter, kind, crowd)
+    _senders(sorter)
+
+
+def _mails_others(sorter: Sorter, burst: Burst) -> bool:
+    """Whether most of what it brings is for users that there are, as of one with an old list of addresses:
+    who tries names finds few.
+    """
+    codes = sorter.signs.gathered.sessions.code_numbers
+    top = sorter.signs.gathered.clients.top
+    every = top([int(codes("sessions", ["all"])[0])], burst.since, burst.until)[burst.actor]
+    refused = top([int(codes("refused", ["unknown_user"])[0])], burst.since, burst.until)[burst.actor]
+    return every >= _MANY_TIMES * max(refused, 1)
+
+
+def _senders(sorter: Sorter) -> None:
+    """Senders that changed: each by itself, but those of a domain that changes as a whole, and several of one
+    domain at one time, are one matter.
+    """
+    by_domain: dict[tuple[str, bool], list[Burst]] = defaultdict(list)
     for burst in sorter.signs.gathered.senders.take():
         if not (sorter.allowed(burst.actor) or _known_to_send(sorter, burst) or _as_others(sorter, burst)):
-            _one_crowd(sorter, "sender_shift", [burst])
+            by_domain[domain_of(burst.actor), burst.is_account].append(burst)
+    for (domain, accounts), bursts in by_domain.items():
+        for crowd in crowds(bursts):
+            company = max(one.company for one in crowd)
+            if company and not accounts:
+                others = max(company, len(crowd) - 1)
+                where = f"{others:,} others of {domain}" if domain else f"{others:,} others"
+                _one_crowd(sorter, "sender_shift", crowd, f"{where} changed with it, as with a newsletter")
+            elif company or len(crowd) >= _MANY_SENDERS:
+                _one_crowd(sorter, "sender_shift", crowd)
+            else:
+                for burst in crowd:
+                    _one_crowd(sorter, "sender_shift", [burst])
 
 
 def _known_to_send(sorter: Sorter, burst: Burst) -> bool:
@@ -51,7 +98,7 @@ def _as_others(sorter: Sorter, burst: Burst) -> bool:
     )
 
 
-def _one_crowd(sorter: Sorter, kind: str, bursts: list[Burst]) -> None:
+def _one_crowd(sorter: Sorter, kind: str, bursts: list[Burst], ordinary: str = "") -> None:
     """Bursts of one kind at one time: one actor, or several that act alike."""
     first = bursts[0]
     over = all(one.over for one in bursts)
@@ -59,14 +106,16 @@ def _one_crowd(sorter: Sorter, kind: str, bursts: list[Burst]) -> None:
     for one in bursts:
         who[one.actor] += one.count
     name = {"account_takeover": "user", "sender_shift": "sender"}.get(kind, "client")
-    scope = Scope(name, first.actor) if len(who) == 1 else Scope(name, f"{len(who)} {name}s")
+    domain = domain_of(first.actor) if kind == "sender_shift" else ""
+    many = f"{len(who)} {name}s of {domain}" if domain else f"{len(who)} {name}s"
+    scope = Scope(name, first.actor) if len(who) == 1 else Scope(name, many)
     cause = Cause(
         kind, scope, first.since, first.detected, max(one.until for one in bursts) if over else None,
         sum(who.values()), first.usual, burst=first, who=who, clients=len(who),
     )  # fmt: skip
     if kind == "auth_guessing" and len(who) >= 8:
         cause.kind, cause.scope = "auth_guessing_distributed", FLEET
-    sorter.take(cause, burst_explains)
+    sorter.take(cause, mailing_explains if ordinary else burst_explains, ordinary)
 
 
 def newcomers(sorter: Sorter) -> None:
@@ -118,6 +167,8 @@ def _heavy(sorter: Sorter, kind: str) -> Iterator[Cause]:
             both = count + recent.get(name, 0)
             if both < 60 or both < 0.06 * (total + before_total):
                 continue
+            if _was_there(table, int(code), bucket, name, both):
+                continue
             if (
                 kind == "network"
                 and max(
@@ -144,6 +195,14 @@ def _heavy(sorter: Sorter, kind: str) -> Iterator[Cause]:
         if cause.end >= signs.now_s - BUCKET_S:
             cause.until = None
         yield cause
+
+
+def _was_there(table: Contributors, code: int, bucket: int, name: str, both: int) -> bool:
+    """Whether it came in the hour before as well: in a short log everybody was seen for the first time not
+    long ago, and who stays while others go has a larger part.
+    """
+    earlier = [table.in_bucket(code, bucket - back)[name] for back in range(2, 14)]
+    return sum(earlier) / len(earlier) >= _AS_BEFORE * both / 2
 
 
 def _why_ordinary(sorter: Sorter, cause: Cause) -> str:

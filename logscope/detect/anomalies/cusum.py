@@ -36,12 +36,14 @@ class Test:
     Attributes:
         factor: of the rate, or of the odds of a share; below 1 a fall.
         points: for shares, the least change of the share itself.
+        rest: for shares, what part of the others stays others, at least: a share near one does not double.
     """
 
     __test__ = False
 
     factor: float
     points: float = 0.0
+    rest: float = 0.5
 
 
 @dataclass
@@ -380,7 +382,7 @@ def _share_gain(test: Test, x: Floats, n: Floats, share: Floats) -> Floats:
     odds = share / (1 - share) * test.factor
     other = odds / (1 + odds)
     if test.factor > 1:
-        other = np.minimum(np.maximum(other, share + test.points), 1 - (1 - share) / 2)
+        other = np.minimum(np.maximum(other, share + test.points), 1 - (1 - share) * test.rest)
     else:
         other = np.minimum(other, share - test.points)
     # a share that cannot fall so far is not tested: its other is itself, and gains nothing

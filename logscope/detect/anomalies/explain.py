@@ -163,7 +163,8 @@ def crowds(bursts: Sequence[Burst]) -> Iterator[list[Burst]]:
 
 
 def silence_explains(_cause: Cause, sign: Sign) -> bool:
-    return sign.detector not in ("destination", "queue")
+    # nothing is hidden because nobody comes
+    return sign.detector not in ("destination", "queue") and sign.what[0] != "masked"
 
 
 def outage_explains(_cause: Cause, _sign: Sign) -> bool:
@@ -184,7 +185,7 @@ def gone_explains(cause: Cause, sign: Sign) -> bool:
 def hop_explains(_cause: Cause, sign: Sign) -> bool:
     return sign.detector not in ("destination", "queue", "delivery", "size") and sign.what[0] in (
         "hops", "outcome", "dialogue", "screen", "test", "reason", "refused", "auth", "duration_ms",
-        "sessions", "masked", "termination_state", "mail",
+        "screen_ms", "sessions", "masked", "termination_state", "mail",
     )  # fmt: skip
 
 
@@ -214,7 +215,14 @@ def burst_explains(cause: Cause, sign: Sign) -> bool:
     )
 
 
+def mailing_explains(_cause: Cause, sign: Sign) -> bool:
+    """Larger messages take longer to come and to be handed over; nothing else comes of a newsletter."""
+    return sign.detector == "size" or sign.what[0] in ("before_queue_ms", "transmit_ms")
+
+
 def heavy_explains(cause: Cause, sign: Sign) -> bool:
+    if sign.what[0] == "masked":
+        return False
     if sign.since > cause.since + _COMES_S:
         # what is there all the time, as a monitor is, changes nothing later but the whole
         return sign.up and sign.is_volume and _meanwhile(cause, sign) >= 0.6 * sign.excess

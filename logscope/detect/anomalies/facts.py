@@ -31,9 +31,9 @@ SESSION_READS = (
 )  # fmt: skip
 """Columns of `sessions` that are read; those that are missing are taken as unknown."""
 
-MESSAGE_READS = ("mta_host", "queued_at", "removed_at", "sender", "size", "recipient_count", "session_id")
+MESSAGE_READS = ("mta_host", "queued_at", "sender", "size", "recipient_count", "session_id")
 DELIVERY_READS = (
-    "mta_host", "queue_id", "logged_at", "recipient", "relay_host", "status", "dsn", "delay_s",
+    "mta_host", "queue_id", "logged_at", "recipient", "status", "delay_s",
     "delay_before_queue_s", "delay_in_queue_s", "delay_connect_s", "delay_transmit_s",
 )  # fmt: skip
 
@@ -316,8 +316,14 @@ def message_families(columns: Columns) -> list[Family]:
     ]
 
 
-def delivery_families(columns: Columns) -> list[Family]:
-    """What there is to count of deliveries."""
+def delivery_families(columns: Columns, again: Bools) -> list[Family]:
+    """What there is to count of deliveries.
+
+    Args:
+        again: those of mail that was deferred before. How long they take says nothing of now: what could not
+            be delivered goes to slow and distant hosts, and the first of the delays then counts the time that
+            it waited (Postfix, `delays=` in smtp(8)'s log).
+    """
     everything = np.arange(columns.count)
     families = [
         Family("deliveries", everything, np.zeros(columns.count, np.int64), ["all"]),
@@ -325,7 +331,7 @@ def delivery_families(columns: Columns) -> list[Family]:
     ]
     for name in ("before_queue", "in_queue", "connect", "transmit"):
         seconds = columns.decimals(f"delay_{name}_s")
-        ms = np.where(np.isnan(seconds), -1, np.nan_to_num(seconds) * 1000).astype(np.int64)
+        ms = np.where(np.isnan(seconds) | again, -1, np.nan_to_num(seconds) * 1000).astype(np.int64)
         families.append(milliseconds(f"{name}_ms", ms))
     return families
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from logscope.arrow import together
 from logscope.detect.anomalies.actors import Actors, Doing
-from logscope.detect.anomalies.columns import NULL, Coded, Columns, Longs, counted, encoded
+from logscope.detect.anomalies.columns import NULL, Bools, Coded, Columns, Longs, counted, encoded
 from logscope.detect.anomalies.contributors import Contributors, Seen, networks_of
 from logscope.detect.anomalies.facts import (
     DELIVERY_READS,
@@ -243,16 +243,16 @@ class Gathered:
             self.newcomers = dict(list(self.newcomers.items())[-50_000:])
 
     @staticmethod
-    def _by_network(networks: list[str], clients: Longs, counts: Longs) -> tuple[list[str], Longs]:
-        codes, names = encoded(pa.array([networks[at] for at in clients.tolist()], pa.string()))
-        return names, np.bincount(codes, weights=counts, minlength=len(names)).astype(np.int64)
+    def _by_network(networks: Coded, clients: Longs, counts: Longs) -> tuple[list[str], Longs]:
+        present, inverse = np.unique(networks.codes[clients], return_inverse=True)
+        names = [networks.texts[at] for at in present.tolist()]
+        return names, np.bincount(inverse, weights=counts, minlength=len(names)).astype(np.int64)
 
-    def _network_counts(self, facts: Facts, networks: list[str]) -> None:
-        codes, names = encoded(pa.array(networks, pa.string()))
+    def _network_counts(self, facts: Facts, networks: Coded) -> None:
         who = facts.clients.codes
-        network = np.where(who >= 0, codes[np.maximum(who, 0)], -1)
+        network = np.where(who >= 0, networks.codes[np.maximum(who, 0)], -1)
         everything = self.sessions.code_numbers("sessions", ["all"])[0]
-        self.networks.add(network, names, np.full(len(network), everything), facts.times)
+        self.networks.add(network, networks.texts, np.full(len(network), everything), facts.times)
 
     def _remember_logins(self, batch: pa.RecordBatch) -> None:
         """Which session belongs to which account, for the messages that come later."""
@@ -291,7 +291,7 @@ class Gathered:
             users = [self._logins.get(one) for one in columns.raw("session_id").to_pylist()]
             codes, texts = encoded(pa.array(users, pa.string()))
             self.actors["account_takeover"].add(np.where(times != NULL, codes, -1), texts, times, recipients)
-            self.senders.add(codes, texts, times, sizes, recipients)
+            self.senders.add(codes, texts, times, sizes, recipients, accounts=True)
             senders = Coded(np.where(codes >= 0, -1, senders.codes), senders.texts)
         null_sender = senders.texts.index("") if "" in senders.texts else -2
         named = np.where(senders.codes == null_sender, -1, senders.codes)
@@ -302,8 +302,13 @@ class Gathered:
         times = columns.integers("logged_at")
         if not (times != NULL).any():
             return
-        self._count(self.mail, columns, times, delivery_families(columns), "mta_host")
-        self._count_destinations(columns, times)
+        recipients, status = columns.coded("recipient"), columns.coded("status")
+        waiting = [code for code, text in enumerate(status.texts) if text == "deferred"]
+        late = np.isin(status.codes, waiting) & (times != NULL)
+        first, done = self._waiting_mail.look(columns, recipients, late)
+        families = delivery_families(columns, (late & ~first) | done)
+        self._count(self.mail, columns, times, families, "mta_host")
+        self._count_destinations(recipients, times, {"deferred": late, "waiting": first, "done": done})
 
     @staticmethod
     def _count(ledger: Ledger, columns: Columns, times: Longs, families: list[Family], place: str) -> None:
@@ -320,9 +325,10 @@ class Gathered:
             if len(rows):
                 ledger.add(ticks[rows], places[rows], ledger.code_numbers(family.name, family.values)[own])
 
-    def _count_destinations(self, columns: Columns, times: Longs) -> None:
-        """Deliveries by the domain they go to; domains beyond a number count together."""
-        recipients = columns.coded("recipient")
+    def _count_destinations(self, recipients: Coded, times: Longs, what: dict[str, Bools]) -> None:
+        """Deliveries by the domain they go to, all of them and what became of some; domains beyond a number
+        count together.
+        """
         if not recipients.texts:
             return
         domains = [text.rpartition("@")[2].lower() for text in recipients.texts]
@@ -334,14 +340,9 @@ class Gathered:
             return
         ledger.cover(times[known])
         numbers = np.array([ledger.routes.number((name,)) for name in names])
-        status = columns.coded("status")
-        waiting = [code for code, text in enumerate(status.texts) if text == "deferred"]
-        late = np.isin(status.codes, waiting)
         ticks = ledger.ticks_of(times)
-        first, done = self._waiting_mail.look(columns, recipients, late & known)
-        for value, mask in (
-            ("all", known), ("deferred", known & late), ("waiting", known & first), ("done", known & done),
-        ):  # fmt: skip
-            if mask.any():
+        for value, mask in {"all": known, **what}.items():
+            some = mask & known
+            if some.any():
                 code = ledger.code_numbers("destination", [value])[0]
-                ledger.add(ticks[mask], numbers[domain[mask]], np.full(int(mask.sum()), code))
+                ledger.add(ticks[some], numbers[domain[some]], np.full(int(some.sum()), code))

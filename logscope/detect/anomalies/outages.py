@@ -20,6 +20,7 @@ from logscope.detect.anomalies.sorting import LEAST_EVENTS, Sorter
 
 _RESTART_S = 200.0
 _FLAPS = 3
+_LAST_S = 60.0
 
 
 def silences(sorter: Sorter) -> None:
@@ -32,6 +33,9 @@ def silences(sorter: Sorter) -> None:
         cause = sorter.cause("silence", sign)
         cause.since = since
         length = sorter.until(sign) - sign.since
+        if sign.until is None and length <= _LAST_S:
+            sorter.drop(sign)  # the log ends there, and who comes late makes a silence of it
+            continue
         gap = length < 110 and sign.until is not None
         sorter.take(
             cause,

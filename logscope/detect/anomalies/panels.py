@@ -130,6 +130,8 @@ class Rules:
         least_scale: scale of a series about which nothing is known yet.
         longest_hold: ticks after which a lasting change is the new level.
         leak: evidence that is forgotten in a minute, so that rare events hours apart do not add up.
+        sparse: events are few, and each is a good part of the evidence: one alone is no excursion, and a rise
+            begins where that is likeliest, not where the evidence was last nothing.
     """
 
     tests: tuple[cusum.Test, ...]
@@ -140,6 +142,7 @@ class Rules:
     least_scale: float = 1.0
     longest_hold: int = 720
     leak: float = 0.02
+    sparse: bool = False
 
 
 @dataclass
@@ -250,7 +253,8 @@ class Panel:
         for test in range(len(self.rules.tests)):
             for at in range(len(self.series)):
                 self.scales[test, at] = max(
-                    self.scales[test, at], excursion_scale(paths.sums[:, test, at], self.rules.least_scale)
+                    self.scales[test, at],
+                    excursion_scale(paths.sums[:, test, at], self.rules.least_scale, self.rules.sparse),
                 )
 
     @property
@@ -329,6 +333,7 @@ class Panel:
                     self.series[at], self.rules.tests[test].factor, int(begun[tick]), first + tick, None,
                     0, 0, 0, 0, float(self.scales[test, at]),
                 )  # fmt: skip
+                alarm.since = self._likeliest(alarm, at) if alarm.up and self.rules.sparse else alarm.since
                 self.open[key] = alarm
             zero = np.nonzero(sums[tick:] <= 0)[0]
             end = tick + int(zero[0]) if len(zero) else ticks
@@ -341,6 +346,24 @@ class Panel:
                 alarm.until = max(alarm.last, alarm.detected + 1)
                 del self.open[key]
                 yield alarm
+
+    def _likeliest(self, alarm: Alarm, at: int) -> int:
+        """Since when a share is changed, most likely: of all ticks since its evidence was last nothing, that
+        from which what was seen until it was found is the least to be expected (Hinkley 1970). Few events,
+        hours apart, keep a little evidence alive, and with it a date that is too early.
+        """
+        after = alarm.detected + 1
+        seen, due, tried = (np.zeros(after - alarm.since) for _ in range(3))
+        for first, counts, usual, whole in self._history:
+            low, high = max(alarm.since, first), min(after, first + len(counts))
+            if low < high:
+                here, there = slice(low - alarm.since, high - alarm.since), slice(low - first, high - first)
+                seen[here], due[here], tried[here] = (part[there, at] for part in (counts, usual, whole))
+        seen, due, tried = (np.cumsum(part[::-1])[::-1] for part in (seen, due, tried))
+        rest, usual_rest = np.maximum(tried - seen, 1e-9), np.maximum(tried - due, 1e-9)
+        likelier = seen * np.log(np.maximum(seen, 1e-9) / np.maximum(due, 1e-9))
+        likelier += rest * np.log(rest / usual_rest)
+        return alarm.since + int(np.argmax(np.where(seen > due, likelier, 0.0)))
 
     def _measure(self, alarm: Alarm, at: int, after: int) -> None:
         """Observed and expected counts since the change, as far as they are still known."""
@@ -380,9 +403,14 @@ def _last_rise(sums: NDArray[np.float32], threshold: float) -> int:
     return int(found[-1]) + 1 if len(found) else 0
 
 
-def excursion_scale(sums: NDArray[np.float32], least: float) -> float:
+def excursion_scale(sums: NDArray[np.float32], least: float, sparse: bool = False) -> float:
     """By how much the evidence's excursions are larger than those of pure chance, whose peaks exceed y with
     chance exp(-y).
+
+    Args:
+        least: what it is at least, and where there are too few excursions.
+        sparse: half of the excursions are of a single event, and as high as that makes them: only what is
+            above them tells anything. An exponential distribution is the same above any height.
     """
     zero = sums <= 0
     if zero.all():
@@ -394,7 +422,11 @@ def excursion_scale(sums: NDArray[np.float32], least: float) -> float:
     rest = peaks[dropped:]
     if len(rest) < _LEAST_EXCURSIONS:
         return least
-    mean = float((rest - 0.5).mean())
+    base, many = 0.0, len(peaks)
+    if sparse:
+        base, many = float(np.median(rest)), len(peaks) // 2
+        rest = rest[rest > base]
+    mean = float((rest - max(base, 0.5)).mean()) if len(rest) else least
     # the largest that is left, against where it should be: a tail that is heavier than its middle shows
-    tail = float(rest[0]) / np.log(max(len(peaks) / (dropped + 1), np.e))
+    tail = float(peaks[dropped] - base) / np.log(max(many / (dropped + 1), np.e))
     return float(min(max(least, mean, 0.8 * tail), _MOST_SCALE))

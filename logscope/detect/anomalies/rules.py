@@ -26,6 +26,7 @@ class Sensitivity:
         return (15.0 + log(max(series, 1))) / self.level
 
 
+_FOR_EVER = 1 << 31
 UP2, UP4 = Test(2.0), Test(4.0)
 HALF, NEARLY_NONE = Test(0.5), Test(0.08)
 
@@ -54,7 +55,7 @@ def share_rules(series: int, sensitivity: Sensitivity) -> Rules:
 def destination_rules(series: int, sensitivity: Sensitivity) -> Rules:
     """Few deliveries go to one destination: when it takes none of them, a handful must do."""
     shares = share_rules(series, sensitivity)
-    return replace(shares, tests=(*shares.tests, Test(60.0, 0.3)), least_scale=1.0)
+    return replace(shares, tests=(*shares.tests, Test(60.0, 0.3, 0.2)), least_scale=1.0, sparse=True)
 
 
 def drift_rules(series: int, sensitivity: Sensitivity) -> Rules:
@@ -67,13 +68,19 @@ def hop_rules(series: int, sensitivity: Sensitivity) -> Rules:
     return Rules(tests, True, sensitivity.threshold(series), known=4000, half_life=(30, 720), leak=0.03)
 
 
+def masked_rules(series: int, sensitivity: Sensitivity) -> Rules:
+    """Of hidden clients, which are never usual: they do not become so by lasting."""
+    return replace(hop_rules(series, sensitivity), longest_hold=_FOR_EVER)
+
+
 def companion_rules(series: int, sensitivity: Sensitivity) -> Rules:
     tests = (Test(1.6), Test(0.6))
     return Rules(tests, False, sensitivity.threshold(series), half_life=(45, 480), known=600)
 
 
 def peer_rules(series: int, sensitivity: Sensitivity) -> Rules:
-    tests = (Test(1.5), Test(4.0), Test(20.0))
+    """The last test is for what happens at one server alone, a few times are enough then."""
+    tests = (Test(1.5), Test(4.0), Test(20.0), Test(60.0, rest=0.1))
     return Rules(tests, True, sensitivity.threshold(series), known=2000, half_life=(60, 720), leak=0.1)
 
 

@@ -3,7 +3,8 @@
 A sender's minutes are compared with its own past: the mean logarithm of size and of recipients in the last
 half hour, and in the last six minutes in which it sent, against that of all before. Who sends in campaigns
 sends minutes that are alike; how far one minute predicts the next is learnt for each sender, and so many
-fewer of its minutes count (von Neumann 1941).
+fewer of its minutes count (von Neumann 1941). A sender whose whole domain changes as it does is told so: that
+is a mailing of the domain, and no matter of one account.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ _LEAST_MINUTES, _LEAST_PAST = 6, 15
 LEAST_FACTOR, _LEAST_Z = 4.0, 5.0
 _FAR, _FARTHER = log(LEAST_FACTOR), log(2)
 _ALIKE = 0.8
+_LEAST_COMPANY, _COMPANY_PART = 4, 0.5
+"""So many others of its domain must have changed as a sender did, and by this part of it at the mean."""
 _MOST_PAST = 2000.0
 _MOST_SENDERS = 20_000
-_MOST_WAITING = 240
+_MOST_WAITING = 64
 
 
 Minute = tuple[int, int, float, float]
@@ -79,6 +82,7 @@ class _Sender:
         high, highest: the largest means of the hours since `since`, and of those before: of half hours, then
             of a few minutes, each trait's.
         burst: what it is found to do, if it is.
+        is_account: it logged in.
     """
 
     past: tuple[_Past, _Past] | None = None
@@ -86,6 +90,7 @@ class _Sender:
     highest: tuple[float, ...] = (-1.0,) * 4
     since = 0
     burst: Burst | None = None
+    is_account = False
 
     def __init__(self) -> None:
         self.minutes: list[Minute] = []
@@ -104,12 +109,43 @@ class _Sender:
         del minutes[:old]
         return self.past
 
+    def comes_often(self, new: Sequence[Minute]) -> bool:
+        """Whether, with these minutes, which alone do not, it sent in enough of some half hour; without any,
+        whether it did in the last one.
+        """
+        minutes = self.minutes
+        if not new:
+            return len(minutes) >= _LEAST_MINUTES and minutes[-1][0] - minutes[-_LEAST_MINUTES][0] < _WINDOW
+        if len(minutes) + len(new) < _LEAST_MINUTES or minutes[-1][0] <= new[0][0] - _WINDOW:
+            return False
+        apart = _LEAST_MINUTES - 1
+        known = [*minutes[-apart:], *new[:apart]]
+        return any(later[0] - one[0] < _WINDOW for one, later in zip(known, known[apart:], strict=False))
+
     def means(self) -> Means:
         """Of the last half hour, and of the last minutes in it: each trait's."""
         size, recipients = _means(self.minutes)
         if len(self.minutes) == _LEAST_MINUTES:
             return size, recipients, size, recipients
         return size, recipients, *_means(self.minutes[-_LEAST_MINUTES:])
+
+
+def _often(number: Longs, when: Longs) -> NDArray[np.bool_]:
+    """Which minutes begin a half hour in which their sender sent in enough of them; all are by sender."""
+    apart = _LEAST_MINUTES - 1
+    found = np.zeros(len(when), np.bool_)
+    if len(when) > apart:
+        found[:-apart] = (number[apart:] == number[:-apart]) & (when[apart:] - when[:-apart] < _WINDOW)
+    return found
+
+
+def _when(entry: tuple[str, Minute]) -> int:
+    return entry[1][0]
+
+
+def domain_of(name: str) -> str:
+    """What stands behind the @ of a sender; nothing for an account without one."""
+    return name.rpartition("@")[2].lower() if "@" in name else ""
 
 
 def _means(minutes: list[Minute]) -> tuple[float, float]:
@@ -127,38 +163,60 @@ class Senders:
         self._senders: dict[str, _Sender] = {}
         self.bursts: list[Burst] = []
 
-    def add(self, who: Longs, texts: Sequence[str], times_ns: Longs, sizes: Longs, recipients: Longs) -> None:
+    def add(
+        self,
+        who: Longs,
+        texts: Sequence[str],
+        times_ns: Longs,
+        sizes: Longs,
+        recipients: Longs,
+        accounts: bool = False,
+    ) -> None:
         """Count messages.
 
         Args:
             who: the sender, an index into `texts`; below 0: not known.
             times_ns: when they were queued.
             sizes, recipients: of each; below 0: not known.
+            accounts: they are accounts that logged in, not envelope senders.
         """
         rows = np.nonzero((who >= 0) & (times_ns > 0) & (sizes > 0))[0]
         if not len(rows):
             return
         minute = times_ns[rows] // (_MINUTE_S * SECOND)
-        first = int(minute.min())
-        keys, inverse = np.unique((minute - first) * len(texts) + who[rows], return_inverse=True)
+        first, last = int(minute.min()), int(minute.max())
+        keys, inverse = np.unique(who[rows] * (last - first + 1) + (minute - first), return_inverse=True)
         counts = np.bincount(inverse)
         size = np.bincount(inverse, np.log(sizes[rows])) / counts
         many = np.bincount(inverse, np.log(np.maximum(recipients[rows], 1))) / counts
-        when, number = (part.tolist() for part in divmod(keys, len(texts)))
-        values = zip(when, counts.tolist(), size.tolist(), many.tolist(), strict=True)
+        number, when = keys // (last - first + 1), keys % (last - first + 1) + first
+        minutes = list(zip(when.tolist(), counts.tolist(), size.tolist(), many.tolist(), strict=True))
+        starts = np.concatenate(([0], np.nonzero(np.diff(number))[0] + 1))
+        often = np.maximum.reduceat(_often(number, when), starts)
         senders = self._senders
-        for who_at, (at, count, one_size, one_many) in zip(number, values, strict=True):
-            name, minute = texts[who_at], first + at
+        judged: list[tuple[str, Minute]] = []
+        bounds = zip(number[starts].tolist(), starts.tolist(), [*starts[1:].tolist(), len(keys)], strict=True)
+        for (which, start, end), is_often in zip(bounds, often.tolist(), strict=True):
+            name = texts[which]
             sender = senders.get(name)
             if sender is None:
                 sender = senders[name] = _Sender()
-            minutes = sender.minutes
-            minutes.append((minute, count, one_size, one_many))
-            few = len(minutes) < _LEAST_MINUTES or minutes[-_LEAST_MINUTES][0] <= minute - _WINDOW
-            if not few or sender.burst is not None:
-                self._judge(name, sender, minute)
-            elif len(minutes) > _MOST_WAITING:
-                sender.age(minute)
+                sender.is_account = accounts
+            new = minutes[start:end]
+            if is_often or sender.burst is not None or (sender.minutes and sender.comes_often(new)):
+                judged += [(name, one) for one in new]
+                continue
+            sender.minutes += new
+            if len(sender.minutes) > _MOST_WAITING:
+                sender.age(new[-1][0])
+        # in order of time: what others of its domain do at the same time says what one sender's change means
+        for name, one in sorted(judged, key=_when):
+            sender = senders[name]
+            sender.minutes.append(one)
+            if sender.burst is not None or sender.comes_often(()):
+                self._judge(name, sender, one[0])
+            elif len(sender.minutes) > _MOST_WAITING:
+                sender.age(one[0])
         if len(senders) > 2 * _MOST_SENDERS:
             latest = sorted(senders.items(), key=lambda entry: -entry[1].minutes[-1][0])
             self._senders = dict(latest[:_MOST_SENDERS])
@@ -212,9 +270,32 @@ class Senders:
         sender.burst = Burst(
             KIND, name, float(since * _MINUTE_S), float((minute + 1) * _MINUTE_S),
             float((minute + 1) * _MINUTE_S), sum(one[1] for one in sender.minutes if one[0] >= since),
-            round(exp(mean)), exp(usual), what=_TRAITS[trait],
+            round(exp(mean)), exp(usual), what=_TRAITS[trait], is_account=sender.is_account,
+            company=self._company(name, minute, trait, mean, usual),
         )  # fmt: skip
         self.bursts.append(sender.burst)
+
+    def _company(self, name: str, minute: int, trait: int, mean: float, usual: float) -> int:
+        """How many others of its domain send as it does now; 0 where they do so at other times, too."""
+        domain, begun, edge = domain_of(name), minute - _WINDOW, usual + log(LEAST_FACTOR) / 2
+        now, before, alike = [0, 0.0], [0.0, 0.0], 0
+        for other, sender in self._senders.items():
+            if other == name or domain_of(other) != domain:
+                continue
+            recent = [one[2 + trait] for one in sender.minutes if begun < one[0] <= minute]
+            old = [one[2 + trait] for one in sender.minutes if one[0] <= begun]
+            now[0] += len(recent)
+            now[1] += sum(recent)
+            alike += any(value > edge for value in recent)
+            before[0] += len(old)
+            before[1] += sum(old)
+            if sender.past is not None:
+                before[0] += sender.past[trait].count
+                before[1] += sender.past[trait].total
+        if alike < _LEAST_COMPANY or not before[0]:
+            return 0
+        shift = now[1] / now[0] - before[1] / before[0]
+        return alike if shift >= _COMPANY_PART * (mean - usual) else 0
 
     @staticmethod
     def _go_on(sender: _Sender, minute: int, changed: bool) -> None:

@@ -125,6 +125,8 @@ def worse_servers(sorter: Sorter) -> None:
             continue
         cause = sorter.cause("server_worse", sign)
         sorter.take(cause, worse_explains)
+        # what shows over the whole site, and at this server, names it as soon as that is known
+        cause.detected = min(one.detected for one in cause.signs if one.what == sign.what)
 
 
 def points_above(sorter: Sorter, sign: Sign) -> float:

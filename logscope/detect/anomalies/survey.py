@@ -78,9 +78,13 @@ class Site:
 def site_of(ledger: Ledger, first: int, after: int) -> Site:
     """The places that a ledger of sessions names."""
     routes = ledger.routes.keys
-    everything = ledger.code_numbers("sessions", ["all"])[0]
-    size = [int(ledger.series([(route, everything)], first, after).sum()) for route in range(len(routes))]
-    hosts, balanced = _hosts(routes, size), _balanced(routes, size)
+
+    def count(family: str, value: str) -> list[int]:
+        code = int(ledger.code_numbers(family, [value])[0])
+        return [int(ledger.series([(route, code)], first, after).sum()) for route in range(len(routes))]
+
+    size = count("sessions", "all")
+    hosts, balanced = _hosts(routes, size), _balanced(routes, size, count("masked", "masked"))
     site = Site({FLEET: list(range(len(routes)))}, hosts=hosts)
     found: dict[Scope, list[int]] = defaultdict(list)
     clusters: dict[str, set[Scope]] = defaultdict(set)
@@ -123,16 +127,17 @@ def _hosts(routes: list[tuple[str | None, ...]], size: list[int]) -> dict[str, S
     return {host: max(found, key=lambda scope: found[scope]) for host, found in votes.items()}
 
 
-def _balanced(routes: list[tuple[str | None, ...]], size: list[int]) -> set[str]:
-    """Services that are called through a balancer. What comes there without a balancer's side was not joined,
-    or passed it by: a part of the service whose numbers say nothing by themselves.
+def _balanced(routes: list[tuple[str | None, ...]], size: list[int], masked: list[int]) -> set[str]:
+    """Services that are called through a balancer, which may hide the clients. What comes there without a
+    balancer's side was not joined, or passed it by: a part of the service whose numbers say nothing by
+    themselves.
     """
     whole: Counter[str] = Counter()
     through: Counter[str] = Counter()
-    for route, count in zip(routes, size, strict=True):
+    for route, count, hidden in zip(routes, size, masked, strict=True):
         if route[_SERVICE]:
             whole[str(route[_SERVICE])] += count
-            through[str(route[_SERVICE])] += count if route[_BALANCER] else 0
+            through[str(route[_SERVICE])] += count if route[_BALANCER] else hidden
     return {name for name, count in through.items() if count > _BALANCED * whole[name]}
 
 
@@ -299,9 +304,15 @@ class Survey:
             yield self._share("share", FLEET, what, pairs, trials)
 
     def hops(self) -> Iterator[Series]:
-        """Sessions of which one side is missing, and those whose client is hidden."""
+        """Sessions of which one side is missing."""
         trials = self.all_of(FLEET)
-        for what, pairs in self.troubles(("hops", "masked")):
+        for what, pairs in self.troubles(("hops",)):
+            yield self._share("hops", FLEET, what, pairs, trials, floor=0.001)
+
+    def masked(self) -> Iterator[Series]:
+        """Sessions whose client is hidden."""
+        trials = self.all_of(FLEET)
+        for what, pairs in self.troubles(("masked",)):
             yield self._share("hops", FLEET, what, pairs, trials, floor=0.001)
 
     def _share(

@@ -176,3 +176,58 @@ def test_a_slow_server_is_found_where_everything_is_slow_now_and_then() -> None:
     assert (found.kind, found.scope) == ("session_latency", "server bk_smtp/mx-a")
     assert abs(found.since / 1e9 - START_S - 240) <= 60
     assert found.detected_at / 1e9 <= START_S + 400
+
+
+def test_clients_hidden_in_a_short_log_are_told_once_and_of_the_server_alone() -> None:
+    """Two hours. Of the sessions whose clients are hidden, those that passed the screen are not joined: the
+    mail server's own service has sessions only then, which is no silence before, and explains nothing.
+    """
+    chance = np.random.default_rng(3)
+    count = 40_000
+    at = np.sort(chance.random(count)) * 2.05 * HOUR
+    host = np.where(chance.random(count) < 0.6, "mx-a", "mx-b")
+    hidden = (at > 1.02 * HOUR) & (host == "mx-b")
+    is_joined = ~(hidden & (chance.random(count) < 0.3))
+    time = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
+    shared = {"accepted_at": time, "outcome": pa.array(["delivered"] * count)}
+    balanced = {
+        "balancer": pa.array(["lb1"] * count), "frontend": pa.array(["ft_smtp"] * count),
+        "backend": pa.array(["bk_smtp"] * count), "server": pa.array(host),
+    }  # fmt: skip
+    masked = {"masked": pa.array(hidden), "mta_host": pa.array(host)}
+    screen, smtpd = ({"service": pa.array([f"postfix/{one}"] * count)} for one in ("postscreen", "smtpd"))
+    few = (at < 200) & (chance.random(count) < 0.01)  # some of the first have no balancer's side yet
+    pieces = [
+        pa.table(shared | balanced | masked | screen).filter(pa.array(is_joined & ~few)),
+        pa.table(shared | balanced).filter(pa.array(~is_joined)),
+        pa.table(shared | masked | smtpd).filter(pa.array(~is_joined | few)),
+    ]
+    finder = Finder()
+    for batch in pa.concat_tables(pieces, promote_options="default").sort_by("accepted_at").to_batches():
+        finder.add("sessions", batch)
+    (found,) = finder.report().findings
+    assert (found.kind, found.scope, found.until) == ("masking", "server bk_smtp/mx-b", None)
+
+
+def test_hidden_clients_do_not_become_usual_by_lasting() -> None:
+    fault = Fault("masking", DAY + 10 * HOUR, 1.8 * DAY, 1, "1")
+    (found,) = report_of(Week(36, 20_000, [fault], days=4, servers=3, lines=False)).findings
+    assert (found.kind, found.scope) == ("masking", "server bk_smtp/mx-b")
+    assert found.until is not None
+    assert abs(found.until / 1e9 - START_S - fault.start_s - fault.length_s) <= 600
+    assert "came and went" not in found.explanation
+
+
+def test_who_was_there_before_is_no_new_client_when_others_go() -> None:
+    """Two and a half hours; after one and a half the others bring a tenth of what they did."""
+    chance = np.random.default_rng(5)
+    crowd = np.sort(np.concatenate((chance.uniform(0, 5400, 9_000), chance.uniform(5400, 9000, 600))))
+    steady = np.arange(0, 9000, 8.0)
+    at = np.concatenate((crowd, steady))
+    who = np.array([*(f"192.0.2.{n % 200}" for n in range(len(crowd))), *["198.51.100.7"] * len(steady)])
+    order = np.argsort(at, kind="stable")
+    times = pa.array((START_S * 10**9 + at[order] * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
+    finder = Finder()
+    hosts = np.array(["mx-a"] * len(at))
+    finder.add("sessions", sessions(times, hosts, client_address=who[order].tolist()))
+    assert not [one for one in finder.report().findings if one.kind == "heavy_client"]

@@ -108,3 +108,71 @@ def test_who_did_so_last_night_does_as_ever() -> None:
 def test_a_sender_without_a_past_is_not_judged() -> None:
     sizes = np.concatenate((history(10, 0.5), 100 * history(20, 0.5)))
     assert not list(senders_of(sizes, np.ones(30, np.int64), np.full(30, 240)).take())
+
+
+# --- senders of one domain ----------------------------------------------------------------------------------
+
+
+def domain_of_senders(changing: int, accounts: bool = False) -> Senders:
+    """Thirty senders of a domain that send all day; then so many of them larger messages, half an hour."""
+    chance = np.random.default_rng(14)
+    senders, names = Senders(), [f"user{n}@news.example" for n in range(30)]
+    for minute in range(330):
+        who = np.nonzero(chance.random(30) < 0.5)[0]
+        large = (minute >= 300) & (who < changing)
+        sizes = (np.exp(chance.normal(8, 0.5, len(who))) * np.where(large, 30, 1)).astype(np.int64)
+        times = np.full(len(who), (START_S + minute * 60) * 1_000_000_000)
+        senders.add(who, names, times, sizes, np.ones(len(who), np.int64), accounts)
+    return senders
+
+
+def findings_of(senders: Senders) -> Report:
+    week = Week(5, 2_000, [], days=1, lines=False)
+    finder = Finder()
+    for table, batch in week.batches():
+        finder.add(table, batch)
+    finder._gathered.senders = senders
+    return finder.report()
+
+
+def test_a_domain_that_begins_to_send_large_messages_is_a_newsletter() -> None:
+    report = findings_of(domain_of_senders(30))
+    assert not [one for one in report.findings if one.kind == "sender_shift"]
+    (told,) = [(one, why) for one, why in report.ordinary if one.kind == "sender_shift"]
+    assert "of news.example" in told[0].scope
+    assert "newsletter" in told[1]
+
+
+def test_accounts_that_logged_in_and_change_together_are_one_finding() -> None:
+    (found,) = [
+        one for one in findings_of(domain_of_senders(30, True)).findings if one.kind == "sender_shift"
+    ]
+    assert "of news.example" in found.scope
+
+
+def test_a_sender_that_changes_alone_is_told_though_its_domain_is_large() -> None:
+    found = [one for one in findings_of(domain_of_senders(1)).findings if one.kind == "sender_shift"]
+    assert [one.scope for one in found] == ["sender user0@news.example"]
+
+
+def test_two_batches_or_one_make_the_same_of_senders() -> None:
+    """However often one of them came already, minutes count in their order."""
+    chance = np.random.default_rng(15)
+    count = 6_000
+    who = chance.integers(0, 40, count)
+    times = (START_S + np.sort(chance.integers(0, 6 * HOUR, count))) * 1_000_000_000
+    late = times >= (START_S + 5 * HOUR) * 1_000_000_000
+    sizes = (np.exp(chance.normal(8, 0.4, count)) * np.where(late & (who < 3), 40, 1)).astype(np.int64)
+    names, ones = [f"s{n}@{'a' if n % 2 else 'b'}.example" for n in range(40)], np.ones(count, np.int64)
+
+    def found(cuts: list[int]) -> list[tuple[str, float, float, int]]:
+        senders = Senders()
+        for first, after in zip([0, *cuts], [*cuts, count], strict=True):
+            part = slice(first, after)
+            senders.add(who[part], names, times[part], sizes[part], ones[part])
+        return [(one.actor, one.since, one.detected, one.company) for one in senders.take()]
+
+    minutes = times // (60 * 1_000_000_000)
+    between = (np.nonzero(np.diff(minutes))[0] + 1).tolist()
+    assert found([]) == found(between[50::50]) == found(between)
+    assert len(found([])) == 3
