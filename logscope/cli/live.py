@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -165,6 +166,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             loop.go_on()
         elif warm_up:
             loop.warm_up(stop)
+        gc.freeze()  # what is loaded by now stays: the collector need not look through it again and again
         if loop.run(stop, follow=wishes.follow) and keeper:
             loop.pause()
         else:

@@ -40,7 +40,7 @@ def test_a_finding_is_told_once_to_the_user_and_to_whom_alerts_go() -> None:
         finished = SimpleNamespace(
             count=batch.num_rows, sessions=lambda wanted, rows=batch: rows.select(
                 [name for name in wanted if name in rows.schema.names]
-            ), new=lambda rows: rows, message_table=lambda: NOTHING, delivery_table=lambda: NOTHING,
+            ), new=lambda rows: rows, message_table=lambda _: NOTHING, delivery_table=lambda _: NOTHING,
         )  # fmt: skip
         assert names
         view.show(finished, cast(Live, SimpleNamespace(closing=False)))
