@@ -16,8 +16,8 @@ from pathlib import Path
 
 from logscope.errors import Place
 from logscope.haproxy.endpoints import Endpoint
+from logscope.haproxy.format_items import LogFormatError
 from logscope.haproxy.log_format import (
-    LogFormatError,
     Translated,
     as_grammar,
     translate,

@@ -13,6 +13,7 @@ from logscope.grammar import language, syntax
 from logscope.grammar.build import build
 from logscope.grammar.catalogue import grammar_directory, read_sources
 from logscope.haproxy import log_format as lf
+from logscope.haproxy.format_items import LogFormatError
 from logscope.haproxy import stock_formats
 from logscope.haproxy.aliases import ALIASES, REMOVED, Shape
 
@@ -132,7 +133,7 @@ def test_pieces(log_format, template):
     ],
 )
 def test_what_cannot_be_read_back_is_refused_with_its_column(log_format, column, problem):
-    with pytest.raises(lf.LogFormatError) as caught:
+    with pytest.raises(LogFormatError) as caught:
         lf.translate(log_format)
     assert problem in caught.value.message
     assert caught.value.column == column
@@ -157,7 +158,7 @@ ITEMS = st.one_of(
 @given(st.lists(ITEMS, min_size=1, max_size=12).map(" ".join))
 def test_items_between_blanks_translate_unless_captures_are_quoted(log_format):
     translated = translated_or_refused(log_format)
-    if isinstance(translated, lf.LogFormatError):
+    if isinstance(translated, LogFormatError):
         assert "+Q" in log_format
         assert "which may print nothing" in translated.message
     else:
@@ -167,16 +168,16 @@ def test_items_between_blanks_translate_unless_captures_are_quoted(log_format):
 @given(st.text(alphabet="%{}[]+-QXM osctiTr()\"'\\:/", max_size=20))
 def test_any_text_translates_or_is_refused_in_words(log_format):
     outcome = translated_or_refused(log_format)
-    if isinstance(outcome, lf.LogFormatError):
+    if isinstance(outcome, LogFormatError):
         assert 1 <= outcome.column <= max(1, len(log_format))
     else:
         assert fields_of(outcome.text) == set(outcome.fields)
 
 
-def translated_or_refused(log_format: str) -> lf.Translated | lf.LogFormatError:
+def translated_or_refused(log_format: str) -> lf.Translated | LogFormatError:
     try:
         return lf.translate(log_format)
-    except lf.LogFormatError as error:
+    except LogFormatError as error:
         return error
 
 
