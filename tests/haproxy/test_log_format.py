@@ -13,9 +13,9 @@ from logscope.grammar import language, syntax
 from logscope.grammar.build import build
 from logscope.grammar.catalogue import grammar_directory, read_sources
 from logscope.haproxy import log_format as lf
-from logscope.haproxy.format_items import LogFormatError
 from logscope.haproxy import stock_formats
 from logscope.haproxy.aliases import ALIASES, REMOVED, Shape
+from logscope.haproxy.format_items import LogFormatError
 
 
 def fields_of(template: str) -> set[str]:
