@@ -21,10 +21,12 @@ from logscope.sources.journal import PREFIX, Journal
 from logscope.sources.listen import Listening, Received
 from logscope.sources.parts import Position
 from logscope.sources.pipes import Piped, named_pipe, standard_input
-from logscope.sources.watching import Watching
+from logscope.sources.watching import News, Watching
 
 LOOK_NS = 50_000_000
 """From one look at the files to the next, at least."""
+CALM_NS = 500_000_000
+"""The same where the kernel has been asked, and told of nothing but that something was written."""
 POLL_S = 0.05
 """How long to wait where the kernel does not tell of everything."""
 SEARCH_NS = 1_000_000_000
@@ -79,6 +81,7 @@ class Following:
             self._selector.register(self._watching.descriptor, selectors.EVENT_READ)
         self._polls = False
         """Something was read that the kernel had not told of."""
+        self._calm = False
         self._journals: dict[str, int] = {}
         self._listening: Listening | None = None
         self._ignored: set[Path] = set()
@@ -114,7 +117,8 @@ class Following:
 
         `now` is in nanoseconds of a clock that only goes forward.
         """
-        if at_once or now - self._looked_at >= LOOK_NS:
+        calm, self._calm = self._calm, False
+        if at_once or now - self._looked_at >= (CALM_NS if calm else LOOK_NS):
             self._looked_at = now
             for source in self.inputs:
                 source.look(now)
@@ -152,11 +156,14 @@ class Following:
             ended = [one for one in self.inputs if isinstance(one, Piped) and one.descriptor == key.fd]
             if ended and not ended[0].follows:
                 self._selector.unregister(key.fd)
-        if self._watching.take():
+        news = self._watching.take()
+        self._calm = told and news != News.MOVED
+        if news == News.MOVED:
             self._looked_at = -(2**62)
-        elif told and not found and any(one.ready() for one in files):
+        elif not news and told and not found and any(one.ready() for one in files):
             time.sleep(0.001)  # what is being written is told of at once, but not before
             self._polls = not self._watching.take()
+            self._calm = False
 
     def _wake_by_journal(self, journal: Journal) -> None:
         """Its child may be another one than before."""

@@ -10,11 +10,24 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from contextlib import suppress
+from enum import IntEnum
 from pathlib import Path
 
 _MODIFIED, _MOVED_AWAY, _MOVED_HERE, _MADE, _LINKS = 0x2, 0x800, 0x80, 0x100, 0x4
+_EVENT = struct.Struct("iIII")
 _FLAGS = os.O_NONBLOCK | os.O_CLOEXEC  # IN_NONBLOCK and IN_CLOEXEC have their values
+
+
+class News(IntEnum):
+    """What happened to files."""
+
+    NONE = 0
+    WRITTEN = 1
+    """Something was written to a file, or it was cut; as far as that tells, it stands where it stood."""
+    MOVED = 2
+    """Perhaps another file stands somewhere, or there was too much to be told of."""
 
 
 class Watching:
@@ -50,17 +63,28 @@ class Watching:
         if added < 0 and path.exists():  # there are more files than watches (fs.inotify.max_user_watches)
             self.complete = False
 
-    def take(self) -> bool:
-        """Whether something has happened since this was last asked."""
-        happened = False
+    def take(self) -> News:
+        """What has happened since this was last asked."""
+        news = News.NONE
         if self.descriptor is not None:
             with suppress(BlockingIOError):
-                while os.read(self.descriptor, 1 << 16):
-                    happened = True
-        return happened
+                while events := os.read(self.descriptor, 1 << 16):
+                    news = max(news, _news(events))
+        return news
 
     def close(self) -> None:
         """Watch nothing more."""
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def _news(events: bytes) -> News:
+    """What events tell (inotify(7), struct inotify_event)."""
+    at = 0
+    while at < len(events):
+        _, mask, _, length = _EVENT.unpack_from(events, at)
+        if mask != _MODIFIED:
+            return News.MOVED
+        at += _EVENT.size + length
+    return News.WRITTEN

@@ -74,6 +74,29 @@ def test_rotation_ends_waiting_and_is_looked_at_at_once(
     assert quiet.inputs[0].ready() == (how != "rename")
 
 
+def test_what_is_only_written_to_is_not_looked_at_each_time(
+    quiet: Following, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But now and then, and often again while nobody asks the kernel."""
+    looked: list[int] = []
+    monkeypatch.setattr(quiet.inputs[0], "look", looked.append)
+    now = following.LOOK_NS
+    quiet.look(now)
+    for _ in range(3):
+        with log.open("ab") as file:
+            file.write(b"two\n")
+        quiet.wait(DEADLINE_S)
+        now += following.LOOK_NS
+        quiet.look(now)
+    assert looked == [following.LOOK_NS]
+    now += following.LOOK_NS
+    quiet.look(now)
+    assert looked == [following.LOOK_NS, now]
+    quiet.wait(0)
+    quiet.look(now + following.CALM_NS)
+    assert len(looked) == 3
+
+
 def test_the_file_that_took_anothers_place_is_watched(quiet: Following, log: Path) -> None:
     log.rename(log.with_suffix(".1"))
     log.touch()
