@@ -266,6 +266,7 @@ def main() -> int:
     parser.add_argument("--strangers", type=float, default=0.0, help="share of clients never heard of again")
     parser.add_argument("more", nargs="*", help="further options of logscope tail, behind --")
     told = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the run that is watched ends too
     directory = Path(tempfile.mkdtemp(prefix="logscope-soak-"))
     try:
         return soak(told.minutes, told.rate, told.strangers, directory, told.more)
