@@ -8,7 +8,7 @@ where and when counts.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,3 +113,13 @@ class HeaderLines:
         self.last_at = max((at for at in (self.last_at, other.last_at) if at is not None), default=None)
         self.sample.join(other.sample)
         self.examples = (self.examples + other.examples)[:MOST_EXAMPLES]
+
+
+def line_count(lines: Iterable[HeaderLines]) -> int:
+    """How many lines there are of all of these."""
+    return sum(one.count for one in lines)
+
+
+def nameless(lines: Iterable[HeaderLines]) -> bool:
+    """Whether headers come, but without an address."""
+    return any(one.mostly(NO_ADDRESS) for one in lines)

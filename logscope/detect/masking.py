@@ -31,6 +31,7 @@ from typing import Any
 import pyarrow as pa
 
 from logscope.arrow import together
+from logscope.detect.account import Account
 from logscope.detect.configured import add_configuration, from_configuration
 from logscope.detect.consequences import Consequences
 from logscope.detect.effects import total
@@ -113,10 +114,14 @@ class Judge:
 
     def _verdicts(self, signals: Signals) -> list[Verdict]:
         self._count()
+        found = targets(self._tally, signals, self._site)
+        return [Verdict(target, self._tally, signals) for target in found]
+
+    def _accounts(self, signals: Signals) -> list[dict[str, Any]]:
+        verdicts = self._verdicts(signals)
         seen = total(cell.seen_effects for cell in self._tally.cells.values())
         consequences = Consequences(signals, self._relays.by_peer(), self._site, seen)
-        found = targets(self._tally, signals, self._site)
-        return [Verdict(target, self._tally, signals, consequences) for target in found]
+        return [Account(verdict, consequences).document() for verdict in verdicts]
 
     def document(self, signals: Signals | None = None) -> dict[str, Any]:
         """The verdict, overall and by target.
@@ -125,7 +130,7 @@ class Judge:
             signals: header lines that belong to no session, and who logged at all.
         """
         signals = signals or Signals()
-        found = [verdict.document() for verdict in self._verdicts(signals)]
+        found = self._accounts(signals)
         found = found or without_targets(self._tally, signals, self._site)
         known = {(target["backend"], target["server"]) for target in found}
         found += unreached(known, self._tally, signals)

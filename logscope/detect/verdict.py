@@ -1,4 +1,4 @@
-"""What follows for one target, in numbers and in words."""
+"""What is held of one target, and since when; `account` tells it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from logscope.detect.company import ENOUGH
-from logscope.detect.consequences import Consequences
-from logscope.detect.effects import total as total_effects
-from logscope.detect.header_lines import NO_ADDRESS, TOLD, HeaderLines
-from logscope.detect.header_lines import REFUSED as REFUSED_LINES
-from logscope.detect.remedies import steps as remedy
+from logscope.detect.header_lines import NO_ADDRESS, TOLD, HeaderLines, line_count, nameless
 from logscope.detect.signals import Change, Signals
-from logscope.detect.signs import signs
-from logscope.detect.states import cause_of, course, history, onset
+from logscope.detect.states import cause_of, course, history
 from logscope.detect.tally import (
     ALONE,
     BY_PORT,
@@ -29,7 +24,6 @@ from logscope.detect.tally import (
     Gateway,
     Node,
     Peer,
-    Place,
     Span,
     Tally,
 )
@@ -37,7 +31,6 @@ from logscope.detect.targets import ACCIDENT, Target, total
 from logscope.detect.timeline import State, Timeline
 from logscope.detect.words import (
     CAUSES,
-    COUNTS,
     GATEWAY_AMONG,
     MASKED,
     MISSING,
@@ -45,12 +38,6 @@ from logscope.detect.words import (
     PLAIN,
     UNEXPECTED,
     UPSTREAM,
-    Document,
-    change_document,
-    moment,
-    places,
-    state_document,
-    texts,
 )
 
 MINOR = 0.02
@@ -103,9 +90,8 @@ class Verdict:
         verdict, cause, confidence: the judgement, why in a sentence, and how sure from 0 to 1.
     """
 
-    def __init__(self, target: Target, tally: Tally, signals: Signals, consequences: Consequences) -> None:
+    def __init__(self, target: Target, tally: Tally, signals: Signals) -> None:
         self.target, self.tally, self.signals = target, tally, signals
-        self._consequences = consequences
         self.spans = {
             "passed": target.passed,
             MASKED: target.span(BY_PORT) if target.refused.span.count else target.span(BY_PORT, CUT),
@@ -176,10 +162,10 @@ class Verdict:
         Args:
             others: sessions that are known to have one.
         """
-        told = sum(one.sessions for one in self._header_lines(TOLD))
+        told = sum(one.sessions for one in self.header_lines(TOLD))
         return told - others >= max(ENOUGH, MOSTLY * sessions)
 
-    def _header_lines(self, meaning: int) -> list[HeaderLines]:
+    def header_lines(self, meaning: int) -> list[HeaderLines]:
         """Those of the listener."""
         lines = (one for one in self.signals.lines if one.meaning == meaning)
         return [one for one in lines if Node(one.mta_host, one.service) == self.target.node]
@@ -216,43 +202,47 @@ class Verdict:
         ]
 
     @property
-    def _sessions(self) -> int:
+    def sessions(self) -> int:
+        """How many the balancer logged."""
         return self.target.span(*_ALL_FATES).count
 
     @property
-    def _explained(self) -> int:
+    def explained(self) -> int:
+        """Of how many it is known what became of the client's address."""
         return sum(span.count for span in self.spans.values())
 
     # --- the judgement --------------------------------------------------------------------------------------
 
     def _judge(self) -> tuple[str, str, float | None]:
-        if self._explained < min(ENOUGH, ACCIDENT * self._sessions) or not self._explained:
+        if self.explained < min(ENOUGH, ACCIDENT * self.sessions) or not self.explained:
             return self._judge_addresses()
         kinds = [kind for kind, span in self.spans.items() if span.count >= self._least(kind)]
         if not kinds and self._borrowed():
             return self._judge_addresses()  # its few visible sessions are likelier another's
         kinds = kinds or [max(self.spans, key=lambda kind: self.spans[kind].count)]
         self.kinds = kinds
-        if kinds == ["passed"] and (gateway := self._gateway()):
+        if kinds == ["passed"] and (gateway := self.gateway()):
             return UPSTREAM, CAUSES[UPSTREAM].format(gateway=gateway), self._certainty(0.9)
         if "passed" in kinds:
             kinds = self.kinds = self._with_gateway(kinds)
         if len(kinds) > 1:
             return "mixed", self._mixture(kinds), self._certainty(0.95 if self.inferred else 0.999)
-        told = NO_ADDRESS if kinds == [MISSING] and self._nameless(self.target.headers) else kinds[0]
-        cause = CAUSES[told].format(peer=self._stand_in(), lines=_count(self.target.headers))
-        if kinds == [UNEXPECTED] and self._nameless(self._header_lines(TOLD)):
+        told = NO_ADDRESS if kinds == [MISSING] and nameless(self.target.headers) else kinds[0]
+        cause = CAUSES[told].format(peer=self._stand_in(), lines=line_count(self.target.headers))
+        if kinds == [UNEXPECTED] and nameless(self.header_lines(TOLD)):
             cause += NAMELESS_TOO
         return kinds[0], cause, self._certainty(0.97 if self.inferred else 0.999)
 
-    @staticmethod
-    def _nameless(lines: Iterable[HeaderLines]) -> bool:
-        """Whether headers come, but without an address."""
-        return any(one.mostly(NO_ADDRESS) for one in lines)
+    def _stand_in(self) -> str:
+        """The one of them that it saw most often."""
+        seen = sum((cell.behind for cell in self.target.cells.values()), Counter[str]())
+        for address, peer in self.target.peers.items():
+            seen[address] += peer.span.count
+        return max(sorted(seen), key=lambda address: seen[address], default="the balancer")
 
     def _with_gateway(self, kinds: list[str]) -> list[str]:
         """The kinds, with the sessions that came from a gateway among the others taken out of the passed."""
-        gateway = self._gateway(share=0.0)
+        gateway = self.gateway(share=0.0)
         count = self._clients_of(gateway) if gateway else 0
         if not count:
             return kinds
@@ -267,14 +257,14 @@ class Verdict:
         if self._changed_alike():
             return 1
         if kind != "passed" and (strayed := self._strayed()):
-            return max(ENOUGH, strayed * self._explained)
+            return max(ENOUGH, strayed * self.explained)
         if kind == "passed" and self._borrowed():
-            return max(ENOUGH, MINOR_BORROWED * self._sessions)
+            return max(ENOUGH, MINOR_BORROWED * self.sessions)
         if not self.inferred:
             return ENOUGH
         timed = sum(cell.timed for cell in self.target.cells.values())
         doubtful = kind == "passed" and 2 * timed > self.spans["passed"].count
-        return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self._explained)
+        return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self.explained)
 
     def _changed_alike(self) -> bool:
         """Whether the clients of the other family, who go the same way, are hidden from a moment on, or until
@@ -332,9 +322,9 @@ class Verdict:
 
     def _certainty(self, most: float) -> float:
         """From 0 to 1: more sessions say it more surely, unexplained ones less."""
-        unexplained = max(0, self._sessions - self._explained)
-        few = 1 - 0.5 / (self._explained + 1)
-        return round(most * few * (1 - 0.5 * unexplained / (self._sessions + 1)), 3)
+        unexplained = max(0, self.sessions - self.explained)
+        few = 1 - 0.5 / (self.explained + 1)
+        return round(most * few * (1 - 0.5 * unexplained / (self.sessions + 1)), 3)
 
     def _judge_addresses(self) -> tuple[str, str, float | None]:
         """Nothing is joined or explained: do both logs name the same clients at least?"""
@@ -344,7 +334,7 @@ class Verdict:
             return "unknown", self._what_is_missing(), None
         self.spans["passed"] = self.target.span(ALONE, REFUSED)
         self.kinds, self.by_name = ["passed"], True
-        if gateway := self._gateway():
+        if gateway := self.gateway():
             return "masked_upstream", CAUSES["masked_upstream"].format(gateway=gateway), 0.7
         if share < SAME_ADDRESSES:
             self.spans["passed"].count = self.target.named_sessions
@@ -385,7 +375,7 @@ class Verdict:
         cells = self.target.cells.values()
         return sum(cell.gateways[gateway].count for cell in cells if gateway in cell.gateways)
 
-    def _gateway(self, share: float = GATEWAY_SHARE) -> str | None:
+    def gateway(self, share: float = GATEWAY_SHARE) -> str | None:
         """A private address that many clients, nearly all if not told otherwise, share, under many names."""
         counts: Counter[str] = Counter()
         for cell in self.target.cells.values():
@@ -407,7 +397,7 @@ class Verdict:
         parts = [f"{self.spans[kind].count} {PLAIN[kind]}" for kind in kinds]
         text = "Of the sessions " + ", ".join(parts) + "."
         if UPSTREAM in kinds:
-            text += " " + GATEWAY_AMONG.format(gateway=self._gateway(share=0.0))
+            text += " " + GATEWAY_AMONG.format(gateway=self.gateway(share=0.0))
         hidden = [
             str(name)
             for name, cell in self.target.cells.items()
@@ -441,150 +431,6 @@ class Verdict:
         hosts = {*self.target.cells, self.target.node.mta_host if self.target.node else None}
         return cause_of(begun[0].first, self.signals.changes, hosts)
 
-    # --- the document ---------------------------------------------------------------------------------------
-
-    def document(self) -> Document:
-        """The target as the machine contract has it."""
-        name, node = self.target.name, self.target.node or Node(None, None)
-        since, until = onset(self.states) or (None, None)
-        finding = self.verdict not in ("passed", "unknown")
-        more = {
-            "ongoing": finding and self.states[-1].kind != "passed",
-            "states": [state_document(state) for state in self.states],
-            "began_after": change_document(self.began_after, since),
-            "peers": sorted(self._stand_ins()) if finding else [],
-            "consequences": self._followed() if finding else [],
-            "signs": signs(
-                self.target, self._stand_ins(), self.verdict == "passed", self.tally, self.signals
-            ),
-        }
-        return {
-            "frontend": name.frontend,
-            "backend": name.backend,
-            "server": name.server,
-            "mta_host": node.mta_host,
-            "service": node.service,
-            "family": name.family,
-            "verdict": self.verdict,
-            "cause": self.cause,
-            "confidence": self.confidence,
-            "share_masked": self._share_masked(),
-            "since": moment(since) if finding else None,
-            "until": moment(until) if finding else None,
-            "evidence": self._evidence() | more,
-            "remedy": self._remedy() if finding else [],
-        }
-
-    def _stand_in(self) -> str:
-        """The one of them that it saw most often."""
-        seen = sum((cell.behind for cell in self.target.cells.values()), Counter[str]())
-        for address, peer in self.target.peers.items():
-            seen[address] += peer.span.count
-        return max(sorted(seen), key=lambda address: seen[address], default="the balancer")
-
-    def _stand_ins(self) -> set[str]:
-        """Addresses that the mail server saw in its clients' place."""
-        if self.verdict == "masked_upstream":
-            return {gateway} if (gateway := self._gateway()) else set()
-        behind = {address for cell in self.target.cells.values() for address in cell.behind}
-        gateway = self._gateway(share=0.0) if UPSTREAM in self.kinds else None
-        return behind | set(self.target.peers) | ({gateway} if gateway else set())
-
-    def _followed(self) -> list[Document]:
-        """What was decided on these addresses."""
-        cells = self.target.cells.values()
-        if self.verdict == "masked_upstream":
-            done = total_effects(cell.seen_effects for cell in cells)
-        else:
-            own = [cell.effects for cell in cells]
-            done = total_effects([*own, *(peer.effects for peer in self.target.peers.values())])
-        host = self.target.node.mta_host if self.target.node else None
-        return self._consequences.of(host, self._stand_ins(), done)
-
-    def _share_masked(self) -> float | None:
-        """Share of the sessions in which the mail server saw another address than the client's."""
-        if self.verdict == "masked_upstream":
-            return 1.0
-        if self.verdict in ("unknown", MISSING):
-            return None
-        hidden = sum(self.spans[kind].count for kind in (MASKED, UNEXPECTED, UPSTREAM))
-        return round(hidden / self._explained, 4)
-
-    def _evidence(self) -> Document:
-        target = self.target
-        here = self.tally.peers.get(target.node, {}) if target.node else {}
-        unjoined = sum(peer.span.count for peer in (target.peers or here).values())
-        joined = sum(target.joined.values())
-        errors = target.headers or self._header_lines(REFUSED_LINES)
-        counts = (
-            self._sessions, joined + unjoined, joined, self.spans["passed"].count, self.spans[MASKED].count,
-            self.spans[UNEXPECTED].count, self.spans[MISSING].count, _count(errors), target.alone, unjoined,
-            sum(peer.probes for peer in here.values()), self._past_the_balancer(),
-        )  # fmt: skip
-        return dict(zip(COUNTS, counts, strict=True)) | {
-            "examples": self._examples()[:3],
-            "nameless_header": self._nameless(errors),
-            "destinations": sorted(self._destinations()),
-        }
-
-    def _destinations(self) -> set[str]:
-        """Where sessions with the balancer's address came to, as postscreen logs it."""
-        own = {name for cell in self.target.cells.values() for name in cell.hidden_destinations}
-        return own | {name for peer in self.target.peers.values() for name in peer.destinations}
-
-    def _past_the_balancer(self) -> int:
-        """Sessions that came to the listener from elsewhere; those that a balancer's log lacks may be "
-        "such."""
-        node, stand_ins = self.target.node, self._stand_ins()
-        peers = self.tally.peers.get(node, {}) if node else {}
-        others = (peer for address, peer in peers.items() if address not in stand_ins and not peer.masked)
-        return sum(peer.span.count for peer in others)
-
-    def _examples(self) -> list[Document]:
-        """Lines that show it."""
-        if self.verdict == "passed":
-            return places(self._of_cells(*SEEN, ALONE, REFUSED))[:1]
-        found: list[Document] = []
-        if self.spans[MISSING].count:
-            found += texts(self.target.headers)[:2] + places(self._of_cells(REFUSED))[:1]
-        if self.spans[UNEXPECTED].count:
-            found += self._told()[:2] + places(self._of_cells(BY_TEXT))[:1]
-        if self.spans[MASKED].count or self.inferred:
-            found += places(self._of_cells(BY_PORT))[:2]
-            found += places(place for peer in self.target.peers.values() for place in peer.examples)[:2]
-            found += places(self._of_cells(ALONE, REFUSED))[:1]
-        return found or places(self._of_cells(*_ALL_FATES))
-
-    def _told(self) -> list[Document]:
-        host = self.target.node.mta_host if self.target.node else None
-        return texts([one for one in self.signals.lines if one.meaning == TOLD and one.mta_host == host])
-
-    def _of_cells(self, *fates: int) -> list[Place]:
-        cells = self.target.cells.values()
-        return [place for cell in cells for fate in fates for place in cell.examples.get(fate, [])]
-
-    def _remedy(self) -> list[str]:
-        """What refuses mail is cured first."""
-        name, node = self.target.name, self.target.node or Node(None, None)
-        subject = remedy.Subject(name.backend, name.server, node.mta_host, node.service)
-        upstream = self.spans[UPSTREAM].count and not self.spans[MASKED].count
-        if self.verdict == UPSTREAM:
-            return remedy.masked_upstream(self._gateway() or "the gateway")
-        if self.spans[UNEXPECTED].count >= ENOUGH or self.verdict == UNEXPECTED:
-            return remedy.unexpected_header(subject)
-        if self.spans[MISSING].count >= ENOUGH or self.verdict == MISSING:
-            if self._nameless(self.target.headers):
-                return remedy.nameless_header(subject)
-            return remedy.missing_header(subject)
-        if upstream:
-            return remedy.masked_upstream(self._gateway(share=0.0) or "the gateway")
-        return remedy.masked(subject, ports_logged=self._ports_logged())
-
-    def _ports_logged(self) -> bool:
-        """Whether the balancer's own port joined masked sessions: its log has it."""
-        hidden = self.target.span(BY_PORT, CUT).count
-        return hidden > sum(cell.hidden_by_time for cell in self.target.cells.values())
-
 
 def _header_first(counted: Iterable[Cell | Peer], hidden: int) -> bool:
     """Whether nearly every session that said anything had an unknown command refused, or as many as matter.
@@ -594,7 +440,3 @@ def _header_first(counted: Iterable[Cell | Peer], hidden: int) -> bool:
     counted = list(counted)
     said, refused = sum(one.said for one in counted), sum(one.header_first for one in counted)
     return refused >= ENOUGH and refused >= min(HEADER_FIRST * said, MOSTLY * hidden)
-
-
-def _count(lines: Iterable[HeaderLines]) -> int:
-    return sum(one.count for one in lines)
