@@ -18,17 +18,10 @@ from logscope.correlate.layout import *
 from logscope.correlate.links import join_screen, link_visit
 from logscope.correlate.matching import IMPOSSIBLE, slot_of
 from logscope.correlate.odds import SOON
-from logscope.correlate.pairing import (
-    BALANCER_SCREEN,
-    BALANCER_SMTPD,
-    SCREEN_SMTPD,
-    SECONDS_OVER,
-    SHORT_LIST,
-    UNMATCHED,
-    match,
-    weigh,
-)
+from logscope.correlate.pair_costs import BALANCER_SCREEN, BALANCER_SMTPD, SCREEN_SMTPD, SECONDS_OVER
+from logscope.correlate.pairing import match, weigh
 from logscope.correlate.servers import firm_host, note_host, usual_host
+from logscope.correlate.short_lists import SHORT_LIST
 from logscope.correlate.skew import sample_skew, skew_of
 from logscope.correlate.tables import *
 from logscope.engine import kernel
@@ -40,6 +33,7 @@ NO_DOUBT = 100  # parts of a million
 EXACT_ODDS = 1e-5  # all other assignments together must be less likely than this
 EXACT_SHARE = 0.9999
 EXACT_FIT = 15.0  # nats that the pair may cost
+UNMATCHED = 30.0  # cost of leaving one alone, in nats
 
 
 @kernel
@@ -330,7 +324,7 @@ def link_best(m: Memory, left: Vector, right: Vector, screens: bool, settled: in
     fit = np.empty(rows)
     best = np.empty(rows, np.int64)
     what = SCREEN_SMTPD if screens else BALANCER_SMTPD
-    weigh(m, left, right, what, decimals(rows, UNMATCHED), columns, share, odds, fit, best)
+    weigh(m, left, right, what, decimals(rows, UNMATCHED), 0.0, columns, share, odds, fit, best)
     forced = settled < rows
     linked = integers(rows, 0)
     taken = integers(count, 0)
@@ -491,7 +485,7 @@ def price_of_all(m: Memory, left: Vector, right: Vector) -> float:
     cost = decimal_table(rows, SHORT_LIST, IMPOSSIBLE)
     v = decimals(left.shape[0] + rows, 0.0)
     alone = decimals(rows, UNMATCHED)
-    chosen = match(m, left, right, BALANCER_SMTPD, alone, columns, cost, decimals(rows, 0.0), v)
+    chosen = match(m, left, right, BALANCER_SMTPD, alone, 0.0, columns, cost, decimals(rows, 0.0), v)
     total = 0.0
     for j in range(rows):
         total += cost[j, slot_of(columns, j, chosen[j])] if chosen[j] >= 0 else UNMATCHED

@@ -143,7 +143,7 @@ def assign(columns: Matrix, cost: Costs, count: int, alone: Numbers, u: Numbers,
     and whoever takes that pair against the best assignment loses at least so much.
     """
     rows = columns.shape[0]
-    slots = columns.shape[1]
+    lengths = lengths_of(columns)
     width = count + rows  # each row has a spare column of its own
     match = integers(width, -1)
     chosen = integers(rows, -1)
@@ -160,11 +160,9 @@ def assign(columns: Matrix, cost: Costs, count: int, alone: Numbers, u: Numbers,
         current = row
         base = 0.0
         while True:
-            for t in range(slots + 1):
-                if t < slots:
+            for t in range(lengths[current] + 1):
+                if t < lengths[current]:
                     column = columns[current, t]
-                    if column < 0:
-                        continue
                     price = cost[current, t]
                 else:
                     column = count + current
@@ -214,10 +212,24 @@ def assign(columns: Matrix, cost: Costs, count: int, alone: Numbers, u: Numbers,
 
 
 @kernel
+def lengths_of(columns: Matrix) -> Vector:
+    """How many columns each row's list has."""
+    lengths = np.empty(columns.shape[0], np.int64)
+    for r in range(columns.shape[0]):
+        length = 0
+        while length < columns.shape[1] and columns[r, length] >= 0:
+            length += 1
+        lengths[r] = length
+    return lengths
+
+
+@kernel
 def slot_of(columns: Matrix, row: int, column: int) -> int:
     for t in range(columns.shape[1]):
         if columns[row, t] == column:
             return t
+        if columns[row, t] < 0:
+            break
     return -1
 
 
@@ -235,16 +247,12 @@ def shares(columns: Matrix, cost: Costs, count: int, alone: Numbers, chosen: Vec
     tries = decimals(rows, 0.0)
     owner = integers(count, -1)
     mine = np.empty(rows, np.int64)  # slots, not columns
-    lists = np.empty(rows, np.int64)
+    lists = lengths_of(columns)
     for r in range(rows):
         mine[r] = -1
         if chosen[r] >= 0:
             owner[chosen[r]] = r
             mine[r] = slot_of(columns, r, chosen[r])
-        lists[r] = 0
-        for t in range(slots):
-            if columns[r, t] >= 0:
-                lists[r] = t + 1
     dice = 12345
     for _ in range(sweeps):
         for r in range(rows):
@@ -306,7 +314,9 @@ def swap_odds(columns: Matrix, cost: Costs, count: int, alone: Numbers, chosen: 
         own = cost[r, slot_of(columns, r, chosen[r])]
         for t in range(columns.shape[1]):
             column = columns[r, t]
-            if column < 0 or column == chosen[r]:
+            if column < 0:
+                break
+            if column == chosen[r]:
                 continue
             worse = cost[r, t] - own
             rival = owner[column]

@@ -38,7 +38,7 @@ from logscope.correlate.layout import *
 from logscope.correlate.links import join_balancer, join_key, join_screen
 from logscope.correlate.messages import end_message, on_queue
 from logscope.correlate.odds import LAST, SOON
-from logscope.correlate.pairing import BALANCER_SCREEN, BALANCER_SMTPD
+from logscope.correlate.pair_costs import BALANCER_SCREEN, BALANCER_SMTPD
 from logscope.correlate.tables import *
 from logscope.engine import kernel
 

@@ -97,6 +97,13 @@ def test_clocks_that_disagree_are_found_out(tmp_path: Path, ahead: float, share:
     assert len(by_timing(found)) - right(found) <= 3
 
 
+@pytest.mark.slow
+def test_clocks_that_agree_are_not_doubted_where_sessions_are_many(tmp_path: Path) -> None:
+    """Fifteen sessions a second at each server, with whole seconds, fit many clocks about as well."""
+    found = masked_site(1, count=400, each_second=30.0).join(tmp_path)
+    assert len(by_timing(found)) == right(found) >= 0.9 * 400
+
+
 def test_names_of_servers_do_not_mislead(tmp_path: Path) -> None:
     """Which server is which host is learnt from the sessions, whatever the balancer calls them."""
     found = masked_site(3, precise=True, servers=("mx-b", "mx-a")).join(tmp_path)
