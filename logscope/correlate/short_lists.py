@@ -56,11 +56,10 @@ LOOSE_ORDER = 1.5  # and among many, of which the habits are learnt afterwards
 SKIPPED = 12.0  # cost of leaving one side out of an alignment
 ORDERLY = 4.0  # nats that a pair costs at most which an alignment explains
 MOSTLY = 0.7  # of the rows must be explained by the nearest
-BEYOND = (
-    3.0  # nats by which starts must be worse than a row's best for those farther away to be looked at no more
-)
-WORST = 9.0  # nats beyond a row's best, order included, with which a column is no candidate
-# nats by which times must be worse than another pair's for habits to be no longer asked
+# Nats beyond a row's best: by starts alone, those farther away are looked at no more; with order included, a
+# column is no candidate; by times alone, habits are no longer asked.
+BEYOND = 3.0
+WORST = 9.0
 UNLIKELY = 6.0
 FINENESS = 16  # entries of the table of surprises for each unit
 SURPRISES = 2048

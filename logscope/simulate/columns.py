@@ -117,3 +117,15 @@ def gather(pool: Pool, spans: Ints, validity: Bits, offsets: NDArray[np.int32], 
                 copy16(pool, start + k, out, at + k)
             at += length
     offsets[spans.shape[0]] = at
+
+
+@kernel
+def put_sixteen_digits(numbers: Ints, out: NDArray[np.uint8]) -> None:
+    """Each number as sixteen digits, one after the other; those below 0 as noughts."""
+    for i in range(numbers.shape[0]):
+        value = max(numbers[i], 0)
+        at = 16 * i + 16
+        for _ in range(16):
+            at -= 1
+            out[at] = 48 + value % 10
+            value //= 10

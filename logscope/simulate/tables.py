@@ -28,8 +28,9 @@ from logscope.correlate.output import FINAL_STATUSES
 from logscope.grammar.fields import dsn_text
 from logscope.schema import OUTCOMES
 from logscope.simulate import tabulate as rows
+from logscope.simulate import tabulate_mail as mail_rows
 from logscope.simulate import texts
-from logscope.simulate.columns import numbers, to_arrow
+from logscope.simulate.columns import numbers, put_sixteen_digits, to_arrow
 from logscope.simulate.faults import DESTINATIONS
 from logscope.simulate.layout import *
 from logscope.simulate.simulation import Block, Simulation
@@ -41,7 +42,8 @@ from logscope.simulate.site import (
     SERVICES,
     STREAMS,
 )
-from logscope.simulate.tabulate import MailRows, SessionRows
+from logscope.simulate.tabulate import SessionRows
+from logscope.simulate.tabulate_mail import MailRows
 
 Ints = NDArray[np.int64]
 Codes = NDArray[np.integer[Any]]
@@ -55,7 +57,7 @@ RELAYS = (
     *((f"mx.partner{n}.example", f"192.0.2.{n + 1}") for n in range(DESTINATIONS)),
     *((f"mx.{domain}", f"192.0.2.{101 + n}") for n, domain in enumerate(texts.SENDER_DOMAINS)),
 )
-"""Next hops, by the code of `tabulate.relay`: host name and address."""
+"""Next hops, by the code of `tabulate_mail.relay`: host name and address."""
 
 PLAIN, WORDS, ENCODED = range(3)
 """How text is handed out that few values make up: as text; by a dictionary where it comes from a short list
@@ -122,8 +124,8 @@ class Tables:
     @cached_property
     def mail(self) -> MailRows:
         """What a reader can tell of each message and delivery."""
-        kernel = self._run(rows.tabulate_mail)
-        return rows.mail_rows_of(self.spelled, kernel, self._simulation.memory)
+        kernel = self._run(mail_rows.tabulate_mail)
+        return mail_rows.mail_rows_of(self.spelled, kernel, self._simulation.memory)
 
     @property
     def spelled(self) -> Block:
@@ -173,7 +175,7 @@ class Tables:
     def digits(self, values: Ints) -> pa.Array:
         """Numbers as sixteen digits each; null where there is none."""
         data = self._simulation.memory.empty((16 * len(values),), np.uint8)
-        self._run(rows.put_sixteen_digits)(values, data)
+        self._run(put_sixteen_digits)(values, data)
         absent = values == NULL
         mask = pa.py_buffer(np.packbits(~absent, bitorder="little")) if absent.any() else None
         offsets = np.arange(0, 16 * len(values) + 1, 16, dtype=np.int32)
@@ -284,7 +286,7 @@ class Tables:
     def message_text(self, column: int) -> pa.Array:
         mail, spans = self.mail, self.spelled.messages[column]
         if mail.messages < len(spans):
-            spans = spans[mail.message_numbers[rows.NM_ROW, : mail.messages]]
+            spans = spans[mail.message_numbers[mail_rows.NM_ROW, : mail.messages]]
         return self.text(spans)
 
     def delivery_number(self, column: int, kind: pa.DataType | None = None) -> pa.Array:
@@ -296,15 +298,15 @@ class Tables:
     def delivery_text(self, column: int) -> pa.Array:
         mail, spans = self.mail, self.spelled.deliveries[column]
         if mail.deliveries < len(spans):
-            spans = spans[mail.numbers[rows.ND_ROW, : mail.deliveries]]
+            spans = spans[mail.numbers[mail_rows.ND_ROW, : mail.deliveries]]
         return self.text(spans)
 
     def delivered_ids(self) -> pa.Array:
-        messages = self.mail.numbers[rows.ND_MESSAGE, : self.mail.deliveries]
+        messages = self.mail.numbers[mail_rows.ND_MESSAGE, : self.mail.deliveries]
         return self.text(self.spelled.messages[M_ID][messages])
 
     def relay_port(self) -> pa.Array:
-        unreached = self.mail.codes[rows.XD_RELAY, : self.mail.deliveries] < 0
+        unreached = self.mail.codes[mail_rows.XD_RELAY, : self.mail.deliveries] < 0
         return as_arrow(np.full(len(unreached), 25), unreached)
 
     def delay(self, which: int) -> pa.Array:
@@ -389,38 +391,38 @@ _TRUTH: dict[str, Callable[[Tables], pa.Array]] = {
 }
 
 _MESSAGES: dict[str, Callable[[Tables], pa.Array]] = {
-    "mta_host": lambda t: t.hosts(t.mail.message_codes[rows.XM_HOST, : t.mail.messages]),
+    "mta_host": lambda t: t.hosts(t.mail.message_codes[mail_rows.XM_HOST, : t.mail.messages]),
     "queue_id": lambda t: t.message_text(M_ID),
-    "queued_at": lambda t: t.message_number(rows.NM_QUEUED, TIMES),
-    "session_id": lambda t: t.digits(t.mail.message_numbers[rows.NM_SESSION, : t.mail.messages]),
+    "queued_at": lambda t: t.message_number(mail_rows.NM_QUEUED, TIMES),
+    "session_id": lambda t: t.digits(t.mail.message_numbers[mail_rows.NM_SESSION, : t.mail.messages]),
     "message_id": lambda t: t.message_text(M_MESSAGE_ID),
     "sender": lambda t: t.message_text(M_FROM),
-    "size": lambda t: t.message_number(rows.NM_SIZE),
-    "recipient_count": lambda t: t.message_number(rows.NM_RECIPIENTS),
-    "removed_at": lambda t: t.message_number(rows.NM_REMOVED, TIMES),
+    "size": lambda t: t.message_number(mail_rows.NM_SIZE),
+    "recipient_count": lambda t: t.message_number(mail_rows.NM_RECIPIENTS),
+    "removed_at": lambda t: t.message_number(mail_rows.NM_REMOVED, TIMES),
     "final_status": lambda t: t.words(
-        FINAL_STATUSES, t.mail.message_codes[rows.XM_STATUS, : t.mail.messages]
+        FINAL_STATUSES, t.mail.message_codes[mail_rows.XM_STATUS, : t.mail.messages]
     ),
-    "next_queue_id": lambda t: t.text(t.mail.message_numbers[rows.NM_NEXT, : t.mail.messages]),
+    "next_queue_id": lambda t: t.text(t.mail.message_numbers[mail_rows.NM_NEXT, : t.mail.messages]),
 }
 
 _DELIVERIES: dict[str, Callable[[Tables], pa.Array]] = {
-    "mta_host": lambda t: t.hosts(t.mail.codes[rows.XD_HOST, : t.mail.deliveries]),
+    "mta_host": lambda t: t.hosts(t.mail.codes[mail_rows.XD_HOST, : t.mail.deliveries]),
     "queue_id": Tables.delivered_ids,
-    "queued_at": lambda t: t.delivery_number(rows.ND_QUEUED, TIMES),
-    "logged_at": lambda t: t.delivery_number(rows.ND_LOGGED, TIMES),
+    "queued_at": lambda t: t.delivery_number(mail_rows.ND_QUEUED, TIMES),
+    "logged_at": lambda t: t.delivery_number(mail_rows.ND_LOGGED, TIMES),
     "recipient": lambda t: t.delivery_text(D_TO),
     "original_recipient": lambda t: pa.nulls(t.mail.deliveries, pa.string()),
-    "relay_host": lambda t: t.delivery_code(rows.XD_RELAY, [name for name, _ in RELAYS]),
-    "relay_address": lambda t: t.delivery_code(rows.XD_RELAY, [address for _, address in RELAYS]),
+    "relay_host": lambda t: t.delivery_code(mail_rows.XD_RELAY, [name for name, _ in RELAYS]),
+    "relay_address": lambda t: t.delivery_code(mail_rows.XD_RELAY, [address for _, address in RELAYS]),
     "relay_port": Tables.relay_port,
     "delay_s": lambda t: t.delay(0),
     "delay_before_queue_s": lambda t: t.delay(1),
     "delay_in_queue_s": lambda t: t.delay(2),
     "delay_connect_s": lambda t: t.delay(3),
     "delay_transmit_s": lambda t: t.delay(4),
-    "dsn": lambda t: t.delivery_code(rows.XD_DSN, [dsn_text(dsn) for dsn in rows.REPLY_DSNS]),
-    "status": lambda t: t.delivery_code(rows.XD_STATUS, STATUSES),
+    "dsn": lambda t: t.delivery_code(mail_rows.XD_DSN, [dsn_text(dsn) for dsn in mail_rows.REPLY_DSNS]),
+    "status": lambda t: t.delivery_code(mail_rows.XD_STATUS, STATUSES),
     "reply": lambda t: t.delivery_text(D_SAID),
     "tls": lambda t: pa.nulls(t.mail.deliveries, pa.string()),
 }
