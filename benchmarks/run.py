@@ -152,6 +152,8 @@ def main() -> int:
     arguments = parser.parse_args()
     sessions, rounds = (SMALL, 1) if arguments.smoke else (arguments.sessions, arguments.rounds)
     os.environ.setdefault("LOGSCOPE_CACHE_DIR", str(CACHE))
+    # Where it is set, Python compiles the package anew at each start, as it does for no user.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     directory = logs(sessions)
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
         scratch = Path(name)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from logscope import settings as configuration
-from logscope.cli.main import WithoutPandas
+from logscope.cli.main import own_process
 from logscope.correlate.output import Finished
 from logscope.pipeline import Pipeline, text_of
 from logscope.report.writers import JsonLinesWriter
@@ -26,7 +26,7 @@ from logscope.sources.reading import column_names, prepare
 
 
 def main() -> None:
-    sys.meta_path.insert(0, WithoutPandas())  # as the command does
+    own_process()  # as the command does
     ready = prepare(configuration.load({}, os.environ, Path.cwd(), datetime.now(UTC)))
     columns = column_names("sessions")
     sessions, seconds = 0, 0.0
