@@ -56,12 +56,22 @@ class Finished(FinishedSessions):
                 and how they are written soonest.
         """
         wanted = list(columns)
-        arrays = [_SESSION_COLUMNS[name](self) for name in wanted]
+        arrays = [self._session_column(name) for name in wanted]
         return pa.RecordBatch.from_arrays(arrays if coded else list(map(plain, arrays)), names=wanted)
+
+    def _session_column(self, name: str) -> pa.Array:
+        """A column, made once: several may look at what was handed out."""
+        if name not in self._session_columns:
+            self._session_columns[name] = _SESSION_COLUMNS[name](self)
+        return self._session_columns[name]
+
+    @cached_property
+    def _session_columns(self) -> dict[str, pa.Array]:
+        return {}
 
     def new(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         """Of rows of all sessions those not handed out before: who counts has counted the others."""
-        return rows.filter(pa.array(~self.is_amendment)) if self.amendments else rows
+        return rows.filter(as_arrow(~self.is_amendment)) if self.amendments else rows
 
     def destination(self) -> pa.Array:
         hi, lo, port = self.screen(P_DEST_HI), self.screen(P_DEST_LO), self.screen(P_DEST_PORT)

@@ -4,6 +4,7 @@ value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,11 +85,38 @@ class Columns:
 
 
 def encoded(column: pa.Array) -> Coded:
-    """A text column as codes and texts."""
+    """A text column as codes and texts, each text once and in the order in which they come."""
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    codes = np.asarray(pc.fill_null(column.indices.cast(pa.int64()), -1))
-    return Coded(codes, column.dictionary.to_pylist())
+        return Coded(_indices(column), column.dictionary.to_pylist())
+    words = column.dictionary.dictionary_encode()  # of those that came coded some may be twice, or nowhere
+    unique, number = words.dictionary, _indices(words)
+    codes = _indices(column)
+    codes = np.where(codes >= 0, number[np.maximum(codes, 0)], -1) if len(number) else codes
+    firsts = first_places(codes, len(unique))
+    order = np.argsort(firsts, kind="stable")[np.count_nonzero(firsts < 0) :]
+    renumbered = np.full(len(unique) + 1, -1)
+    renumbered[order] = np.arange(len(order))
+    return Coded(renumbered[codes], unique.take(long_array(order)).to_pylist())
+
+
+def numbered(texts: Iterable[str | None]) -> Coded:
+    """The same of texts of Python; `pyarrow.array` would import pandas to look at them."""
+    numbers: dict[str | None, int] = {None: -1}
+    codes = [numbers.setdefault(text, len(numbers) - 1) for text in texts]
+    return Coded(np.array(codes, np.int64), list(numbers)[1:])  # type: ignore[arg-type]
+
+
+def _indices(column: pa.DictionaryArray) -> Longs:
+    """The codes of a coded column, -1 for null."""
+    return np.asarray(pc.fill_null(column.indices, -1)).astype(np.int64)
+
+
+def first_places(codes: Longs, size: int) -> Longs:
+    """Where each code from 0 to below `size` comes first; -1: nowhere."""
+    firsts = np.full(size + 1, -1)
+    firsts[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)  # the last that is written is the first place
+    return firsts[:-1]
 
 
 def counted(keys: Longs) -> tuple[Longs, Longs]:
@@ -97,6 +125,37 @@ def counted(keys: Longs) -> tuple[Longs, Longs]:
         return np.empty(0, np.int64), np.empty(0, np.int64)
     found = long_array(keys).value_counts()
     return np.asarray(found.field("values")), np.asarray(found.field("counts"))
+
+
+_FEW = 1 << 16
+
+
+def numbers_of(keys: Longs) -> tuple[Longs, Longs]:
+    """The distinct keys, ascending, and the number of each key among them."""
+    if not len(keys):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    least = int(keys.min())
+    size = int(keys.max()) - least + 1
+    if size > 2 * len(keys) + _FEW:
+        present, numbers = np.unique(keys, return_inverse=True)
+        return present, numbers
+    there = np.zeros(size, np.bool_)
+    there[keys - least] = True
+    return np.flatnonzero(there) + least, (np.cumsum(there) - 1)[keys - least]
+
+
+def firsts_of(keys: Longs) -> tuple[Longs, Longs]:
+    """The distinct keys, ascending, and where each comes first."""
+    if not len(keys):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    least = int(keys.min())
+    size = int(keys.max()) - least + 1
+    if size > 2 * len(keys) + _FEW:
+        present, firsts = np.unique(keys, return_index=True)
+        return present, firsts
+    firsts = first_places(keys - least, size)
+    present = np.flatnonzero(firsts >= 0)
+    return present + least, firsts[present]
 
 
 def long_array(values: Longs) -> pa.Array:

@@ -11,11 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from logscope.arrow import as_texts
-from logscope.detect.anomalies.columns import Coded, Longs, counted, encoded
+from logscope.detect.anomalies.columns import Coded, Longs, counted, numbered, numbers_of
 from logscope.detect.anomalies.ledger import SECOND
 
 BUCKET_S = 300
@@ -34,7 +32,7 @@ class Seen:
 
     def test_and_add(self, texts: Sequence[str]) -> NDArray[np.bool_]:
         """Which of these have been seen before; all of them have from now on."""
-        hashes = np.fromiter((hash(text) for text in texts), np.int64, len(texts)).view(np.uint64)
+        hashes = np.fromiter(map(hash, texts), np.int64, len(texts)).view(np.uint64)
         known = np.ones(len(texts), np.bool_)
         for turn in range(3):
             place = (hashes >> np.uint64(20 * turn)) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(38)
@@ -42,17 +40,27 @@ class Seen:
                 (place >> np.uint64(3)).astype(np.int64),
                 np.uint8(1) << (place & np.uint64(7)).astype(np.uint8),
             )
-            known &= (self._bits[byte] & bit) != 0
-            np.bitwise_or.at(self._bits, byte, bit)
+            new = (self._bits[byte] & bit) == 0
+            known &= ~new
+            byte, bit = byte[new], bit[new]
+            while len(byte):  # of several bits of one byte one is set at a time
+                self._bits[byte] |= bit
+                lost = (self._bits[byte] & bit) == 0
+                byte, bit = byte[lost], bit[lost]
         return known
 
 
 def networks_of(clients: Sequence[str]) -> Coded:
     """The network of each address: /24 of IPv4, /48 of IPv6."""
-    texts = as_texts(clients)
-    texts = pc.replace_substring_regex(texts, r"^(\d+\.\d+\.\d+)\.\d+$", r"\1.0/24")
-    texts = pc.replace_substring_regex(texts, r"^((?:[0-9a-f]*:){3})[0-9a-f:.]*$", r"\1:/48")
-    return encoded(pc.replace_substring(texts, ":::", "::"))
+    return numbered(map(_network_of, clients))
+
+
+def _network_of(client: str) -> str:
+    if ":" not in client:
+        head, dot, _ = client.rpartition(".")
+        return f"{head}.0/24" if dot else client
+    parts = client.split(":", 3)
+    return f"{':'.join(parts[:3])}::/48".replace(":::", "::") if len(parts) == 4 else client
 
 
 class Contributors:
@@ -73,22 +81,23 @@ class Contributors:
         groups = codes * width + (buckets - first)
         keys, counts = counted(groups * len(texts) + clients)
         group, client = keys // len(texts), keys % len(texts)
-        order = np.lexsort((-counts, group))
-        group, client, counts = group[order], client[order], counts[order]
-        starts = np.concatenate(([0], np.nonzero(np.diff(group))[0] + 1))
-        sizes = np.diff(np.append(starts, len(group)))
-        rank = np.arange(len(group)) - np.repeat(starts, sizes)
-        whole = np.add.reduceat(counts, starts)
-        for number, size, sum_ in zip(group[starts].tolist(), sizes.tolist(), whole.tolist(), strict=True):
-            key = (number // width, number % width + first)
+        present, group = numbers_of(group)
+        sizes, whole = np.bincount(group), np.bincount(group, counts).astype(np.int64)
+        names = [(number // width, number % width + first) for number in present.tolist()]
+        for key, size, sum_ in zip(names, sizes.tolist(), whole.tolist(), strict=True):
             self._distinct[key] += size
             self.total[key] += sum_
         # alone in a large crowd, a client that came once is nobody's explanation
-        kept = (rank < _KEPT) & ((counts > 1) | (np.repeat(sizes, sizes) <= _KEPT))
+        some = (counts > 1) | (sizes[group] <= _KEPT)
+        group, client, counts = group[some], client[some], counts[some]
+        order = np.lexsort((-counts, group))
+        group, client, counts = group[order], client[order], counts[order]
+        starts = np.searchsorted(group, np.arange(len(names)))
+        kept = np.arange(len(group)) - starts[group] < _KEPT
         for number, who, count in zip(
             group[kept].tolist(), client[kept].tolist(), counts[kept].tolist(), strict=True
         ):
-            key = (number // width, number % width + first)
+            key = names[number]
             top = self._top.get(key)
             if top is None:
                 top = self._top[key] = Counter()

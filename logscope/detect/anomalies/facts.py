@@ -20,6 +20,7 @@ from logscope.detect.anomalies.columns import (
     Longs,
     auth_tries,
     encoded,
+    numbers_of,
     parts,
 )
 
@@ -175,7 +176,7 @@ def _routes(columns: Columns, names: tuple[str, ...] = ROUTE) -> tuple[Longs, li
         codes, known = columns.coded(name)
         combined = combined * (len(known) + 1) + codes + 1
         texts.append([None, *known])
-    present, routes = np.unique(combined, return_inverse=True)
+    present, routes = numbers_of(combined)
     places = []
     for key in present.tolist():
         place: list[str | None] = []
@@ -183,7 +184,7 @@ def _routes(columns: Columns, names: tuple[str, ...] = ROUTE) -> tuple[Longs, li
             key, code = divmod(key, len(names_known))
             place.append(names_known[code])
         places.append(tuple(reversed(place)))
-    return routes.astype(np.int64), places
+    return routes, places
 
 
 def _session_families(

@@ -14,7 +14,17 @@ import pyarrow.compute as pc
 
 from logscope.arrow import together
 from logscope.detect.anomalies.actors import Actors, Doing
-from logscope.detect.anomalies.columns import NULL, Bools, Coded, Columns, Longs, counted, encoded
+from logscope.detect.anomalies.columns import (
+    NULL,
+    Bools,
+    Coded,
+    Columns,
+    Longs,
+    counted,
+    firsts_of,
+    numbered,
+    numbers_of,
+)
 from logscope.detect.anomalies.contributors import Contributors, Seen, networks_of
 from logscope.detect.anomalies.facts import (
     DELIVERY_READS,
@@ -161,7 +171,7 @@ class Gathered:
         halves = facts.times[rows] // (_EXAMPLE_S * SECOND)
         low, width = int(halves.min()), int(halves.max() - halves.min()) + 1
         keys = (codes[notable] * len(self.sessions.routes) + places[rows]) * width + (halves - low)
-        present, firsts = np.unique(keys, return_index=True)
+        present, firsts = firsts_of(keys)
         wanting: list[tuple[list[dict[str, Any]], int]] = []
         for key, first in zip(present.tolist(), firsts.tolist(), strict=True):
             pair, half = divmod(key, width)
@@ -244,7 +254,7 @@ class Gathered:
 
     @staticmethod
     def _by_network(networks: Coded, clients: Longs, counts: Longs) -> tuple[list[str], Longs]:
-        present, inverse = np.unique(networks.codes[clients], return_inverse=True)
+        present, inverse = numbers_of(networks.codes[clients])
         names = [networks.texts[at] for at in present.tolist()]
         return names, np.bincount(inverse, weights=counts, minlength=len(names)).astype(np.int64)
 
@@ -288,8 +298,7 @@ class Gathered:
         recipients = np.maximum(columns.integers("recipient_count"), 1)
         sizes, senders = columns.integers("size"), columns.coded("sender")
         if columns.has("session_id") and self._logins:
-            users = [self._logins.get(one) for one in columns.raw("session_id").to_pylist()]
-            codes, texts = encoded(pa.array(users, pa.string()))
+            codes, texts = numbered(map(self._logins.get, columns.raw("session_id").to_pylist()))
             self.actors["account_takeover"].add(np.where(times != NULL, codes, -1), texts, times, recipients)
             self.senders.add(codes, texts, times, sizes, recipients, accounts=True)
             senders = Coded(np.where(codes >= 0, -1, senders.codes), senders.texts)
@@ -331,8 +340,7 @@ class Gathered:
         """
         if not recipients.texts:
             return
-        domains = [text.rpartition("@")[2].lower() for text in recipients.texts]
-        codes, names = encoded(pa.array(domains, pa.string()))
+        codes, names = numbered(text.rpartition("@")[2].lower() for text in recipients.texts)
         domain = np.where(recipients.codes >= 0, codes[np.maximum(recipients.codes, 0)], -1)
         ledger = self.destinations
         known = (times != NULL) & (domain >= 0)

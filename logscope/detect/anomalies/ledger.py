@@ -104,10 +104,10 @@ class Ledger:
         if not len(ticks):
             return
         self._span = None
-        low = int(ticks.min())
-        width = int(ticks.max()) - low + 1
-        places = (routes * len(self.codes) + codes) * width + (ticks - low)
-        size = len(self.routes) * len(self.codes) * width
+        low, least = int(ticks.min()), int(codes.min())
+        width, several = int(ticks.max()) - low + 1, int(codes.max()) - least + 1
+        places = (routes * several + (codes - least)) * width + (ticks - low)
+        size = len(self.routes) * several * width
         if size <= 4 * len(ticks) + 65_536:
             counts = np.bincount(places, minlength=size)
             keys = np.nonzero(counts)[0]
@@ -119,8 +119,8 @@ class Ledger:
         pairs = keys // width
         starts = np.concatenate(([0], np.nonzero(np.diff(pairs))[0] + 1, [len(pairs)]))
         for start, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            route, code = divmod(int(pairs[start]), len(self.codes))
-            self._put(route, code, keys[start:end] % width + low, counts[start:end])
+            route, code = divmod(int(pairs[start]), several)
+            self._put(route, code + least, keys[start:end] % width + low, counts[start:end])
 
     def _put(self, route: int, code: int, ticks: Longs, counts: Longs) -> None:
         a_day = DAY_S // self.tick_s

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from math import exp, log, sqrt
-from operator import gt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +46,9 @@ Means = tuple[float, float, float, float]
 """Of half an hour, then of a few minutes: each trait's."""
 
 
+_NOTHING = (-1.0,) * 4
+
+
 class _Past:
     """Minutes of a trait: how many, their sum, squares, and the squares from one to the next."""
 
@@ -78,6 +80,7 @@ class _Sender:
 
     Attributes:
         minutes: the last half hour, before it what has not entered the past yet.
+        size, recipients: the sums of their logarithms.
         past: of each trait; made when it is needed, which for nearly all it never is.
         high, highest: the largest means of the hours since `since`, and of those before: of half hours, then
             of a few minutes, each trait's.
@@ -85,28 +88,49 @@ class _Sender:
         is_account: it logged in.
     """
 
-    past: tuple[_Past, _Past] | None = None
-    high: tuple[float, ...] = (-1.0,) * 4
-    highest: tuple[float, ...] = (-1.0,) * 4
-    since = 0
-    burst: Burst | None = None
-    is_account = False
+    __slots__ = (
+        "burst", "high", "highest", "is_account", "minutes", "past", "recipients", "since", "size",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, is_account: bool) -> None:
         self.minutes: list[Minute] = []
+        self.size = self.recipients = 0.0
+        self.past: tuple[_Past, _Past] | None = None
+        self.high: tuple[float, ...] = _NOTHING
+        self.highest: tuple[float, ...] = _NOTHING
+        self.since = 0
+        self.burst: Burst | None = None
+        self.is_account = is_account
+
+    def add(self, new: Minute) -> None:
+        """Take a minute, or more of the last one: a run that goes on takes in parts of minutes."""
+        minute, count, size, recipients = new
+        if self.minutes and self.minutes[-1][0] == minute:
+            _, before, old_size, old_recipients = self.minutes.pop()
+            self.size -= old_size
+            self.recipients -= old_recipients
+            count += before
+            size = old_size + (size - old_size) * (count - before) / count
+            recipients = old_recipients + (recipients - old_recipients) * (count - before) / count
+        self.minutes.append((minute, count, size, recipients))
+        self.size += size
+        self.recipients += recipients
 
     def age(self, minute: int) -> tuple[_Past, _Past]:
         """Let what is older than half an hour enter the past, unless it is what was found."""
         if self.past is None:
             self.past = _Past(), _Past()
-        size, recipients = self.past
         minutes, old = self.minutes, 0
         while minutes[old][0] <= minute - _WINDOW:
+            _, _, size, recipients = minutes[old]
+            self.size -= size
+            self.recipients -= recipients
             if self.burst is None:
-                size.add(minutes[old][2])
-                recipients.add(minutes[old][3])
+                self.past[0].add(size)
+                self.past[1].add(recipients)
             old += 1
-        del minutes[:old]
+        if old:
+            del minutes[:old]
         return self.past
 
     def comes_often(self, new: Sequence[Minute]) -> bool:
@@ -124,10 +148,15 @@ class _Sender:
 
     def means(self) -> Means:
         """Of the last half hour, and of the last minutes in it: each trait's."""
-        size, recipients = _means(self.minutes)
-        if len(self.minutes) == _LEAST_MINUTES:
+        count = len(self.minutes)
+        size, recipients = self.size / count, self.recipients / count
+        if count == _LEAST_MINUTES:
             return size, recipients, size, recipients
-        return size, recipients, *_means(self.minutes[-_LEAST_MINUTES:])
+        newest_size = newest_recipients = 0.0
+        for _, _, one_size, one_recipients in self.minutes[-_LEAST_MINUTES:]:
+            newest_size += one_size
+            newest_recipients += one_recipients
+        return size, recipients, newest_size / _LEAST_MINUTES, newest_recipients / _LEAST_MINUTES
 
 
 def _often(number: Longs, when: Longs) -> NDArray[np.bool_]:
@@ -146,14 +175,6 @@ def _when(entry: tuple[str, Minute]) -> int:
 def domain_of(name: str) -> str:
     """What stands behind the @ of a sender; nothing for an account without one."""
     return name.rpartition("@")[2].lower() if "@" in name else ""
-
-
-def _means(minutes: list[Minute]) -> tuple[float, float]:
-    size = recipients = 0.0
-    for _, _, one_size, one_recipients in minutes:
-        size += one_size
-        recipients += one_recipients
-    return size / len(minutes), recipients / len(minutes)
 
 
 class Senders:
@@ -200,29 +221,30 @@ class Senders:
             name = texts[which]
             sender = senders.get(name)
             if sender is None:
-                sender = senders[name] = _Sender()
-                sender.is_account = accounts
+                sender = senders[name] = _Sender(accounts)
             new = minutes[start:end]
             if is_often or sender.burst is not None or (sender.minutes and sender.comes_often(new)):
                 judged += [(name, one) for one in new]
                 continue
-            sender.minutes += new
+            for one in new:
+                sender.add(one)
             if len(sender.minutes) > _MOST_WAITING:
                 sender.age(new[-1][0])
         # in order of time: what others of its domain do at the same time says what one sender's change means
         for name, one in sorted(judged, key=_when):
             sender = senders[name]
-            sender.minutes.append(one)
+            sender.add(one)
             if sender.burst is not None or sender.comes_often(()):
-                self._judge(name, sender, one[0])
+                self._judge(name, sender, one)
             elif len(sender.minutes) > _MOST_WAITING:
                 sender.age(one[0])
         if len(senders) > 2 * _MOST_SENDERS:
             latest = sorted(senders.items(), key=lambda entry: -entry[1].minutes[-1][0])
             self._senders = dict(latest[:_MOST_SENDERS])
 
-    def _judge(self, name: str, sender: _Sender, minute: int) -> None:
+    def _judge(self, name: str, sender: _Sender, new: Minute) -> None:
         """Judge the last half hour of one who sends often, or of whom something was found."""
+        minute = new[0]
         pasts = sender.age(minute)
         if sender.burst is not None and len(sender.minutes) == 1:
             sender.burst.over, sender.burst = True, None
@@ -230,13 +252,18 @@ class Senders:
             return
         means = sender.means()
         self._remember_highest(sender, minute, means)
-        if pasts[0].count < _LEAST_PAST:
+        count = pasts[0].count
+        if count < _LEAST_PAST:
             return
-        changed = [
-            trait for trait in range(len(_TRAITS)) if self._has_changed(sender, pasts[trait], trait, means)
-        ]
+        changed = []
+        for trait, past in enumerate(pasts):
+            far = past.total / count + _FAR  # which few are
+            if (means[trait] >= far or means[2 + trait] >= far) and self._has_changed(
+                sender, past, trait, means
+            ):
+                changed.append(trait)
         if sender.burst is not None:
-            self._go_on(sender, minute, bool(changed))
+            self._go_on(sender, new, bool(changed))
         elif changed:
             trait = changed[-1]
             self._begin(name, sender, minute, trait, pasts[trait], max(means[trait], means[2 + trait]))
@@ -246,10 +273,10 @@ class Senders:
         """What it did some hours ago it may do again: who sends large reports every night does as ever."""
         if minute - sender.since >= _EPISODE:
             sender.highest = tuple(max(pair) for pair in zip(sender.highest, sender.high, strict=True))
-            sender.high, sender.since = (-1.0,) * 4, minute
-        high = sender.high
-        if any(map(gt, means, high)):
-            sender.high = tuple(map(max, high, means))
+            sender.high, sender.since = _NOTHING, minute
+        size, recipients, newest_size, newest_recipients = sender.high
+        if means[0] > size or means[1] > recipients or means[2] > newest_size or means[3] > newest_recipients:
+            sender.high = tuple(map(max, sender.high, means))
 
     @staticmethod
     def _has_changed(sender: _Sender, past: _Past, trait: int, means: Means) -> bool:
@@ -298,12 +325,12 @@ class Senders:
         return alike if shift >= _COMPANY_PART * (mean - usual) else 0
 
     @staticmethod
-    def _go_on(sender: _Sender, minute: int, changed: bool) -> None:
+    def _go_on(sender: _Sender, new: Minute, changed: bool) -> None:
         burst = sender.burst
         assert burst is not None
         if changed:
-            burst.count += sender.minutes[-1][1]
-            burst.until = float((minute + 1) * _MINUTE_S)
+            burst.count += new[1]
+            burst.until = float((new[0] + 1) * _MINUTE_S)
         else:
             burst.over, sender.burst = True, None
 

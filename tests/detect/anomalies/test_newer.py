@@ -176,3 +176,11 @@ def test_two_batches_or_one_make_the_same_of_senders() -> None:
     between = (np.nonzero(np.diff(minutes))[0] + 1).tolist()
     assert found([]) == found(between[50::50]) == found(between)
     assert len(found([])) == 3
+
+
+def test_parts_of_a_minute_are_no_minutes() -> None:
+    """A run that goes on takes in what came every few seconds: all of it is one minute of large messages."""
+    past = history(60, 0.5)
+    sizes = np.concatenate((past, np.full(12, 60 * int(past.mean()))))
+    gaps = np.concatenate((np.full(60, 60), [60], np.full(11, 5)))
+    assert not list(senders_of(sizes, np.ones(72, np.int64), gaps).take())
