@@ -226,6 +226,7 @@ class Alerts:
     """
 
     wants_evidence = False
+    wants_signals = True
     rest_s = 1.0
 
     def __init__(

@@ -141,7 +141,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             from logscope.cli.unusual import Unusual
 
             shown.views.append(Unusual(wishes.anomalies, tell, alerts))
-        wanted = f"{wishes.events} {shown.wants_evidence}"
+        wanted = f"{wishes.events} {shown.wants_evidence} {shown.wants_signals}"
         kept = keeper.live(ready, wanted) if keeper else None
         live = kept or Live(
             ready.catalogue,
@@ -151,6 +151,7 @@ def run_live(run: Run, wishes: Wishes) -> ExitCode:
             deliveries=wishes.anomalies is not None,
             text=0 if wishes.events else ALL_TEXT,
             lines=wishes.events,
+            signals=shown.wants_signals,
         )
         loop = Loop(
             live, following, shown, tell=tell, complain=complain, keeper=keeper, open_after=wishes.open_after

@@ -43,6 +43,7 @@ class Shows(Protocol):
     Attributes:
         since: only what happened after this time is shown, ns since 1970; None for all.
         wants_evidence: whether the lines of a session are shown with it.
+        wants_signals: whether `Live.signals` is looked at.
         rest_s: how long it may be left alone at most where nothing happens.
     """
 
@@ -50,6 +51,9 @@ class Shows(Protocol):
 
     @property
     def wants_evidence(self) -> bool: ...
+
+    @property
+    def wants_signals(self) -> bool: ...
 
     @property
     def rest_s(self) -> float: ...
@@ -81,6 +85,11 @@ class Together:
     def wants_evidence(self) -> bool:
         """Whether one of them does."""
         return any(view.wants_evidence for view in self.views)
+
+    @property
+    def wants_signals(self) -> bool:
+        """Whether one of them does."""
+        return any(view.wants_signals for view in self.views)
 
     @property
     def rest_s(self) -> float:

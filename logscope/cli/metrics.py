@@ -68,6 +68,7 @@ class Metrics:
     """
 
     wants_evidence = False
+    wants_signals = False
     rest_s = 1.0
 
     def __init__(self, following: Following, address: tuple[str, int] | None, file: Path | None) -> None:

@@ -132,6 +132,7 @@ class Top:
     """
 
     wants_evidence = True
+    wants_signals = True
     rest_s = DRAW_S
 
     def __init__(

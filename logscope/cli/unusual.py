@@ -32,6 +32,7 @@ class Unusual:
     """
 
     wants_evidence = False
+    wants_signals = False
     rest_s = 1.0
 
     def __init__(self, finder: LiveFinder, tell: Callable[[str], None], alerts: Alerts | None = None) -> None:

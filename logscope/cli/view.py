@@ -74,6 +74,11 @@ class View:
         return writer, tuple(column.name for column in TABLES["live_sessions"])
 
     @property
+    def wants_signals(self) -> bool:
+        """Nothing is said of servers."""
+        return False
+
+    @property
     def wants_evidence(self) -> bool:
         """Whether the lines of a session are shown with it."""
         return "events" in self._needed

@@ -31,6 +31,9 @@ class Watch:
 
     rest_s = 1.0
 
+    wants_evidence = False  # example lines are not shown
+    wants_signals = True
+
     def __init__(self, judge: Judge, stream: IO[bytes], *, as_json: bool) -> None:
         self._judge, self._stream, self._as_json = judge, stream, as_json
         self._told: dict[tuple[Any, ...], str] = {}
@@ -39,11 +42,6 @@ class Watch:
         self.since: int | None = None
         self.document: dict[str, Any] = {"verdict": "unknown", "targets": []}
         """What was judged last."""
-
-    @property
-    def wants_evidence(self) -> bool:
-        """Example lines are not shown."""
-        return False
 
     def show(self, batch: Any, _live: Live) -> None:
         """Take in finished sessions, and at the end those that are held back or open."""

@@ -87,6 +87,7 @@ class Live:
         events, deliveries: what the caller wants of the tables; the rest is not kept.
         text: see `pipeline.text_of`.
         lines: whether the caller will `take_lines`.
+        signals: whether `Live.signals` is wanted.
 
     Attributes:
         eager: sessions of which everything is known are handed out before that is decided, see
@@ -109,6 +110,7 @@ class Live:
         deliveries: bool = False,
         text: int = ALL_TEXT,
         lines: bool = False,
+        signals: bool = True,
     ) -> None:
         from logscope.correlate.balancers import Balancers
         from logscope.correlate.join import Joiner
@@ -119,6 +121,7 @@ class Live:
         self._grace = grace
         self.machine_code = bool(self.options.machine_code)
         self._extractor = Extractor(catalogue, self.options.naming, machine_code=self.machine_code)
+        self._wants_signals = signals
         self._joiner = Joiner(
             machine_code=self.machine_code, events=events, deliveries=deliveries, text=text, late=True
         )
@@ -165,6 +168,7 @@ class Live:
                 [input_buffer(size)],
                 machine_code=self.machine_code,
                 envelope=self.options.envelope,
+                signals=self._wants_signals,
                 most_names=self.most_names,
             )
             self._streams.append(stream)

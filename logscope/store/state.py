@@ -19,8 +19,9 @@ from typing import Any
 from logscope.errors import InputError, UsageError
 from logscope.sources.parts import Position, Print
 from logscope.store.appending import Mark
+from logscope.store.packing import packed, unpacked
 
-_MAGIC = b"logscope state 1\n"
+_MAGIC = b"logscope state 2\n"
 _DIGEST = 16
 
 
@@ -96,7 +97,7 @@ class StateDirectory:
             raise InputError(f"{path}: is damaged, or of another release", hint=hint)
         head, _, rest = body[len(_MAGIC) :].partition(b"\n")
         said: dict[str, Any] = json.loads(head)
-        pending = rest[: said["pending"]]
+        pending = unpacked(rest[: said["pending"]])
         return Saved(
             said["key"],
             {name: [_position(one) for one in found] for name, found in said["positions"].items()},
@@ -109,20 +110,21 @@ class StateDirectory:
 
     def save(self, saved: Saved) -> None:
         """Replace what was saved last. When this returns, it will be found, whatever happens."""
+        pending = packed(saved.pending)
         head = {
             "key": saved.key,
             "positions": {name: [asdict(one) for one in found] for name, found in saved.positions.items()},
             "cursors": saved.cursors,
             "since": saved.since,
             "mark": asdict(saved.mark) if saved.mark else None,
-            "pending": len(saved.pending),
+            "pending": len(pending),
         }
-        body = b"".join([_MAGIC, json.dumps(head).encode(), b"\n", saved.pending, saved.live])
+        parts = _MAGIC + json.dumps(head).encode() + b"\n", pending, saved.live
         part = self._path / "state.part"
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
-            file.write(_digest(body))
+            file.writelines(parts)
+            file.write(_digest(*parts))
             file.flush()
             os.fsync(descriptor)
         part.replace(self._path / "state")
@@ -136,8 +138,11 @@ class StateDirectory:
         os.close(self._lock)
 
 
-def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST).digest()
+def _digest(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=_DIGEST)
+    for part in parts:
+        digest.update(part)
+    return digest.digest()
 
 
 def _position(said: dict[str, Any]) -> Position:

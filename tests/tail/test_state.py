@@ -216,7 +216,7 @@ def test_killed_at_random_moments() -> None:
     ("spoil", "complaint"),
     [
         (lambda state: state.chmod(0o755), "others have access"),
-        (lambda state: (state / "state").write_bytes(b"logscope state 1\n{}"), "is damaged"),
+        (lambda state: (state / "state").write_bytes(b"logscope state 2\n{}"), "is damaged"),
         (lambda state: (state / "state").write_bytes(b""), "is damaged"),
     ],
 )
