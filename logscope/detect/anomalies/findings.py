@@ -14,7 +14,7 @@ from logscope.detect.anomalies.explain import Cause
 from logscope.detect.anomalies.facts import MS_CLASSES, SIZE_CLASSES
 from logscope.detect.anomalies.kinds import KINDS
 from logscope.detect.anomalies.panels import FLEET
-from logscope.detect.anomalies.senders import LEAST_FACTOR
+from logscope.detect.anomalies.sent import LEAST_FACTOR
 from logscope.detect.anomalies.signs import Sign, Signs
 
 NS = 1_000_000_000
