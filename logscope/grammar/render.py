@@ -136,16 +136,24 @@ class LineWriter:
             sequences.setdefault(template.kind, []).append(catalogue.details[template.id].sequence)
         self._by_kind = {kind: SequenceWriter(kind, found) for kind, found in sequences.items()}
 
+    def of_kind(self, kind: str) -> SequenceWriter:
+        """Writes the lines of one kind.
+
+        Raises:
+            RenderError: there is no such kind.
+        """
+        found = self._by_kind.get(kind)
+        if found is None:
+            raise RenderError(f"no template of kind {kind}")
+        return found
+
     def write(self, kind: str, values: Mapping[str, Any]) -> bytes:
         """The text of the first template of a kind that these values fit.
 
         Raises:
             RenderError: there is no such template.
         """
-        found = self._by_kind.get(kind)
-        if found is None:
-            raise RenderError(f"no template of kind {kind}")
-        return found.write(values)
+        return self.of_kind(kind).write(values)
 
 
 def _collect(sequence: Sequence, values: Mapping[str, Any], parts: list[bytes | Part]) -> bool:

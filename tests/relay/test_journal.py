@@ -104,7 +104,7 @@ def test_formats_of_ones_own_are_written_so_that_they_can_be_read(
         **ended.further_values(),
         **dict.fromkeys((*COUNTS, *OTHERS), 1),
     }
-    text = written.formatted(log_format, values)
+    text = written.formatted(log_format)(values)
     found = Reference(parse(translate(log_format).text)).match(text)
     assert isinstance(found, dict), found
     expected = values | {"accepted_at_utc": found.get("accepted_at_utc")}
@@ -122,8 +122,23 @@ def test_what_the_relay_does_not_know_cannot_be_logged() -> None:
 def test_hostile_text_stays_on_its_line(tmp_path: Path) -> None:
     written = journal(tmp_path)
     for text in ("a\rb", "a\x1b[2Jb", "a\x00b\x7f"):
-        line = written.message("cleanup.message_id", {"queue_id": "A1B2C", "message_id": text})
+        line = written.text("cleanup.message_id")({"queue_id": "A1B2C", "message_id": text})
         assert all(byte >= 32 and byte != 127 for byte in line)
+
+
+def test_a_line_that_cannot_be_written_costs_no_other(tmp_path: Path) -> None:
+    async def log() -> list[int]:
+        found = journal(tmp_path)
+        daemon = Daemons(found, "mx-a").bound("qmgr", 2401)
+        numbers = [daemon("qmgr.removed", queue_id=queue_id) for queue_id in ("A1B2C", "no id", "D3E4F")]
+        found.close()
+        return numbers
+
+    assert asyncio.run(log()) == [1, 2, 3]
+    first, second, third = (tmp_path / "mail.log").read_text().splitlines()
+    assert first.endswith(": A1B2C: removed")
+    assert third.endswith(": D3E4F: removed")
+    assert "postfix/qmgr[2401]: error: a line cannot be written: qmgr.removed: queue_id" in second
 
 
 def test_a_rotated_log_goes_on_in_a_new_file(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ class Balancer:
 
     def log(self, kind: str, **values: Any) -> None:
         """A line that is not about a session."""
-        self._say(kind, self.journal.message(kind, values))
+        self._say(kind, self.journal.text(kind), values)
 
     def log_session(self, frontend: Frontend, session: Session, server: Server | None, as_soon: bool) -> int:
         """The line of a session, in the frontend's format. Returns its number in the log."""
@@ -159,10 +159,10 @@ class Balancer:
             values |= session.further_values(as_soon)
             values["accepted_at_utc"] = journal.utc_date(session.accepted_at)
             values["process_id"], values["log_counter"] = self.pid, self.logged
-            text = journal.formatted(log_format, values)
+            text = journal.formatted(log_format)
         else:
-            text = journal.message("haproxy.tcp_session", values)
-        return self._say("haproxy.tcp_session", text)
+            text = journal.text("haproxy.tcp_session")
+        return self._say("haproxy.tcp_session", text, values)
 
 
 class Frontend:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, tzinfo
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zoneinfo import ZoneInfo
 
 from logscope.grammar.catalogue import Catalogue
@@ -22,6 +22,11 @@ from logscope.syslog.priority import priority as priority_of
 
 _PRINTABLE = bytes(63 if byte < 32 or byte == 127 else byte for byte in range(256))
 """What Postfix does to the text of its lines: control characters become question marks."""
+
+Text: TypeAlias = Callable[[Mapping[str, Any]], bytes]
+"""Writes the text of a line of its values."""
+Voice: TypeAlias = Callable[[str, Text, Mapping[str, Any]], int]
+"""Takes the kind of a line and what it is written with and of, gives its number in the log."""
 
 
 class Journal:
@@ -52,28 +57,32 @@ class Journal:
         own = map(self._mail, hosts) if "{host}" in settings.mail else [settings.mail]
         targets = dict.fromkeys((settings.balancer, *own))
         self._targets = {name: Target(name, directory) for name in targets}
-        self._formats: dict[str, SessionFormat] = {}
+        self._texts: dict[str, Text] = {}
+        self._formats: dict[str, Text] = {}
         self._severity = {template.kind: template.severity for template in catalogue.templates}
         self._second = -1
         self._stamp = b""
 
-    def message(self, kind: str, values: Mapping[str, Any]) -> bytes:
-        """The text of a line of the grammars."""
-        return self._lines.write(kind, values).translate(_PRINTABLE)
+    def text(self, kind: str) -> Text:
+        """Writes the text of a kind of line of the grammars."""
+        found = self._texts.get(kind)
+        if found is None:
+            found = self._texts[kind] = _printable(self._lines.of_kind(kind).write)
+        return found
 
-    def formatted(self, log_format: str, values: Mapping[str, Any]) -> bytes:
-        """The text of a session in a `log-format` of HAProxy's."""
+    def formatted(self, log_format: str) -> Text:
+        """Writes the text of a session in a `log-format` of HAProxy's."""
         found = self._formats.get(log_format)
         if found is None:
-            found = self._formats[log_format] = SessionFormat(log_format)
-        return found.write(values).translate(_PRINTABLE)
+            found = self._formats[log_format] = _printable(SessionFormat(log_format).write)
+        return found
 
-    def balancer(self, host: str, pid: int) -> Callable[[str, bytes], int]:
-        """A log for a balancer: takes the kind and the text of a line, gives its number in the log."""
+    def balancer(self, host: str, pid: int) -> Voice:
+        """A log for a balancer."""
         return self._voice(self._settings.balancer, LOCAL0, host, "haproxy", pid)
 
-    def daemon(self, host: str, service: str, pid: int) -> Callable[[str, bytes], int]:
-        """The same for a daemon of a mail server."""
+    def daemon(self, host: str, service: str, pid: int) -> Voice:
+        """A log for a daemon of a mail server."""
         return self._voice(self._mail(host), MAIL, host, service, pid)
 
     def _mail(self, host: str) -> str:
@@ -88,10 +97,8 @@ class Journal:
         """A moment as ISO 8601 in milliseconds, UTC, for `%T` and `%Ts`."""
         return _in_milliseconds(moment, UTC)
 
-    def _voice(
-        self, name: str, facility: int, host: str, service: str, pid: int
-    ) -> Callable[[str, bytes], int]:
-        """Puts a process's envelope around a text, and that into a log."""
+    def _voice(self, name: str, facility: int, host: str, service: str, pid: int) -> Voice:
+        """Puts a process's envelope in front of a text, and both into a log."""
         target = self._targets[name]
         # A local socket belongs to one host, so nobody names it there, unless servers share one here.
         is_shared = self._takes_many and name == self._settings.mail
@@ -101,15 +108,15 @@ class Journal:
         put, stamped = target.put, self._stamped
         if not has_priority:
             head, tail = self._frame(None, host, service, pid)
-            return lambda _kind, text: put(head + stamped() + tail + text)
+            return lambda _kind, text, values: put((head + stamped() + tail, text, values))
 
-        def say(kind: str, text: bytes) -> int:
+        def say(kind: str, text: Text, values: Mapping[str, Any]) -> int:
             severity = self._severity.get(kind, "info")
             frame = frames.get(severity)
             if frame is None:
                 priority = priority_of(facility, severity)
                 frame = frames[severity] = self._frame(priority, host, service, pid)
-            return put(frame[0] + stamped() + frame[1] + text)
+            return put((frame[0] + stamped() + frame[1], text, values))
 
         return say
 
@@ -174,7 +181,7 @@ class Daemons:
         self._next = self.FIRST
         self._idle: dict[str, list[int]] = {}
         self._alone: dict[str, int] = {}
-        self._voices: dict[tuple[str, int], Callable[[str, bytes], int]] = {}
+        self._voices: dict[tuple[str, int], Voice] = {}
         self._bound: dict[tuple[str, int, str], Callable[..., int]] = {}
 
     def hire(self, program: str) -> int:
@@ -197,20 +204,21 @@ class Daemons:
         return found
 
     def _bind(self, program: str, pid: int, syslog_name: str) -> Callable[..., int]:
-        message, own = self._journal.message, self._voice(f"{syslog_name}/{program}", pid)
-        voices: dict[str, Callable[[str, bytes], int]] = {}
+        own = self._voice(f"{syslog_name}/{program}", pid)
+        says: dict[str, Callable[[Mapping[str, Any]], int]] = {}
 
         def log(kind: str, **values: Any) -> int:
-            say = voices.get(kind)
+            say = says.get(kind)
             if say is None:
                 owner = kind.partition(".")[0]
                 is_own = owner in (program, "postfix")
-                say = voices[kind] = own if is_own else self._voice(f"postfix/{owner}", self.alone(owner))
-            return say(kind, message(kind, values))
+                voice = own if is_own else self._voice(f"postfix/{owner}", self.alone(owner))
+                say = says[kind] = partial(voice, kind, self._journal.text(kind))
+            return say(values)
 
         return log
 
-    def _voice(self, service: str, pid: int) -> Callable[[str, bytes], int]:
+    def _voice(self, service: str, pid: int) -> Voice:
         found = self._voices.get((service, pid))
         if found is None:
             found = self._voices[service, pid] = self._journal.daemon(self.host, service, pid)
@@ -223,6 +231,10 @@ class Daemons:
             self._next += 1
             pid = self._alone[program] = self._next
         return pid
+
+
+def _printable(write: Text) -> Text:
+    return lambda values: write(values).translate(_PRINTABLE)
 
 
 def _in_milliseconds(moment: float, zone: tzinfo) -> str:
