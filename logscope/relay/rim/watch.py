@@ -14,6 +14,7 @@ import os
 import select
 import selectors
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from logscope.relay.rim.alarms import Alarms
 
@@ -26,6 +27,13 @@ _AT_ONCE = 256
 
 Told = Callable[[int], None]
 """Called with what a file is ready for."""
+
+
+class Sender(Protocol):
+    """Somebody who gathers what he sends."""
+
+    def flush(self) -> None:
+        """Send it."""
 
 
 class Selector(selectors.EpollSelector):
@@ -82,6 +90,7 @@ class Watch:
         self.alarms = Alarms(loop)
         self._told: dict[int, Told] = {}
         self._due: list[tuple[Callable[[OSError | None], None], OSError | None]] = []
+        self._outgoing: list[Sender] = []
         self._is_telling = False
         self._shared = loop.selector if isinstance(loop, RelayLoop) and loop.selector.tell is None else None
         if self._shared is not None:
@@ -114,6 +123,17 @@ class Watch:
         if not (self._due or self._is_telling):
             self.loop.call_soon(self._say_what_is_due)
         self._due.append((call, error))
+
+    def outgoing(self, sender: Sender) -> None:
+        """Have somebody send what he has gathered when whoever is at work now has come to his end."""
+        if not (self._outgoing or self._is_telling):
+            self.loop.call_soon(self._flush)
+        self._outgoing.append(sender)
+
+    def _flush(self) -> None:
+        senders, self._outgoing = self._outgoing, []
+        for sender in senders:
+            sender.flush()
 
     def _say_what_is_due(self) -> None:
         while self._due:
@@ -160,6 +180,7 @@ class Watch:
                 call(ready)
             except Exception as error:
                 self._report(call, error)
+        self._flush()
         self._is_telling = False
         if self._due:
             self._say_what_is_due()

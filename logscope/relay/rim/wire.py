@@ -2,7 +2,9 @@
 
 A session of the relay is three connections, and a transport of asyncio's costs a task, a future and some
 callbacks for each: with them a session took half as long again. Here `Watch` only says when a socket can be
-read or written. Under TLS a connection is one of asyncio's (`TlsWire`), with the same methods.
+read or written. What is sent is gathered until everybody who was told in this turn has come to his end, and
+then sent by one after the other: that makes the sessions a twentieth cheaper, as the kernel's code and this
+one take turns less often. Under TLS a connection is one of asyncio's (`TlsWire`), with the same methods.
 """
 
 from __future__ import annotations
@@ -131,22 +133,36 @@ class Wire:
     # --- writing ------------------------------------------------------------------------------------------
 
     def send(self, data: bytes | bytearray) -> None:
-        """Send bytes, now as far as they go and the rest when there is room."""
+        """Send bytes at the end of this turn as far as they go, and the rest when there is room."""
         if self._fd < 0 or self._closing:
             return
         if not self._unsent:
-            try:
-                sent = self._send(data)
-            except (BlockingIOError, InterruptedError):
-                sent = 0
-            except OSError as error:
-                self._watch.soon(self._lose, error)
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-            self._want(self._wanted | WRITE)
+            self._watch.outgoing(self)
         self._unsent += data
+        if self._wanted & WRITE:
+            self._check_flow()
+
+    def flush(self) -> None:
+        """Send what was gathered in this turn."""
+        unsent = self._unsent
+        if not unsent or self._wanted & WRITE:
+            return
+        try:
+            sent = self._send(unsent)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            unsent.clear()
+            self._watch.soon(self._lose, error)
+            return
+        if sent == len(unsent):
+            unsent.clear()
+            return
+        del unsent[:sent]
+        self._want(self._wanted | WRITE)
+        self._check_flow()
+
+    def _check_flow(self) -> None:
         if len(self._unsent) > PIECE and not self._is_stuck:
             self._is_stuck = True
             self._end.stuck()
@@ -176,6 +192,7 @@ class Wire:
         """Send no more, and say so to the other side when the rest has gone."""
         if self.is_open and not self._ending:
             self._ending = True
+            self.flush()
             if not self._unsent:
                 self._shut()
 
@@ -196,6 +213,7 @@ class Wire:
         if not self.is_open:
             return
         self._closing = True
+        self.flush()
         if self._unsent:
             self.pause()
             self._watch.loop.call_later(LINGER_S, self._lose, None)
@@ -206,8 +224,9 @@ class Wire:
         self._watch.soon(self._end.lost, None)
 
     def drop(self) -> None:
-        """Close at once; what was not sent is forgotten."""
+        """Close at once; what could not be sent is forgotten."""
         if self._fd >= 0:
+            self.flush()
             self._closing = True
             self._release()
             self._watch.soon(self._end.lost, None)
@@ -218,6 +237,7 @@ class Wire:
         Raises:
             ConnectionResetError: not everything was sent, or it is closed.
         """
+        self.flush()
         if not self.is_open or self._unsent:
             raise ConnectionResetError(errno.ECONNRESET, "lost connection")
         self.pause()
