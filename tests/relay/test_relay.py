@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import smtplib
 import ssl
@@ -101,6 +102,27 @@ def balanced(form: str = "bsd", log_format: str = "") -> str:
 
 def client(number: int, network: str = "192.0.2") -> Endpoint:
     return Endpoint(f"{network}.{number}", 40_000 + number)
+
+
+def test_a_session_that_is_over_leaves_nothing_to_the_garbage_collector(tmp_path: Path) -> None:
+    left: set[str] = set()
+
+    async def serve(relay: Relay, ports: list[int]) -> None:
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        for number in range(10, 14):  # two at each server
+            caller = await Caller.call(ports[0], client(number))
+            assert "queued as" in await caller.message(helo=f"c{number}.example")
+        await until(lambda: not any(server.connections for server in relay.servers), "the end of all")
+        gc.collect()
+        left.update(type(entry).__name__ for entry in gc.garbage)
+
+    try:
+        run(tmp_path, balanced(), serve)
+        assert not left & {"ClientSide", "ServerSide", "MtaConnection", "Wire", "Smtpd"}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
 
 
 async def traffic(relay: Relay, ports: list[int]) -> None:

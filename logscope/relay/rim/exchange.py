@@ -384,15 +384,17 @@ class ClientSide:
         session.end(end)
         if self._waiting is not None and self._waiting in self.backend.queue:
             self.backend.queue.remove(self._waiting)
-        for timer in (self._timer, self._phase_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._stop_phase_timer()
         self._stop_connecting()
         if self._other is not None:
             if end is End.NORMAL:
                 self._other.wire.close()
             else:
                 self._other.wire.drop()  # nobody reads what is still to be sent
+            self._other = None
         self._wire.close()
         self._finish()
 
