@@ -20,8 +20,12 @@ from logscope.detect.anomalies.signs import Sign, Signs
 NS = 1_000_000_000
 _PLOT_BEFORE_S, _PLOT_AFTER_S = 3600.0, 1800.0
 _MOST_POINTS = 360
-_DELAY_STEP_MS = 10
-"""Postfix tells delays to the hundredth of a second (delay_logging_resolution_limit)."""
+_TELLING = 1.25
+"""By what a median must have moved to say more than the share of what is slow."""
+_STEP_MS, _DELAY_STEP_MS = 1, 10
+"""HAProxy tells whole milliseconds, Postfix delays to the hundredth of a second
+(delay_logging_resolution_limit).
+"""
 _SURE = 2.6
 """Standard deviations of the interval that is called expected: 99 of 100."""
 
@@ -226,12 +230,13 @@ def _median_numbers(sign: Sign, signs: Signs) -> tuple[str, float, float, float,
     spread = _SURE * 0.5 * sqrt(max(sign.alarm.scale, 1.0) / max(now.sum(), 1.0))
     low, usual, high = _quantiles(before, classes, (max(0.5 - spread, 0.0), 0.5, min(0.5 + spread, 1.0)))
     (observed,) = _quantiles(now, classes, (0.5,))
-    too_fine = sign.detector == "delivery_latency" and observed < _DELAY_STEP_MS
-    if too_fine or not before.sum() or not (observed > high if sign.up else observed < low):
+    too_fine = observed < (_DELAY_STEP_MS if sign.detector == "delivery_latency" else _STEP_MS)
+    hardly_moved = sign.up and observed < _TELLING * usual
+    if too_fine or hardly_moved or not before.sum() or not (observed > high if sign.up else observed < low):
         if series.parts:
             return _share_numbers(sign)
-        than = _bytes(float(edge)) if size else f"{float(edge):,.0f} ms"
-        return _share_of(sign, f"share of {sign.alarm.series.unit} of {than} and more")
+        than = f"of {_bytes(float(edge))}" if size else f"that take {float(edge):,.0f} ms"
+        return _share_of(sign, f"share of {sign.alarm.series.unit} {than} and more")
     return ("bytes, median" if size else "ms, median"), observed, usual, low, high
 
 

@@ -4,9 +4,11 @@ that is not delivered."""
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from math import sqrt
 
 from logscope.detect.anomalies.explain import (
+    Cause,
     attack_explains,
     blocklist_explains,
     grows,
@@ -45,9 +47,15 @@ def _screen_is_slow(signs: list[Sign]) -> bool:
     return share("screen_ms") >= 0.85 and share("duration_ms") < 0.75
 
 
-def _latency_order(sign: Sign) -> tuple[bool, bool, float]:
-    """The whole site first; and what slows all sessions slows those that postscreen ends, too."""
-    return sign.scope != FLEET, sign.what[0] == "screen_ms", sign.since
+def _latency_order(sorter: Sorter, sign: Sign) -> tuple[bool, bool, bool, float]:
+    """The whole site first, but for what one server alone does to it: a site that is a little slower would
+    explain that, too. And what slows all sessions slows those that postscreen ends.
+    """
+    if sign.scope != FLEET:
+        return True, True, sign.what[0] == "screen_ms", sign.since
+    where = sorter.mostly_at(sign)
+    one_alone = where != FLEET and bool(_beside_peers(sorter, sign, where))
+    return False, not one_alone, sign.what[0] == "screen_ms", sign.since
 
 
 def auth_outage(sorter: Sorter) -> None:
@@ -158,7 +166,7 @@ def _queues(sorter: Sorter) -> None:
 
 
 def latencies(sorter: Sorter) -> None:
-    for sign in sorted(sorter.of("latency"), key=_latency_order):
+    for sign in sorted(sorter.of("latency"), key=partial(_latency_order, sorter)):
         if sign not in sorter.left:
             continue
         if sign.what[0] == "duration_ms" and sign.scope == FLEET:
@@ -178,7 +186,7 @@ def latencies(sorter: Sorter) -> None:
         cause = sorter.cause(_LATENCY_KINDS[sign.what[0]], sign, where)
         peers_too = _beside_peers(sorter, sign, where)
         cause.since = max(cause.since, *(one.since for one in peers_too), 0.0)
-        sorter.take(cause, latency_explains, ordinary)
+        sorter.take(cause, partial(_slowness_explains, sorter), ordinary)
     for sign in sorter.of("latency_peer"):
         if sign in sorter.left and _is_slower(sorter, sign):
             sorter.take(sorter.cause(_LATENCY_KINDS[sign.what[0]], sign), latency_explains)
@@ -198,6 +206,15 @@ def latencies(sorter: Sorter) -> None:
                 lambda _cause, other: other.detector == "size" or other.what[0].endswith("_ms"),
                 sorter.mailing(sign),
             )
+
+
+def _slowness_explains(sorter: Sorter, cause: Cause, sign: Sign) -> bool:
+    """Of another phase of the whole site's sessions a slow server explains what happens there alone."""
+    if cause.scope != FLEET and sign.scope == FLEET and cause.sign is not None:
+        another = sign.detector == "latency" and sign.what[0] != cause.sign.what[0]
+        if another and machine(sorter.mostly_at(sign)) != machine(cause.scope):
+            return False
+    return latency_explains(cause, sign)
 
 
 def _is_slower(sorter: Sorter, sign: Sign) -> bool:

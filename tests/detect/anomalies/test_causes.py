@@ -178,6 +178,24 @@ def test_a_slow_server_is_found_where_everything_is_slow_now_and_then() -> None:
     assert found.detected_at / 1e9 <= START_S + 400
 
 
+def test_a_slow_server_is_told_though_the_whole_site_was_a_little_slower_before() -> None:
+    """Seen on real daemons: connecting took longer everywhere, by what nobody feels, and explained it."""
+    chance = np.random.default_rng(13)
+    count = 9_000
+    at = np.sort(chance.uniform(0, 3000, count))
+    hosts = chance.choice(["mx-a", "mx-b"], count)
+    slower, struck = at > 1500, (at > 1740) & (at < 1860) & (hosts == "mx-a")
+    connect_ms = chance.poisson(np.where(slower, 1.2, 0.4))
+    duration_ms = np.exp(chance.normal(4, 1.2, count)) + np.where(struck, 3000, 0)
+    times = pa.array((START_S * 10**9 + at * 1e9).astype(np.int64)).cast(pa.timestamp("ns", tz="UTC"))
+    finder = Finder()
+    columns = {"connect_ms": connect_ms.astype(np.int64), "duration_ms": duration_ms.astype(np.int64)}
+    finder.add("sessions", sessions(times, hosts, **columns))
+    told = [(one.kind, one.scope) for one in finder.report().findings]
+    assert told.count(("session_latency", "server bk_smtp/mx-a")) == 1
+    assert ("connect_latency", "fleet") in told
+
+
 def test_clients_hidden_in_a_short_log_are_told_once_and_of_the_server_alone() -> None:
     """Two hours. Of the sessions whose clients are hidden, those that passed the screen are not joined: the
     mail server's own service has sessions only then, which is no silence before, and explains nothing.
