@@ -37,7 +37,8 @@ SAME_BYTES, OTHER_BYTES = -2.0, 3.0
 LOOKED_KEPT = 4096
 NO_CHAIN = 0.005  # pairs that a server is thought to have had before any was seen
 PAIRS_ENOUGH = 4  # pairs of a server, most of its sessions, before they teach the clocks
-LONGER_MS, LONGER_MOST = 1.5, 6.0  # nats for each millisecond by which the inner one lasts longer
+LONGER_MS = 1.5  # nats for each millisecond by which the inner one lasts longer,
+LONGER_MOST = 2.0  # but a busy machine may be late
 LEANS = 0.35  # nats for each session in which a place seemed to be the outer, or the inner one
 MOST_LEANS = 16
 ACCEPTED_AFTER = 4.0  # where an outer one of the same host is accepted after the inner one
@@ -250,6 +251,9 @@ def direction_price(m: Memory, outer: int, inner: int) -> float:
 @kernel
 def look_for_chain(m: Memory, b: int) -> None:
     """Note, once for each session, how often its server's have a line at another balancer too."""
+    if m[b + B_LOOKED]:
+        return
+    m[b + B_LOOKED] = 1
     at = server_at(m, b)
     m[at + SERVER_LOOKED] += 1
     if m[at + SERVER_LOOKED] >= LOOKED_KEPT:

@@ -44,6 +44,7 @@ def on_balancer(m: Memory, heap: Bytes, pool: Bytes, e: Vector) -> None:
     m[b + B_DOUBT] = 0
     m[b + B_AMBIGUOUS] = 0
     m[b + B_WATCHED] = 0
+    m[b + B_LOOKED] = 0
     m[b + B_HI] = e[E_HI]
     m[b + B_LO] = e[E_LO]
     m[b + B_PORT] = e[E_PORT]

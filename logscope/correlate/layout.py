@@ -201,10 +201,11 @@ SHOWN_ALONE, EVICTED, SHOWN_WHOLE = 1, 2, 3
     B_CHAIN_METHOD,  # of the link to the one before
     B_CHAIN_CONFIDENCE,
     B_CHAIN_PROBABILITY,
+    B_LOOKED,  # what it teaches of balancers in a row has been noted
     B_SHOWN,
     B_EARLY,  # the visit that it was shown with before that was decided, see `early`
     B_WIDTH,
-) = range(49)
+) = range(50)
 
 # --- postscreen sessions ------------------------------------------------------------------------------------
 (

@@ -134,6 +134,26 @@ def test_a_line_from_the_far_future_disturbs_no_session(pause: int) -> None:
     assert live.doubted == 2
 
 
+def test_what_a_balancers_session_teaches_counts_once() -> None:
+    """Where no mail server's log is followed, a balancer's sessions are looked at again and again. Two whose
+    lengths say, by mistake, that the inner balancer is the outer one do not make that exact.
+    """
+    text = ""
+    for number, inner_longer_ms in enumerate([127, 127, 0, 0]):
+        for host, lasted_ms in (("edge", 3000), ("inner", 3000 + inner_longer_ms)):
+            text += (
+                f"Nov 22 09:00:{10 * number + 4:02d} {host} haproxy[900]: 192.0.2.{number + 1}:40000 "
+                f"[22/Nov/2026:09:00:{10 * number:02d}.000] smtp be_smtp/mx 0/0/{lasted_ms} 420 -- "
+                "1/1/0/0/0 0/0\n"
+            )
+    coming = [(at, 0, data) for at, data in arrivals(text.encode(), [0.0], GRACE, 0)]
+    stage, inputs = Live(GRAMMARS, OPTIONS, grace=GRACE), [Arriving("haproxy.log")]
+    stage.add(inputs, coming[0][0], 0)
+    rows = rows_of(play(stage, inputs, coming, [SECOND]), COLUMNS)
+    assert sorted(row["balancers"] for row in rows) == [["inner", "edge"]] * 4
+    assert {row["join_confidence"] for row in rows} == {"probable"}
+
+
 def test_sessions_come_while_lines_arrive() -> None:
     """A session is handed out once it is decided, not at the end."""
     files = capture("proxy-v1")
