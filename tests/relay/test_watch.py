@@ -51,6 +51,16 @@ class Ear:
         self.heard.append("flowing")
 
 
+class Closer(Ear):
+    """Closes another wire when it is told something."""
+
+    other: Wire
+
+    def received(self, data: bytes) -> None:
+        super().received(data)
+        self.other.close()
+
+
 def pair() -> tuple[socket.socket, socket.socket]:
     server = socket.create_server(("127.0.0.1", 0))
     one = socket.create_connection(server.getsockname())
@@ -137,6 +147,69 @@ def test_who_pauses_is_told_nothing(loop: Loop) -> None:
         return before, ear.heard
 
     assert run(loop, play()) == ([], [b"bye", "ended"])
+
+
+@pytest.mark.parametrize("size", [1, 3_000_000])
+def test_what_is_said_before_closing_goes_out_whole(loop: Loop, size: int) -> None:
+    """Also where the other side takes it slowly."""
+
+    async def play() -> tuple[bytes, list[object]]:
+        watch, ear = Watch(asyncio.get_running_loop()), Ear()
+        one, other = pair()
+        wire = Wire(watch, one, ear)
+        wire.send(b"first ")
+        wire.send(b"x" * size)
+        wire.close()
+        wire.send(b"too late")
+        taken = await asyncio.to_thread(lambda: b"".join(iter(lambda: other.recv(65536), b"")))
+        await until(lambda: bool(ear.heard))
+        watch.close()
+        other.close()
+        return taken, ear.heard
+
+    taken, heard = run(loop, play())
+    assert taken == b"first " + b"x" * size
+    assert heard == [("lost", True)]
+
+
+def test_who_says_no_more_is_still_told_what_comes(loop: Loop) -> None:
+    async def play() -> tuple[bytes, list[object]]:
+        watch, ear = Watch(asyncio.get_running_loop()), Ear()
+        one, other = pair()
+        wire = Wire(watch, one, ear)
+        wire.send(b"last")
+        wire.finish()
+        taken = await asyncio.to_thread(lambda: b"".join(iter(lambda: other.recv(65536), b"")))
+        other.sendall(b"answer")
+        await until(lambda: b"answer" in ear.heard)
+        wire.drop()
+        await until(lambda: ("lost", True) in ear.heard)
+        watch.close()
+        other.close()
+        return taken, ear.heard
+
+    assert run(loop, play()) == (b"last", [b"answer", ("lost", True)])
+
+
+def test_who_is_closed_in_the_moment_in_which_something_comes_is_not_told_it(loop: Loop) -> None:
+    async def play() -> list[list[object]]:
+        watch = Watch(asyncio.get_running_loop())
+        ears = [Closer(), Closer()]
+        ends = [pair() for _ in ears]
+        wires = [Wire(watch, one, ear) for (one, _), ear in zip(ends, ears, strict=True)]
+        ears[0].other, ears[1].other = wires[1], wires[0]
+        for _, other in ends:
+            other.sendall(b"now")
+        await until(lambda: any(("lost", True) in ear.heard for ear in ears))
+        for wire in wires:
+            wire.drop()
+        await until(lambda: all(("lost", True) in ear.heard for ear in ears))
+        watch.close()
+        for _, other in ends:
+            other.close()
+        return sorted((ear.heard for ear in ears), key=len)
+
+    assert run(loop, play()) == [[("lost", True)], [b"now", ("lost", True)]]
 
 
 def test_a_call_that_fails_is_reported_and_the_others_are_made(loop: Loop) -> None:

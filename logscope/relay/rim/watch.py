@@ -30,10 +30,10 @@ Told = Callable[[int], None]
 
 
 class Sender(Protocol):
-    """Somebody who gathers what he sends."""
+    """Somebody who puts off what he does to a socket."""
 
     def flush(self) -> None:
-        """Send it."""
+        """Do it."""
 
 
 class Selector(selectors.EpollSelector):
@@ -125,7 +125,7 @@ class Watch:
         self._due.append((call, error))
 
     def outgoing(self, sender: Sender) -> None:
-        """Have somebody send what he has gathered when whoever is at work now has come to his end."""
+        """Have somebody do what he put off when whoever is at work now has come to his end."""
         if not (self._outgoing or self._is_telling):
             self.loop.call_soon(self._flush)
         self._outgoing.append(sender)
@@ -150,6 +150,7 @@ class Watch:
 
     def close(self) -> None:
         """Watch nothing any more."""
+        self._flush()
         self.alarms.close()
         if self._shared is not None:
             for descriptor in list(self._told):

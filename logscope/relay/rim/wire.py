@@ -3,8 +3,9 @@
 A session of the relay is three connections, and a transport of asyncio's costs a task, a future and some
 callbacks for each: with them a session took half as long again. Here `Watch` only says when a socket can be
 read or written. What is sent is gathered until everybody who was told in this turn has come to his end, and
-then sent by one after the other: that makes the sessions a twentieth cheaper, as the kernel's code and this
-one take turns less often. Under TLS a connection is one of asyncio's (`TlsWire`), with the same methods.
+then sent by one after the other, and who is to be closed is closed then: that makes a session 7 % cheaper, as
+the kernel's code and this one take turns less often. Under TLS a connection is one of asyncio's (`TlsWire`),
+with the same methods.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Wire:
     """A connected socket. It is read from the beginning on."""
 
     __slots__ = (
-        "_closing", "_end", "_ending", "_fd", "_is_stuck", "_received", "_recv",
+        "_closing", "_end", "_ending", "_fd", "_is_stuck", "_received", "_recv", "_resets",
         "_said_all", "_send", "_sock", "_unsent", "_wanted", "_watch",
     )  # fmt: skip
 
@@ -85,7 +86,7 @@ class Wire:
         self._recv, self._send, self._received = sock.recv, sock.send, end.received
         self._fd = sock.fileno()
         self._unsent = bytearray()
-        self._ending = self._closing = self._is_stuck = self._said_all = False
+        self._ending = self._closing = self._resets = self._is_stuck = self._said_all = False
         self._wanted = 0
         self._want(READ)
 
@@ -106,7 +107,7 @@ class Wire:
             self._watch.change(self._fd, wanted)
 
     def _ready(self, ready: int) -> None:
-        if self._wanted & READ and ready & (READ | BROKEN):
+        if self._wanted & READ and not self._closing and ready & (READ | BROKEN):
             self._readable(ready & (NO_MORE | BROKEN) == NO_MORE)
         if self._wanted & WRITE and ready & (WRITE | BROKEN):
             self._writable()
@@ -130,7 +131,8 @@ class Wire:
         if no_more or not data:
             self._said_all = True
             self._end.ended()
-            self.pause()  # nearly always it is closed by now, and there is nothing to be done
+            if not self._closing:
+                self.pause()
 
     def arrived(self) -> bytes:
         """What is there already; nothing, too, when there is no more to come or the connection is broken."""
@@ -161,24 +163,36 @@ class Wire:
             self._check_flow()
 
     def flush(self) -> None:
-        """Send what was gathered in this turn."""
+        """Do what was put off in this turn: send what was gathered, then end or close."""
+        if self._fd < 0 or self._wanted & WRITE:
+            return
         unsent = self._unsent
-        if not unsent or self._wanted & WRITE:
-            return
-        try:
-            sent = self._send(unsent)
-        except (BlockingIOError, InterruptedError):
-            sent = 0
-        except OSError as error:
+        if unsent:
+            try:
+                sent = self._send(unsent)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError as error:
+                unsent.clear()
+                self._watch.soon(self._lose, error)
+                return
+            if sent < len(unsent):
+                del unsent[:sent]
+                self._wait_for_room()
+                return
             unsent.clear()
-            self._watch.soon(self._lose, error)
-            return
-        if sent == len(unsent):
-            unsent.clear()
-            return
-        del unsent[:sent]
-        self._want(self._wanted | WRITE)
-        self._check_flow()
+        if self._closing:
+            self._close()
+        elif self._ending:
+            self._shut()
+
+    def _wait_for_room(self) -> None:
+        if self._closing:
+            self._want(WRITE)
+            self._watch.loop.call_later(LINGER_S, self._lose, None)
+        else:
+            self._want(self._wanted | WRITE)
+            self._check_flow()
 
     def _check_flow(self) -> None:
         if len(self._unsent) > PIECE and not self._is_stuck:
@@ -210,9 +224,11 @@ class Wire:
         """Send no more, and say so to the other side when the rest has gone."""
         if self.is_open and not self._ending:
             self._ending = True
-            self.flush()
-            if not self._unsent:
-                self._shut()
+            self._put_off()
+
+    def _put_off(self) -> None:
+        if not self._unsent:
+            self._watch.outgoing(self)
 
     def _shut(self) -> None:
         try:
@@ -230,13 +246,14 @@ class Wire:
         """
         if not self.is_open:
             return
-        self._closing = True
-        self.flush()
-        if self._unsent:
-            self.pause()
-            self._watch.loop.call_later(LINGER_S, self._lose, None)
-            return
-        if reset:
+        self._closing, self._resets = True, reset
+        if self._wanted & WRITE:
+            self._wait_for_room()
+        else:
+            self._put_off()
+
+    def _close(self) -> None:
+        if self._resets:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._release()
         self._watch.soon(self._say_lost, None)
