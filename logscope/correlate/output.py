@@ -56,8 +56,8 @@ class Finished(FinishedSessions):
                 and how they are written soonest.
         """
         wanted = list(columns)
-        arrays = [self._session_column(name) for name in wanted]
-        return pa.RecordBatch.from_arrays(arrays if coded else list(map(plain, arrays)), names=wanted)
+        column = self._session_column if coded else self._plain_column
+        return pa.RecordBatch.from_arrays([column(name) for name in wanted], names=wanted)
 
     def _session_column(self, name: str) -> pa.Array:
         """A column, made once: several may look at what was handed out."""
@@ -65,8 +65,17 @@ class Finished(FinishedSessions):
             self._session_columns[name] = _SESSION_COLUMNS[name](self)
         return self._session_columns[name]
 
+    def _plain_column(self, name: str) -> pa.Array:
+        if name not in self._plain_columns:
+            self._plain_columns[name] = plain(self._session_column(name))
+        return self._plain_columns[name]
+
     @cached_property
     def _session_columns(self) -> dict[str, pa.Array]:
+        return {}
+
+    @cached_property
+    def _plain_columns(self) -> dict[str, pa.Array]:
         return {}
 
     def new(self, rows: pa.RecordBatch) -> pa.RecordBatch:
