@@ -64,7 +64,7 @@ ALONE_OPEN = 6.0  # the same where the visit may still be running
 SAME_CLIENT = 60 * SECOND  # between two logs' begins of a session whose clocks may differ
 WRONG_HOST = 30.0  # nats that a server costs which is known to be another host
 ENOUGH = 128  # visits from which on their balancer is looked for
-FEWEST = 6  # and before they are given up
+FEWEST = 5  # and before they are given up
 LOOKED_AT = 128  # of them, the latest
 GROWTH = 1.3  # they are looked at again when so many more are there
 # Nats by which they must fit better than by chance, than by any wrong clock, and than any other server's.
@@ -102,7 +102,7 @@ def group_at(m: Memory, host: int, hi: int, lo: int, service: int, what: int, ne
             and m[at + GROUP_LO] == lo
             and m[at + GROUP_SERVICE] == service
         ):
-            return int(at)
+            return int(m[at + GROUP_SAME_AS] if m[at + GROUP_SAME_AS] else at)
         if m[at + GROUP_KNOWN] == 0 and (weakest < 0 or m[at + GROUP_SEEN] < m[weakest + GROUP_SEEN]):
             weakest = at
     if not new or weakest < 0:
@@ -279,7 +279,7 @@ def find_visit(m: Memory, b: int) -> None:
         return
     for i in range(GROUP_PLACES):
         g = m[GROUPS] + GROUP_WIDTH * i
-        if m[g + GROUP_TAKEN]:
+        if m[g + GROUP_TAKEN] and m[g + GROUP_SAME_AS] == 0:
             look_at(m, g, True)
 
 
@@ -293,6 +293,9 @@ def look_at(m: Memory, g: int, last: bool) -> None:
         m[g + GROUP_SEARCHED_AT] = m[NOW]
         m[g + GROUP_PATIENCE] *= 2
         find_server(m, g)
+        if m[g + GROUP_SAME_AS]:
+            g = m[g + GROUP_SAME_AS]
+            count = m[g + GROUP_COUNT]
     new = count - m[g + GROUP_LEFT_OVER]
     if m[g + GROUP_KNOWN] and (m[NOW] - m[g + GROUP_SOLVED_AT] >= PAUSE or new >= MANY_NEW):
         m[g + GROUP_SOLVED_AT] = m[NOW]
@@ -387,7 +390,7 @@ def find_server(m: Memory, g: int) -> None:
         server = m[SERVERS] + SERVER_WIDTH * i
         if m[server + SERVER_NAME] < 0 or m[server + SERVER_COUNT] < FEWEST:
             continue
-        if m[server + SERVER_GROUP] >= 0 and m[server + SERVER_GROUP] != g:
+        if m[server + SERVER_GROUP] >= 0 and not is_one_listener(m, m[server + SERVER_GROUP], g):
             continue
         count = others_of(m, server, g, left)
         if count < FEWEST:
@@ -407,9 +410,62 @@ def find_server(m: Memory, g: int) -> None:
         return
     count = others_of(m, best_server, g, left)
     if is_theirs(m, left[:count], visits, what, best_skew):
-        m[best_server + SERVER_GROUP] = g
-        m[g + GROUP_KNOWN] = 1
+        if m[g + GROUP_KNOWN] == 0:
+            m[g + GROUP_KNOWN] = 1
+            look_again(m, g)
         teach(m, left[:count], visits, what, best_skew)
+        if m[best_server + SERVER_GROUP] >= 0:
+            unite(m, g, m[best_server + SERVER_GROUP])
+        else:
+            m[best_server + SERVER_GROUP] = g
+
+
+@kernel
+def look_again(m: Memory, g: int) -> None:
+    """Have the other groups of a host looked at without waiting: once these visits are linked, fewer sessions
+    are left that others might be, and the clock is known.
+    """
+    for i in range(GROUP_PLACES):
+        other = m[GROUPS] + GROUP_WIDTH * i
+        if (
+            m[other + GROUP_TAKEN]
+            and m[other + GROUP_KNOWN] == 0
+            and m[other + GROUP_HOST] == m[g + GROUP_HOST]
+        ):
+            m[other + GROUP_SEARCHED_AT] = m[NOW] - m[other + GROUP_PATIENCE]
+
+
+@kernel
+def is_one_listener(m: Memory, g: int, other: int) -> bool:
+    """Whether the visits of two groups differ in the balancer's address alone."""
+    same = m[g + GROUP_HOST] == m[other + GROUP_HOST] and m[g + GROUP_SERVICE] == m[other + GROUP_SERVICE]
+    return bool(same and m[g + GROUP_WHAT] == m[other + GROUP_WHAT])
+
+
+@kernel
+def unite(m: Memory, g: int, known: int) -> None:
+    """Make a group part of another: the balancer of a server has several addresses, as those of both
+    families. What waits of either is matched together, because a session can have only one of these visits.
+    """
+    m[g + GROUP_SAME_AS] = known
+    node = m[g + GROUP_FIRST]
+    while node >= 0:
+        after = m[node + LINK]
+        append(m, known + GROUP_FIRST, node)
+        node = after
+    m[known + GROUP_COUNT] += m[g + GROUP_COUNT]
+    m[g + GROUP_FIRST] = -1
+    m[g + GROUP_LAST] = -1
+    m[g + GROUP_COUNT] = 0
+    for i in range(SERVER_PLACES):
+        server = m[SERVERS] + SERVER_WIDTH * i
+        if m[server + SERVER_NAME] >= 0 and m[server + SERVER_GROUP] == g:
+            m[server + SERVER_GROUP] = known
+    for i in range(GROUP_PLACES):
+        other = m[GROUPS] + GROUP_WIDTH * i
+        if m[other + GROUP_TAKEN] and m[other + GROUP_SAME_AS] == g:
+            m[other + GROUP_SAME_AS] = known
+    m[known + GROUP_SOLVED_AT] = m[NOW] - PAUSE
 
 
 @kernel

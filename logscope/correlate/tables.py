@@ -142,8 +142,9 @@ GROUP_TRIES = 4
     GROUP_PATIENCE,
     GROUP_SOLVED_AT,
     GROUP_LEFT_OVER,
+    GROUP_SAME_AS,  # the group of another address of the same balancer that it was united with; 0 for none
     GROUP_WIDTH,
-) = range(17)
+) = range(18)
 MOST_WATCHED = 2048  # sessions without a partner kept for each server, and each group of visits
 TALK_PLACES = 4096
 TALKS_WIDTH = 1 + 3 * TALK_PLACES  # counts: all, by bytes, by counters, by both

@@ -22,6 +22,7 @@ TALKS = [  # how long, the counters of smtpd, and the bytes that they bring the 
 def masked_site(
     seed: int,
     *,
+    balancers: tuple[str, ...] = (BALANCER,),
     count: int = 150,
     each_second: float = 4.0,
     precise: bool = False,
@@ -30,7 +31,8 @@ def masked_site(
 ) -> Site:
     """Sessions of as many clients at two servers, both of which see the balancer's address.
 
-    `ahead` is by how many seconds their clocks are, `servers` what the balancer calls them.
+    `ahead` is by how many seconds their clocks are, `servers` what the balancer calls them, `balancers` its
+    addresses, which it uses in turn.
     """
     site, draw = Site(precise=precise), random.Random(seed)
     ahead = ahead or {}
@@ -45,7 +47,7 @@ def masked_site(
         site.balancer(str(number), at, lasts, 20000 + number, server, client=client, sent=sent)
         site.visit(
             str(number), at + ahead.get(host, 0.0) + draw.uniform(0.0005, 0.002), lasts - 0.003, host,
-            3000 + number, BALANCER, 45000 + number, NODES[host], counters=counters,
+            3000 + number, balancers[number % len(balancers)], 45000 + number, NODES[host], counters=counters,
         )  # fmt: skip
     return site
 
@@ -232,3 +234,11 @@ def test_a_transparent_balancers_sessions_are_joined_by_address_and_time(tmp_pat
 def test_sessions_of_the_same_clients_at_other_times_are_others(tmp_path: Path) -> None:
     found = transparent_site(count=80, apart_s=40.0).join(tmp_path)
     assert len(by_timing(found)) <= 2
+
+
+def test_a_server_that_the_balancer_reaches_from_two_addresses(tmp_path: Path) -> None:
+    """As for clients of either family: what is joined for one address must not hide the other's sessions."""
+    site = masked_site(4, each_second=1.0, precise=True, balancers=(BALANCER, "fd00:20:5::4"))
+    found = site.join(tmp_path)
+    assert right(found) >= 0.95 * 150
+    assert len(by_timing(found)) - right(found) <= 1
