@@ -114,6 +114,8 @@ def _compare(result: Outcome, key: Key, truth: Truth, said: dict[str, Any] | Non
         return
     if set(counts) == {"passed"} and verdict != "passed":
         result.false.append(note)
+    elif verdict == "mixed" and wanted != "mixed" and len(counts) > 1:
+        pass  # the few sessions of the other kind are there: to tell of them is as right as not to
     elif wanted and verdict != wanted:
         (result.missed if verdict == "passed" else result.false).append(note)
     elif wanted == "mixed" and said and said["since"]:

@@ -188,13 +188,15 @@ def targets(tally: Tally, signals: Signals, site: Site | None = None) -> list[Ta
 
 
 def _share_out_headers(everything: Sequence[Target], hosts: Hosts, signals: Signals) -> None:
-    """Header lines for each target that they may belong to, those with most lone sessions first."""
+    """Header lines for each target that they may belong to, those with most lone sessions first; where only
+    their absence elsewhere speaks for it, those that fit best first."""
     taken = set(hosts.values())
     claimed: Hosts = {}
     refused: Counter[str | None] = Counter()
-    largest_first = sorted(everything, key=lambda one: -one.alone)
+    luck: dict[int, float] = {}
+    clocks: dict[str | None, int] = {}
     for doubtful_too in (False, True):
-        for target in largest_first:
+        for target in sorted(everything, key=lambda one: (luck.get(id(one), 1.0), -one.alone)):
             server = target.name.server
             if target.headers:
                 continue
@@ -202,9 +204,12 @@ def _share_out_headers(everything: Sequence[Target], hosts: Hosts, signals: Sign
             others = {host for host in some if claimed.get(host, server) != server}
             if _enough_lines(None, refused[None] + target.span(REFUSED, CUT).count, signals):
                 others.discard(None)  # of hosts without names several may share these
-            _seek_headers(target, some, signals, others if doubtful_too else some)
-            if target.headers:
+            pairing = _seek_headers(target, some, signals, others if doubtful_too else some, clocks)
+            if pairing is not None:
+                luck[id(target)] = pairing.luck
+            if pairing is not None and target.headers:
                 host = target.headers[0].mta_host
+                clocks.setdefault(host, pairing.clock_ns)
                 claimed.setdefault(host, server)
                 refused[host] += target.refused.span.count
 
@@ -310,16 +315,26 @@ def _common_service(target: Target, everything: Iterable[Target]) -> str | None:
 
 
 def _seek_headers(
-    target: Target, hosts: Sequence[str | None], signals: Signals, claimed: Collection[str | None]
-) -> None:
+    target: Target,
+    hosts: Sequence[str | None],
+    signals: Signals,
+    claimed: Collection[str | None],
+    clocks: Mapping[str | None, int],
+) -> Pairing | None:
     """Header lines that the target's refused sessions explain: of its host, at the moments of their ends.
 
     Args:
         claimed: hosts whose lines may be, or are, of another server's sessions: more is asked of these.
+        clocks: ns to be added to hosts' times, as others' header lines told: few sessions cannot tell it.
+
+    Returns:
+        how its sessions fit the lines that are likeliest theirs, whether that is enough or not; None where
+        there are none of either.
     """
     refused = target.span(REFUSED, CUT)
     if refused.count < ENOUGH or 2 * refused.count < target.alone:
-        return
+        return None
+    likeliest: Pairing | None = None
     samples = [cell.refused for cell in target.cells.values()]
     best = 0.0
     for host in hosts:
@@ -330,14 +345,17 @@ def _seek_headers(
         order = np.argsort(sessions[:, 1], kind="stable")
         sessions, dates = sessions[order], dates[order]
         logged = np.concatenate([np.empty((0, 2), np.int64), *(one.sample.times(thinning) for one in lines)])
-        pairing = pair(
-            sessions[:, [1, 1]], logged[np.argsort(logged[:, 0], kind="stable")], _clocks(host, signals)
-        )
-        if pairing is None or pairing.share_one <= best:
+        told = _clocks(host, signals) or ([clocks[host]] if host in clocks else [])
+        pairing = pair(sessions[:, [1, 1]], logged[np.argsort(logged[:, 0], kind="stable")], told)
+        if pairing is None:
+            continue
+        if not target.headers and (likeliest is None or pairing.luck < likeliest.luck):
+            likeliest = pairing
+        if pairing.share_one <= best:
             continue
         if not _are_refusals(target, pairing, sessions, only_pairs=host in claimed):
             continue
-        best, target.headers = pairing.share_one, lines
+        best, target.headers, likeliest = pairing.share_one, lines, pairing
         # What looks like a refusal before the first line about one is something else.
         begun = sessions[:, 1] >= logged[:, 0].min() + pairing.clock_ns - NEAR
         covered = pairing.one | (_covered(sessions[:, 1], host, pairing.clock_ns, signals) & begun)
@@ -346,6 +364,7 @@ def _seek_headers(
         target.refused = Found.of(np.sort(dates[chosen]), scale, complete=not thinning)
     if target.headers and target.node is None:
         target.node = Node(target.headers[0].mta_host, target.headers[0].service)
+    return likeliest
 
 
 def _are_refusals(target: Target, pairing: Pairing, sessions: Times, *, only_pairs: bool) -> bool:

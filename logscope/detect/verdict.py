@@ -262,9 +262,20 @@ class Verdict:
             return max(ENOUGH, MINOR_BORROWED * self.sessions)
         if not self.inferred:
             return ENOUGH
+        if kind != "passed" and self._nobody_else_meanwhile():
+            return CHANGED
         timed = sum(cell.timed for cell in self.target.cells.values())
         doubtful = kind == "passed" and 2 * timed > self.spans["passed"].count
         return max(ENOUGH, (MINOR_TIMED if doubtful else MINOR) * self.explained)
+
+    def _nobody_else_meanwhile(self) -> bool:
+        """Whether no client was seen while others were hidden: accidents are spread among the other sessions,
+        a way that changed is not, however few sessions went it."""
+        hidden = self.target.hidden.span
+        if hidden.first is None or hidden.last is None or hidden.count < CHANGED:
+            return False
+        cells = self.target.cells.values()
+        return not any(cell.timeline.count([*SEEN, UNCLEAR], hidden.first, hidden.last) for cell in cells)
 
     def _changed_alike(self) -> bool:
         """Whether the clients of the other family, who go the same way, are hidden from a moment on, or until
