@@ -70,7 +70,9 @@ class Run:
 
     def note_compiling(self) -> None:
         """Tell why nothing happens at first."""
-        self.note("making machine code for this computer, once; this takes about a minute")
+        self.note(
+            "making machine code for this computer, once for each kind of work; this takes about a minute"
+        )
 
     def complain(self, problem: LogscopeError) -> None:
         """Tell the user about an input that cannot be read, and remember it for the exit code."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -22,6 +23,7 @@ FORMATS = {
     ".txt": "table",
 }
 """The format that a file's suffix asks for."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,19 @@ def opened(target: Target) -> Iterator[IO[bytes]]:
             raise OutputError("standard output is closed", hint="Name a file with --to.")
         # Not sys.stdout.buffer: with PYTHONUNBUFFERED that writes a part of what it is given, and says so to
         # nobody.
-        with open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False) as stream:
+        with (
+            _told_whose("standard output"),
+            open(sys.stdout.fileno(), "wb", buffering=1 << 16, closefd=False) as stream,
+        ):
             yield stream
         return
     if target.path.exists() and not target.path.is_file():  # a device or a named pipe
-        with _writable(target.path, target.path) as special:
+        with _told_whose(str(target.path)), _writable(target.path, target.path) as special:
             yield special
         return
     part = target.path.with_name(f".{target.path.name}.{os.getpid()}.part")
     try:
-        with _writable(part, target.path) as file:
+        with _told_whose(str(target.path)), _writable(part, target.path) as file:
             yield file
         part.replace(target.path)
     finally:
@@ -121,6 +126,17 @@ def opened_live(target: Target) -> Iterator[IO[bytes]]:
     else:
         with _writable(target.path, target.path) as file:
             yield file
+
+
+@contextmanager
+def _told_whose(name: str) -> Iterator[None]:
+    """A write that fails for want of room does not say where."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OutputError(f"{name}: cannot be written: {error.strerror}") from None
 
 
 def _writable(path: Path, named: Path) -> IO[bytes]:

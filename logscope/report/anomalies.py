@@ -44,7 +44,7 @@ def anomalies_report(found: Found, notes: Sequence[str] = (), standing: Sequence
         standing: what is wrong besides, for people: masking may be as old as the logs, and is no change then.
     """
     document = {**found.document(), "notes": list(notes)}
-    items: list[Item] = [*standing, _headline(found)]
+    items: list[Item] = [*standing, _headline(found, besides=bool(standing))]
     if found.span is not None:
         items.append(Facts(tuple(_facts(found))))
     if found.findings:
@@ -88,11 +88,11 @@ def _times(values: Sequence[int | None]) -> pa.Array:
     return known.cast(pa.timestamp("ns", tz="UTC"))
 
 
-def _headline(found: Found) -> Note:
+def _headline(found: Found, *, besides: bool) -> Note:
     if found.span is None:
         return Note("No session with a time in it: nothing could be judged.", "warn")
     if not found.findings:
-        return Note("Nothing unusual.", "good")
+        return Note("Nothing else is unusual." if besides else "Nothing unusual.", "good")
     grave = sum(one.severity == "critical" for one in found.findings)
     text = plural(len(found.findings), "finding")
     if grave:

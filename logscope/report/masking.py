@@ -71,9 +71,9 @@ def _verdict(document: Mapping[str, Any]) -> Note:
     text, tone = _headline(document)
     wrong = [target for target in document["targets"] if tone_of(target["verdict"]) == "bad"]
     if not wrong or len(wrong) == len(document["targets"]):
-        return Note(text, tone, _next(tone))
+        return Note(text, tone, _next(document["verdict"], tone))
     named = ", ".join(_name(target) for target in wrong)
-    return Note(f"{text} Affected: {named}.", tone, _next(tone))
+    return Note(f"{text} Affected: {named}.", tone, _next(document["verdict"], tone))
 
 
 def _alarms(document: Mapping[str, Any]) -> list[Note]:
@@ -128,12 +128,11 @@ def _beside(targets: Iterable[_Target], told: dict[tuple[str, ...], _Target]) ->
     return [Section(_name(target), tuple(items)) for target, items in found if items]
 
 
-def _next(tone: Tone) -> tuple[str, ...]:
-    return (
-        ()
-        if tone == "good"
-        else ("`logscope masking` with the same files shows the evidence and what to change.",)
-    )
+def _next(verdict: str, tone: Tone) -> tuple[str, ...]:
+    if tone == "good":
+        return ()
+    what = "says what is missing" if verdict == "unknown" else "shows the evidence and what to change"
+    return (f"`logscope masking` with the same files {what}.",)
 
 
 def _evidence(target: _Target) -> Mapping[str, Any]:

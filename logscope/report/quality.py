@@ -39,6 +39,18 @@ _JOINED: tuple[tuple[str, str, Tone], ...] = (
 )
 
 
+_WORTH_SAYING = 0.01
+"""Of all sessions."""
+
+
+def counted_twice(quality: Mapping[str, int]) -> int:
+    """How many sessions at most are there twice, as the balancer's alone and as the mail server's; 0 where
+    that is too few to matter.
+    """
+    most = min(quality.get("balancer_only", 0), quality.get("mta_only", 0))
+    return most if most >= _WORTH_SAYING * quality.get("sessions", 0) else 0
+
+
 def quality_notes(
     quality: Mapping[str, int], notes: Sequence[str] = (), *, counts_more: bool = False
 ) -> tuple[Item, ...]:
@@ -57,4 +69,8 @@ def quality_notes(
     where = " in all that was read" if counts_more else ""
     joined = f"{plural(quality.get('sessions', 0), 'session')}{where}: " + (", ".join(kinds) or "none joined")
     facts = Facts((("Lines", Cell(read, "warn" if unparsed else "plain")), ("Joins", Cell(joined))))
-    return (facts, *(Note(text, "quiet") for text in notes))
+    told = [Note(text, "quiet") for text in notes]
+    if twice := counted_twice(quality):
+        text = f"Up to {plural(twice, 'session')} may be there twice, from lines that could not be joined."
+        told.insert(0, Note(f"{text} `logscope readiness` says what would join them.", "warn"))
+    return (facts, *told)

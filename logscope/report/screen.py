@@ -27,7 +27,7 @@ _HELP = (
     "q            end; what is open is told in the summary",
     "space        hold the picture; lines are read on",
     "s            sort clients by " + ", ".join(SORTS),
-    "/            show only sessions of which a condition holds, as --where; empty for all",
+    "/            from now on only sessions of which a condition holds, as --where; empty for all",
     "↑ ↓ or k j   choose a client, then a session",
     "enter        its sessions, then what happened in one",
     "esc          back",
@@ -154,7 +154,7 @@ def _overview(board: Board, look: Look, width: int, height: int, now: float) -> 
         return _stacked(board, look, width, height, now)
     left = [
         *_rates(board, _LEFT, now), [],
-        *_outcomes(board, _LEFT, now), [],
+        *_outcomes(board, look, _LEFT, now), [],
         *_joins(board), [],
         *_open(board, _LEFT, now),
         *_sources(board.sources, _LEFT, 6),
@@ -211,7 +211,7 @@ def _outcome_words(board: Board) -> list[Part]:
     ]
 
 
-def _outcomes(board: Board, width: int, now: float) -> list[Line]:
+def _outcomes(board: Board, look: Look, width: int, now: float) -> list[Line]:
     total, latest = sum(board.outcomes.values()), board.latest_outcomes(now)
     lines = [_title("Outcomes", "all, share, last minute")]
     for name in _present(board)[:9]:
@@ -219,7 +219,8 @@ def _outcomes(board: Board, width: int, now: float) -> list[Line]:
         bar = "█" * round((width - 39) * count / total)
         told = f"{name:<17}{number(count):>8}{share(count, total):>6}{number(latest[name]):>6} "
         lines.append([(told, OUTCOME_TONES[name]), (bar, OUTCOME_TONES[name])])
-    return lines if total else [*lines, [("nothing has finished yet", "quiet")]]
+    nothing = "nothing that fits has finished since" if look.where else "nothing has finished yet"
+    return lines if total else [*lines, [(nothing, "quiet")]]
 
 
 def _present(board: Board) -> list[str]:

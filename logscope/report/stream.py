@@ -30,6 +30,8 @@ _CLOCK = 8
 _OUTCOME = 10
 _CLIENT = 15
 _WAY = 28
+_USUAL_WAY = 34  # edge1 › mx-a › allowlisted › smtpd; so columns seldom have to move
+_WIDE = 100
 _WIDEST = {"client": 39, "way": 48, "outcome": 16}
 _LEAST_WHY = 12
 _ARROW = " › "
@@ -72,7 +74,12 @@ class SessionLines:
         self._stream = stream
         self._canvas = canvas
         self._day = ""
-        self._widths = {"client": _CLIENT, "way": _WAY, "outcome": _OUTCOME}
+        self._is_wide = canvas.width is None or canvas.width >= _WIDE
+        self._widths = {
+            "client": _CLIENT,
+            "way": _USUAL_WAY if self._is_wide else _WAY,
+            "outcome": _OUTCOME,
+        }
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Write some sessions, in order of their ends."""
@@ -107,9 +114,7 @@ class SessionLines:
         """A text in its column, which grows for it."""
         text = visible(text)
         length = sum(map(cells, text))
-        widest = (
-            _WIDEST[name] if self._canvas.width is None or self._canvas.width >= 100 else self._widths[name]
-        )
+        widest = _WIDEST[name] if self._is_wide else self._widths[name]
         self._widths[name] = width = max(self._widths[name], min(length, widest))
         if self._canvas.width is not None:
             text = cut(text, width)

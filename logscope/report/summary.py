@@ -18,7 +18,7 @@ from logscope.report.clients import ClientTable
 from logscope.report.json_values import rfc3339
 from logscope.report.masking import headline
 from logscope.report.model import Bars, Cell, Column, Facts, Item, Note, Report, Section, Series, Table
-from logscope.report.quality import quality_notes
+from logscope.report.quality import counted_twice, quality_notes
 from logscope.report.tones import OUTCOME_TONES, Tone
 from logscope.report.wording import number, period, plural
 from logscope.schema import OUTCOMES
@@ -173,7 +173,9 @@ def summary_report(
         masking: the masking document; None where it was not judged.
         notes: what the pipeline has to say about the input.
     """
-    sections = [Section("", (_facts(summary), *_verdicts(summary, masking)))]
+    counts_more = sum(summary.outcomes.values()) < quality.get("sessions", 0)
+    twice = 0 if counts_more else counted_twice(quality)
+    sections = [Section("", (_facts(summary, twice), *_verdicts(summary, masking)))]
     if summary.outcomes:
         sections.append(Section("Sessions", _sessions(summary)))
         sections.append(Section("Servers", (_servers(summary),)))
@@ -181,15 +183,16 @@ def summary_report(
         sections.append(Section("Refused", _refused(summary)))
     if summary.deferrals:
         sections.append(Section("Deferred", (_deferred(summary),)))
-    counts_more = sum(summary.outcomes.values()) < quality.get("sessions", 0)
     sections.append(Section("Data", quality_notes(quality, notes, counts_more=counts_more)))
     return Report("summary", "Summary", tuple(sections), _document(summary, quality, masking))
 
 
-def _facts(summary: Summary) -> Facts:
+def _facts(summary: Summary, twice: int) -> Facts:
     served = sum(count for outcome, count in summary.outcomes.items() if outcome != "probe")
     totals = summary.clients.totals()
     what = f"{plural(served, 'session')} of {plural(totals['clients'], 'client')}"
+    if twice:
+        what += f", up to {number(twice)} of them counted twice (see Data)"
     return Facts(
         (("Period", Cell(period(summary.first, summary.last), "strong")), ("Seen", Cell(what, "strong")))
     )

@@ -132,7 +132,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path, unbuffered: str) -> No
 @pytest.mark.parametrize(
     ("redirection", "message"),
     [
-        (">/dev/full", "logscope: No space left on device\n"),
+        (">/dev/full", "logscope: standard output: cannot be written: No space left on device\n"),
         (">&-", "logscope: standard output is closed\n  Name a file with --to.\n"),
     ],
 )

@@ -40,7 +40,7 @@ def shown(*rows: dict[str, Any], width: int | None = None, colour: bool = False)
 def test_who_on_which_way_what_and_why() -> None:
     assert shown({}) == [
         "── 2026-11-22 UTC ──",
-        "09:18:57  192.0.2.24       edge1 › mx1 › pass_new › smtpd  delivered   2 mails, 2.2 s",
+        "09:18:57  192.0.2.24       edge1 › mx1 › pass_new › smtpd      delivered   2 mails, 2.2 s",
     ]
 
 

@@ -38,5 +38,7 @@ def summary(
     result = run.tables(
         files, {"sessions": columns, "deliveries": ()}, take, tell=run.target.output != "table"
     )
+    if run.target.output == "table" and result.counts.lines_read and not result.counts.parsed:
+        return run.exit_code()  # that nothing was understood has been told; a screen of zeros says no more
     run.write(screen.summary_report(gathered, result.quality, judge.document(result.signals), result.notes))
     return run.exit_code()
