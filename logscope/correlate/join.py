@@ -371,7 +371,6 @@ def _new_memory(most_heads: int) -> Memory:
         HEAP_TOP,
         FINISHING,
         LINKED,
-        CLOCKS_AT,
         REACHED,
         UNTOLD,
         SESSIONS_COUNT,

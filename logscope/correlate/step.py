@@ -5,7 +5,6 @@ in between.
 from __future__ import annotations
 
 from logscope.correlate.chains import look_for_chain
-from logscope.correlate.clocks import clock_told, learn_clocks
 from logscope.correlate.closing import (
     add_closed,
     finish_screen,
@@ -47,7 +46,6 @@ FOREVER = 2**62
 NO_SMTPD = 600 * SECOND  # handed over, and no smtpd line for so long: its lines are lost
 LONGEST = 6 * 3600 * SECOND  # a session without any end is given up
 AT_ONCE = 64  # finished sessions, messages and deliveries that are copied together
-WAIT_CLOCK = 60 * SECOND  # for sessions that tell how far the clocks are apart
 WAIT_RIVALS = 60 * SECOND  # for the ends of the other sessions of a cluster
 
 
@@ -239,7 +237,7 @@ def fire_smtpd(m: Memory, s: int) -> None:
         if m[s + S_B] < 0 and m[s + S_KEY2] >= 0:
             join_key(m, m[s + S_HEADER_HI], m[s + S_HEADER_LO], m[s + S_HEADER_PORT], patience)
         without_port = m[s + S_B] < 0 and m[s + S_PORT] == NULL
-        if without_port and (m[s + S_CLUSTER] < 0 or is_time(m, m[s + S_CLUSTER])) and is_clear(m, s, waited):
+        if without_port and (m[s + S_CLUSTER] < 0 or is_time(m, m[s + S_CLUSTER])):
             join_address(m, s)
         if m[s + S_B] < 0 and m[s + S_STATE] == OPEN:
             watch_visit(m, s, BALANCER_SMTPD)
@@ -254,19 +252,6 @@ def fire_smtpd(m: Memory, s: int) -> None:
         settle_smtpd(m, s)
     leave_smtpd(m, s)
     finish_smtpd(m, s)
-
-
-@kernel
-def is_clear(m: Memory, s: int, waited: int) -> bool:
-    """Whether a session can be joined by address and time: where the clock of its host is not known, more
-    sessions are waited for, which tell it together.
-    """
-    if clock_told(m, m[s + S_HOST]):
-        return True
-    if waited < WAIT_CLOCK:
-        return False
-    learn_clocks(m)
-    return True
 
 
 @kernel

@@ -47,7 +47,6 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     LINKED,  # balancer sessions that were linked of late, and how many of them were behind another balancer
     CHAINED,
     GROUPS,  # where the groups of visits with one address begin
-    CLOCKS_AT,  # when clocks that no sure link told were last looked for
     REACHED,  # whether any balancer session reached a server
     TICKS,  # where the times between a queue file and the balancer's end begin
     TALKS,  # where the byte counts of sessions that talked alike begin
@@ -82,7 +81,7 @@ LINK = 3  # column through which free rows, and rows of the lists below, are lin
     TAKEN_DELIVERIES,
     LABELS,  # where hashes of mail hosts' short names begin; 0 for hosts that logged no session yet
     FREE_FIRST,  # one list of free rows for each kind
-) = range(53)
+) = range(52)
 # Of two that fall due together the first goes first.
 (
     TIMER_MESSAGE,
