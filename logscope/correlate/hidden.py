@@ -64,7 +64,7 @@ ALONE_OPEN = 6.0  # the same where the visit may still be running
 SAME_CLIENT = 60 * SECOND  # between two logs' begins of a session whose clocks may differ
 WRONG_HOST = 30.0  # nats that a server costs which is known to be another host
 ENOUGH = 128  # visits from which on their balancer is looked for
-FEWEST = 5  # and before they are given up
+FEWEST = 6  # and before they are given up
 LOOKED_AT = 128  # of them, the latest
 GROWTH = 1.3  # they are looked at again when so many more are there
 # Nats by which they must fit better than by chance, than by any wrong clock, and than any other server's.
